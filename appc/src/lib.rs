@@ -1,0 +1,1 @@
+//! App Container schema: manifests, names, labels, isolators.

@@ -1,0 +1,85 @@
+//! Framing: a 32-bit little-endian length, then that many bytes of postcard.
+//!
+//! Responsible for: bounds. A peer that announces more than [`MAX_FRAME_BYTES`] or sends bytes that are no message
+//! is an error, never an allocation of its choosing. Must not know: what the messages mean.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Largest frame either side accepts. A pod of 100 apps with long environments stays below 1 MiB; four leave room for
+/// generated files (hosts, resolv.conf) that travel inside the specification.
+pub const MAX_FRAME_BYTES: usize = 4 * 1024 * 1024;
+
+const LENGTH_BYTES: usize = 4;
+
+/// Why bytes could not become a message, or a message bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// The peer announced, or the caller asked to send, a frame above [`MAX_FRAME_BYTES`].
+    #[error("a frame of {0} bytes exceeds the limit of {MAX_FRAME_BYTES} bytes")]
+    TooLong(usize),
+    /// The payload is not a message of this protocol version.
+    #[error("malformed message")]
+    Malformed(#[source] postcard::Error),
+    /// The message could not be serialised.
+    #[error("message cannot be encoded")]
+    Encode(#[source] postcard::Error),
+}
+
+/// Serialises `message` into one frame, length included.
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
+    let mut frame = vec![0; LENGTH_BYTES];
+    frame = postcard::to_extend(message, frame).map_err(FrameError::Encode)?;
+    let payload = frame.len().saturating_sub(LENGTH_BYTES);
+    let length =
+        u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME_BYTES).ok_or(FrameError::TooLong(payload))?;
+    for (slot, byte) in frame.iter_mut().zip(length.to_le_bytes()) {
+        *slot = byte;
+    }
+    Ok(frame)
+}
+
+/// Collects bytes as they arrive and hands out whole messages.
+#[derive(Debug, Default)]
+pub struct FrameBuffer {
+    bytes: Vec<u8>,
+    /// Bytes at the front of `bytes` that were already handed out.
+    consumed: usize,
+}
+
+impl FrameBuffer {
+    /// An empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends what was read from the connection.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.consumed > 0 {
+            self.bytes.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next whole message, or `None` until more bytes arrive. After an error the connection is unusable.
+    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        let pending = self.bytes.get(self.consumed..).unwrap_or_default();
+        let Some((length, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
+            return Ok(None);
+        };
+        let length = u32::from_le_bytes(*length) as usize;
+        if length > MAX_FRAME_BYTES {
+            return Err(FrameError::TooLong(length));
+        }
+        let Some(payload) = rest.get(..length) else {
+            return Ok(None);
+        };
+        let (message, trailing) = postcard::take_from_bytes(payload).map_err(FrameError::Malformed)?;
+        if !trailing.is_empty() {
+            return Err(FrameError::Malformed(postcard::Error::DeserializeBadEncoding));
+        }
+        self.consumed += LENGTH_BYTES + length;
+        Ok(Some(message))
+    }
+}

@@ -1,0 +1,3 @@
+//! PID 1 of a pod's VM.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! rkt stage0: images, trust, store and pods on disk.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! End-to-end suites, the KVM machine they run in, fixtures and benches.

@@ -1,0 +1,1 @@
+//! The hypervisor: KVM, guest memory, boot, virtio devices.

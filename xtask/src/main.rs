@@ -1,0 +1,3 @@
+//! The one way to build, run, test and measure.
+
+fn main() {}

@@ -1,0 +1,109 @@
+//! One virtqueue of the device: where it lies, who is told about it, and the loop that empties it.
+//!
+//! Responsible for: taking requests off a queue, handing each to the FUSE server and returning the answer, with as few
+//! notifications as EVENT_IDX allows. Must not know: vhost-user messages. Follows virtio 1.2, 2.7.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use vhost::vhost_user::Backend;
+use vhost_user_backend::bitmap::BitmapMmapRegion;
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use virtiofsd::descriptor_utils::{Reader, Writer};
+use virtiofsd::passthrough::PassthroughFs;
+use virtiofsd::server::Server;
+use vm_memory::GuestMemoryMmap;
+
+/// The guest's memory as the server's reader and writer want it.
+pub(crate) type Memory = GuestMemoryMmap<BitmapMmapRegion>;
+
+/// Largest queue a driver may choose; the guest kernel's virtio-fs driver takes what the device offers, at most 1,024.
+pub(crate) const MAX_QUEUE_SIZE: u16 = 1024;
+
+/// What can be wrong with a queue. All of it is the guest's doing, and ends the file server.
+#[derive(Debug, thiserror::Error)]
+pub enum RingError {
+    /// The rings cannot be read or written.
+    #[error("ring access failed")]
+    Access(#[source] virtio_queue::Error),
+    /// A chain does not describe memory of the guest.
+    #[error("bad descriptor chain")]
+    Chain(#[source] virtiofsd::descriptor_utils::Error),
+    /// The chain holds no FUSE request.
+    #[error("bad request")]
+    Request(#[source] virtiofsd::Error),
+    /// The answer's length does not fit the used ring.
+    #[error("an answer of {0} bytes is too long")]
+    AnswerTooLong(usize),
+    /// The eventfd that interrupts the guest failed.
+    #[error("cannot interrupt the guest")]
+    Interrupt(#[source] Errno),
+    /// The queue was kicked before the memory table arrived.
+    #[error("no guest memory")]
+    NoMemory,
+}
+
+/// A queue with its two event descriptors.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    pub(crate) queue: Queue,
+    /// Readable when the guest has put requests into the queue.
+    pub(crate) kick: Option<Arc<File>>,
+    /// Written to interrupt the guest.
+    pub(crate) call: Option<File>,
+    pub(crate) enabled: bool,
+}
+
+impl Ring {
+    pub(crate) fn new() -> Result<Self, virtio_queue::Error> {
+        Ok(Self { queue: Queue::new(MAX_QUEUE_SIZE)?, kick: None, call: None, enabled: false })
+    }
+
+    /// The kick descriptor while the ring is running.
+    pub(crate) fn running_kick(&self) -> Option<Arc<File>> {
+        self.kick.clone().filter(|_| self.enabled && self.queue.ready())
+    }
+
+    /// Answers everything in the queue.
+    pub(crate) fn serve(
+        &mut self,
+        memory: &Arc<Memory>,
+        server: &Server<PassthroughFs>,
+    ) -> Result<(), RingError> {
+        if let Some(kick) = &self.kick {
+            // The counter is only cleared, never used; EAGAIN means that somebody else did it.
+            let mut counter = [0; 8];
+            let _ = rustix::io::read(kick, &mut counter);
+        }
+        loop {
+            self.queue.disable_notification(memory.as_ref()).map_err(RingError::Access)?;
+            while let Some(chain) = self.queue.iter(Arc::clone(memory)).map_err(RingError::Access)?.next() {
+                let head = chain.head_index();
+                let reader = Reader::new(memory.as_ref(), chain.clone()).map_err(RingError::Chain)?;
+                let writer = Writer::new(memory.as_ref(), chain).map_err(RingError::Chain)?;
+                let length =
+                    server.handle_message::<Backend>(reader, writer, None).map_err(RingError::Request)?;
+                let length = u32::try_from(length).map_err(|_| RingError::AnswerTooLong(length))?;
+                self.queue.add_used(memory.as_ref(), head, length).map_err(RingError::Access)?;
+                if self.queue.needs_notification(memory.as_ref()).map_err(RingError::Access)? {
+                    self.interrupt()?;
+                }
+            }
+            if !self.queue.enable_notification(memory.as_ref()).map_err(RingError::Access)? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn interrupt(&self) -> Result<(), RingError> {
+        match &self.call {
+            // EAGAIN: the counter is full, so the interrupt is pending anyway.
+            Some(call) => match rustix::io::write(call, &1u64.to_ne_bytes()) {
+                Ok(_) | Err(Errno::AGAIN) => Ok(()),
+                Err(errno) => Err(RingError::Interrupt(errno)),
+            },
+            None => Ok(()),
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AcIdentifier, Error};
+use crate::{AcIdentifier, AppcError};
 
 /// One annotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,13 +49,13 @@ impl Annotations {
 }
 
 impl TryFrom<Option<Vec<Annotation>>> for Annotations {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(annotations: Option<Vec<Annotation>>) -> Result<Self, Error> {
+    fn try_from(annotations: Option<Vec<Annotation>>) -> Result<Self, AppcError> {
         let annotations = annotations.unwrap_or_default();
         let mut seen = std::collections::HashSet::new();
         match annotations.iter().find(|annotation| !seen.insert(&annotation.name)) {
-            Some(twice) => Err(Error::DuplicateAnnotation(twice.name.to_string())),
+            Some(twice) => Err(AppcError::DuplicateAnnotation(twice.name.to_string())),
             None => Ok(Self(annotations)),
         }
     }

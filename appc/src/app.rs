@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::json::null_as_default;
-use crate::{AcName, Error, Isolator, Port};
+use crate::{AcName, AppcError, Isolator, Port};
 
 /// The `app` section of a manifest.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -123,34 +123,34 @@ impl App {
     }
 
     /// Checks what the fields' types cannot say.
-    pub fn validate(&self) -> Result<(), Error> {
+    pub fn validate(&self) -> Result<(), AppcError> {
         if self.user.is_empty() {
-            return Err(Error::MissingUser);
+            return Err(AppcError::MissingUser);
         }
         if self.group.is_empty() {
-            return Err(Error::MissingGroup);
+            return Err(AppcError::MissingGroup);
         }
         if let Some(directory) = &self.working_directory
             && !directory.starts_with('/')
         {
-            return Err(Error::RelativeWorkingDirectory(directory.clone()));
+            return Err(AppcError::RelativeWorkingDirectory(directory.clone()));
         }
         let mut handlers = HashSet::new();
         for handler in &self.event_handlers {
             if !matches!(handler.name.as_str(), "pre-start" | "post-stop") {
-                return Err(Error::UnknownEventHandler(handler.name.clone()));
+                return Err(AppcError::UnknownEventHandler(handler.name.clone()));
             }
             if !handlers.insert(&handler.name) {
-                return Err(Error::DuplicateEventHandler(handler.name.clone()));
+                return Err(AppcError::DuplicateEventHandler(handler.name.clone()));
             }
         }
         let mut variables = HashSet::new();
         for variable in &self.environment {
             if !is_environment_name(&variable.name) {
-                return Err(Error::InvalidEnvironmentName(variable.name.clone()));
+                return Err(AppcError::InvalidEnvironmentName(variable.name.clone()));
             }
             if !variables.insert(&variable.name) {
-                return Err(Error::DuplicateEnvironment(variable.name.clone()));
+                return Err(AppcError::DuplicateEnvironment(variable.name.clone()));
             }
         }
         self.ports.iter().try_for_each(Port::validate)

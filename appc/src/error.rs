@@ -2,7 +2,7 @@
 
 /// Why a text is not what the schema asks for. Messages are rkt's where rkt has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum AppcError {
     /// Not an AC identifier.
     #[error("invalid AC identifier {0:?}: must match ^[a-z0-9]+([-._~/][a-z0-9]+)*$")]
     InvalidIdentifier(String),

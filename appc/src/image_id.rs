@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::AppcError;
 
 const PREFIX: &str = "sha512-";
 /// A SHA-512 has 64 bytes.
@@ -32,9 +32,9 @@ impl ImageId {
 }
 
 impl TryFrom<String> for ImageId {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, AppcError> {
         match text.strip_prefix(PREFIX) {
             Some(digits)
                 if (1..=MAX_DIGITS).contains(&digits.len())
@@ -42,15 +42,15 @@ impl TryFrom<String> for ImageId {
             {
                 Ok(Self(text.to_ascii_lowercase()))
             }
-            _ => Err(Error::InvalidImageId(text)),
+            _ => Err(AppcError::InvalidImageId(text)),
         }
     }
 }
 
 impl FromStr for ImageId {
-    type Err = Error;
+    type Err = AppcError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, AppcError> {
         text.to_owned().try_into()
     }
 }

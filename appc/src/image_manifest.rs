@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::json::{decode, null_as_default};
-use crate::{AcIdentifier, AcVersion, Annotations, App, Dependency, Error, Labels};
+use crate::{AcIdentifier, AcVersion, Annotations, App, AppcError, Dependency, Labels};
 
 /// `manifest` of an application container image (appc-spec `schema/image.go`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,8 +48,8 @@ impl ImageManifest {
         }
     }
 
-    /// Decodes and validates. Errors: [`Error::Json`] with line, column and excerpt; or what is wrong with the app.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+    /// Decodes and validates. Errors: [`AppcError::Json`] with line, column and excerpt; or what is wrong with the app.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, AppcError> {
         let manifest: Self = decode(Self::KIND, bytes)?;
         if let Some(app) = &manifest.app {
             app.validate()?;

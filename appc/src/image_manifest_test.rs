@@ -1,8 +1,8 @@
 use serde_json::json;
 
-use crate::{Error, ImageManifest, MAX_MANIFEST_BYTES, check_host, check_os_arch};
+use crate::{AppcError, ImageManifest, MAX_MANIFEST_BYTES, check_host, check_os_arch};
 
-fn manifest(change: impl FnOnce(&mut serde_json::Value)) -> Result<ImageManifest, Error> {
+fn manifest(change: impl FnOnce(&mut serde_json::Value)) -> Result<ImageManifest, AppcError> {
     let mut value = json!({
         "acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/redis",
         "labels": [{"name": "os", "value": "linux"}, {"name": "arch", "value": "amd64"}],
@@ -62,10 +62,10 @@ fn unknown_fields_and_isolators_are_accepted() {
 
 #[test]
 fn app_without_user_or_group_is_refused() {
-    assert_eq!(manifest(|m| m["app"]["user"] = json!("")), Err(Error::MissingUser));
+    assert_eq!(manifest(|m| m["app"]["user"] = json!("")), Err(AppcError::MissingUser));
     assert_eq!(
         manifest(|m| drop(m["app"].as_object_mut().unwrap().remove("group"))),
-        Err(Error::MissingGroup)
+        Err(AppcError::MissingGroup)
     );
 }
 
@@ -92,12 +92,12 @@ fn duplicate_environment_and_bad_names_are_refused() {
     let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
     assert_eq!(
         manifest(|m| m["app"]["environment"] = twice),
-        Err(Error::DuplicateEnvironment("A".to_owned()))
+        Err(AppcError::DuplicateEnvironment("A".to_owned()))
     );
     let bad = json!([{"name": "1A", "value": "1"}]);
     assert_eq!(
         manifest(|m| m["app"]["environment"] = bad),
-        Err(Error::InvalidEnvironmentName("1A".to_owned()))
+        Err(AppcError::InvalidEnvironmentName("1A".to_owned()))
     );
 }
 
@@ -141,7 +141,7 @@ fn wrong_os_and_arch_are_named_with_what_would_be_right() {
 #[test]
 fn huge_manifest_is_refused_before_it_is_decoded() {
     let huge = vec![b' '; MAX_MANIFEST_BYTES + 1];
-    assert!(matches!(ImageManifest::from_json(&huge), Err(Error::TooLarge { .. })));
+    assert!(matches!(ImageManifest::from_json(&huge), Err(AppcError::TooLarge { .. })));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn ports_outside_the_range_are_refused() {
     for (first, count) in [(0, 1), (65536, 1), (65535, 2), (1, 0)] {
         assert!(matches!(
             manifest(|m| m["app"]["ports"] = port(first, count)),
-            Err(Error::InvalidPort { .. })
+            Err(AppcError::InvalidPort { .. })
         ));
     }
 }

@@ -6,7 +6,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Error, MAX_MANIFEST_BYTES};
+use crate::{AppcError, MAX_MANIFEST_BYTES};
 
 /// Text shown on either side of a decode error.
 const EXCERPT_CHARS: usize = 30;
@@ -28,11 +28,11 @@ pub(crate) fn empty_as_null<S: Serializer, T: Serialize>(
     if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, Error> {
+pub(crate) fn decode<T: DeserializeOwned>(kind: &'static str, bytes: &[u8]) -> Result<T, AppcError> {
     if bytes.len() > MAX_MANIFEST_BYTES {
-        return Err(Error::TooLarge { kind, found: bytes.len(), limit: MAX_MANIFEST_BYTES });
+        return Err(AppcError::TooLarge { kind, found: bytes.len(), limit: MAX_MANIFEST_BYTES });
     }
-    serde_json::from_slice(bytes).map_err(|e| Error::Json {
+    serde_json::from_slice(bytes).map_err(|e| AppcError::Json {
         kind,
         excerpt: excerpt(bytes, e.line(), e.column()),
         reason: e.to_string(),

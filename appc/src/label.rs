@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AcIdentifier, Error};
+use crate::{AcIdentifier, AppcError};
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,8 +24,8 @@ impl Labels {
         self.0.iter().find(|label| label.name.as_str() == name).map(|label| label.value.as_str())
     }
 
-    /// Sets a label, replacing its earlier value. Errors: [`Error::ReservedLabel`] for the name `name`.
-    pub fn set(&mut self, name: AcIdentifier, value: impl Into<String>) -> Result<(), Error> {
+    /// Sets a label, replacing its earlier value. Errors: [`AppcError::ReservedLabel`] for the name `name`.
+    pub fn set(&mut self, name: AcIdentifier, value: impl Into<String>) -> Result<(), AppcError> {
         let mut labels = std::mem::take(&mut self.0);
         labels.retain(|label| label.name != name);
         labels.push(Label { name, value: value.into() });
@@ -50,25 +50,25 @@ impl Labels {
 }
 
 impl TryFrom<Vec<Label>> for Labels {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(mut labels: Vec<Label>) -> Result<Self, Error> {
+    fn try_from(mut labels: Vec<Label>) -> Result<Self, AppcError> {
         labels.sort_by(|a, b| a.name.cmp(&b.name));
         if labels.iter().any(|label| label.name.as_str() == "name") {
-            return Err(Error::ReservedLabel);
+            return Err(AppcError::ReservedLabel);
         }
         let twice = labels.iter().zip(labels.iter().skip(1)).find(|(a, b)| a.name == b.name);
         match twice {
-            Some((label, _)) => Err(Error::DuplicateLabel(label.name.to_string())),
+            Some((label, _)) => Err(AppcError::DuplicateLabel(label.name.to_string())),
             None => Ok(Self(labels)),
         }
     }
 }
 
 impl TryFrom<Option<Vec<Label>>> for Labels {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(labels: Option<Vec<Label>>) -> Result<Self, Error> {
+    fn try_from(labels: Option<Vec<Label>>) -> Result<Self, AppcError> {
         labels.unwrap_or_default().try_into()
     }
 }

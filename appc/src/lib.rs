@@ -33,7 +33,7 @@ mod quantity_test;
 pub use annotation::{Annotation, Annotations};
 pub use app::{App, EnvironmentVariable, EventHandler, MountPoint};
 pub use dependency::Dependency;
-pub use error::Error;
+pub use error::AppcError;
 pub use image_id::ImageId;
 pub use image_manifest::ImageManifest;
 pub use isolator::Isolator;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::AppcError;
 
 /// Longest [`AcName`]. It becomes a file name with a suffix (`APP-created`), and a file name has at most 255 bytes.
 pub const MAX_NAME_BYTES: usize = 240;
@@ -69,11 +69,11 @@ fn sanitise(text: &str, is_separator: impl Fn(u8) -> bool, replacement: char) ->
 }
 
 impl AcIdentifier {
-    /// The identifier nearest to `text`. Errors: [`Error::NothingToSanitise`] if no character of it can stay.
-    pub fn sanitised(text: &str) -> Result<Self, Error> {
+    /// The identifier nearest to `text`. Errors: [`AppcError::NothingToSanitise`] if no character of it can stay.
+    pub fn sanitised(text: &str) -> Result<Self, AppcError> {
         let clean = sanitise(text, is_identifier_separator, '_');
         if clean.is_empty() {
-            return Err(Error::NothingToSanitise(text.to_owned()));
+            return Err(AppcError::NothingToSanitise(text.to_owned()));
         }
         clean.try_into()
     }
@@ -84,17 +84,17 @@ impl AcIdentifier {
     }
 
     /// The name an app of this image gets when nobody names it: the last component, sanitised.
-    pub fn default_app_name(&self) -> Result<AcName, Error> {
+    pub fn default_app_name(&self) -> Result<AcName, AppcError> {
         AcName::sanitised(self.0.rsplit('/').next().unwrap_or_default())
     }
 }
 
 impl AcName {
-    /// The name nearest to `text`. Errors: [`Error::NothingToSanitise`] if no character of it can stay.
-    pub fn sanitised(text: &str) -> Result<Self, Error> {
+    /// The name nearest to `text`. Errors: [`AppcError::NothingToSanitise`] if no character of it can stay.
+    pub fn sanitised(text: &str) -> Result<Self, AppcError> {
         let clean = sanitise(text, |byte| byte == b'-', '-');
         if clean.is_empty() {
-            return Err(Error::NothingToSanitise(text.to_owned()));
+            return Err(AppcError::NothingToSanitise(text.to_owned()));
         }
         clean.try_into()
     }
@@ -105,32 +105,32 @@ impl AcName {
     }
 }
 
-fn check_length(text: &str, limit: usize) -> Result<(), Error> {
-    if text.len() > limit { Err(Error::NameTooLong { found: text.len(), limit }) } else { Ok(()) }
+fn check_length(text: &str, limit: usize) -> Result<(), AppcError> {
+    if text.len() > limit { Err(AppcError::NameTooLong { found: text.len(), limit }) } else { Ok(()) }
 }
 
 impl TryFrom<String> for AcIdentifier {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, AppcError> {
         check_length(&text, MAX_IDENTIFIER_BYTES)?;
         if matches_grammar(&text, is_identifier_separator) {
             Ok(Self(text))
         } else {
-            Err(Error::InvalidIdentifier(text))
+            Err(AppcError::InvalidIdentifier(text))
         }
     }
 }
 
 impl TryFrom<String> for AcName {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, AppcError> {
         check_length(&text, MAX_NAME_BYTES)?;
         if matches_grammar(&text, |byte| byte == b'-') {
             Ok(Self(text))
         } else {
-            Err(Error::InvalidName(text))
+            Err(AppcError::InvalidName(text))
         }
     }
 }
@@ -138,9 +138,9 @@ impl TryFrom<String> for AcName {
 macro_rules! text_newtype {
     ($type:ty) => {
         impl FromStr for $type {
-            type Err = Error;
+            type Err = AppcError;
 
-            fn from_str(text: &str) -> Result<Self, Error> {
+            fn from_str(text: &str) -> Result<Self, AppcError> {
                 text.to_owned().try_into()
             }
         }

@@ -1,4 +1,4 @@
-use crate::{AcIdentifier, AcName, Error, ImageId, MAX_NAME_BYTES};
+use crate::{AcIdentifier, AcName, AppcError, ImageId, MAX_NAME_BYTES};
 
 #[test]
 fn identifiers_are_words_joined_by_single_separators() {
@@ -14,7 +14,7 @@ fn identifiers_are_words_joined_by_single_separators() {
 fn names_have_no_separator_but_the_hyphen() {
     assert!("redis-server".parse::<AcName>().is_ok());
     for bad in ["", "a/b", "a.b", "a--b", "..", "-a"] {
-        assert_eq!(bad.parse::<AcName>(), Err(Error::InvalidName(bad.to_owned())));
+        assert_eq!(bad.parse::<AcName>(), Err(AppcError::InvalidName(bad.to_owned())));
     }
 }
 
@@ -23,7 +23,7 @@ fn name_longer_than_a_file_name_is_refused() {
     let long = "a".repeat(MAX_NAME_BYTES + 1);
     assert_eq!(
         long.parse::<AcName>(),
-        Err(Error::NameTooLong { found: MAX_NAME_BYTES + 1, limit: MAX_NAME_BYTES })
+        Err(AppcError::NameTooLong { found: MAX_NAME_BYTES + 1, limit: MAX_NAME_BYTES })
     );
 }
 
@@ -37,7 +37,7 @@ fn default_app_name_is_the_sanitised_last_component() {
 fn sanitising_makes_a_valid_name_or_says_why_not() {
     assert_eq!(AcName::sanitised("__Foo  Bar!").unwrap().as_str(), "foo-bar");
     assert_eq!(AcIdentifier::sanitised("Quay.io//X y").unwrap().as_str(), "quay.io/x_y");
-    assert_eq!(AcName::sanitised("!!"), Err(Error::NothingToSanitise("!!".to_owned())));
+    assert_eq!(AcName::sanitised("!!"), Err(AppcError::NothingToSanitise("!!".to_owned())));
 }
 
 #[test]
@@ -45,6 +45,6 @@ fn image_id_is_sha512_and_hexadecimal_digits() {
     assert_eq!("sha512-AAbb".parse::<ImageId>().unwrap().as_str(), "sha512-aabb");
     assert_eq!("sha512-aabb".parse::<ImageId>().unwrap().digits(), "aabb");
     for bad in ["", "sha512-", "sha256-aa", "sha512-xyz", &format!("sha512-{}", "a".repeat(129))] {
-        assert_eq!(bad.parse::<ImageId>(), Err(Error::InvalidImageId(bad.to_owned())));
+        assert_eq!(bad.parse::<ImageId>(), Err(AppcError::InvalidImageId(bad.to_owned())));
     }
 }

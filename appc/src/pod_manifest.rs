@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::json::{decode, empty_as_null, null_as_default};
 use crate::{
-    AcIdentifier, AcName, AcVersion, Annotations, App, Error, ExposedPort, ImageId, Isolator, Labels, Mount,
-    Volume,
+    AcIdentifier, AcName, AcVersion, Annotations, App, AppcError, ExposedPort, ImageId, Isolator, Labels,
+    Mount, Volume,
 };
 
 /// `pod` in the pod directory (appc-spec `schema/pod.go`). The four lists behind `apps` are written as `null` when
@@ -94,19 +94,19 @@ impl PodManifest {
         }
     }
 
-    /// Decodes and validates. Errors: [`Error::Json`] with line, column and excerpt; or what [`Self::validate`] says.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+    /// Decodes and validates. Errors: [`AppcError::Json`] with line, column and excerpt; or what [`Self::validate`] says.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, AppcError> {
         let manifest: Self = decode(Self::KIND, bytes)?;
         manifest.validate()?;
         Ok(manifest)
     }
 
     /// Checks what the fields' types cannot say: unique names and valid apps, volumes and ports.
-    pub fn validate(&self) -> Result<(), Error> {
+    pub fn validate(&self) -> Result<(), AppcError> {
         let mut apps = HashSet::new();
         for app in &self.apps {
             if !apps.insert(&app.name) {
-                return Err(Error::DuplicateApp(app.name.to_string()));
+                return Err(AppcError::DuplicateApp(app.name.to_string()));
             }
             if let Some(section) = &app.app {
                 section.validate()?;
@@ -115,7 +115,7 @@ impl PodManifest {
         let mut volumes = HashSet::new();
         for volume in &self.volumes {
             if !volumes.insert(&volume.name) {
-                return Err(Error::DuplicateVolume(volume.name.to_string()));
+                return Err(AppcError::DuplicateVolume(volume.name.to_string()));
             }
             volume.validate()?;
         }

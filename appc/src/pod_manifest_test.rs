@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::{AcVersion, Error, PodManifest};
+use crate::{AcVersion, AppcError, PodManifest};
 
 #[test]
 fn empty_lists_of_a_pod_are_written_as_null() {
@@ -40,7 +40,10 @@ fn pod_that_rkt_wrote_survives_reading_and_writing() {
 fn two_apps_of_one_name_are_refused() {
     let app = json!({"name": "a", "image": {"id": "sha512-00"}});
     let pod = json!({"acVersion": "1.0.0", "acKind": "PodManifest", "apps": [app, app]});
-    assert_eq!(PodManifest::from_json(pod.to_string().as_bytes()), Err(Error::DuplicateApp("a".to_owned())));
+    assert_eq!(
+        PodManifest::from_json(pod.to_string().as_bytes()),
+        Err(AppcError::DuplicateApp("a".to_owned()))
+    );
 }
 
 #[test]
@@ -54,7 +57,10 @@ fn volumes_with_contradictions_are_refused() {
     ] {
         let pod = json!({"acVersion": "1.0.0", "acKind": "PodManifest", "volumes": [volume]});
         assert!(
-            matches!(PodManifest::from_json(pod.to_string().as_bytes()), Err(Error::InvalidVolume { .. })),
+            matches!(
+                PodManifest::from_json(pod.to_string().as_bytes()),
+                Err(AppcError::InvalidVolume { .. })
+            ),
             "{pod}"
         );
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AcName, Error};
+use crate::{AcName, AppcError};
 
 fn one() -> u32 {
     1
@@ -29,8 +29,8 @@ pub struct Port {
 }
 
 impl Port {
-    pub(crate) fn validate(&self) -> Result<(), Error> {
-        let wrong = |reason| Err(Error::InvalidPort { name: self.name.to_string(), reason });
+    pub(crate) fn validate(&self) -> Result<(), AppcError> {
+        let wrong = |reason| Err(AppcError::InvalidPort { name: self.name.to_string(), reason });
         if !(1..=65535).contains(&self.port) {
             return wrong("port must be in 1..65535");
         }

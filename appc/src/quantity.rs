@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::AppcError;
 
 /// Digits that are kept of a number; more cannot matter to 10^18 bytes counted in thousandths.
 const MAX_DIGITS: usize = 30;
@@ -73,20 +73,20 @@ fn parse_milli(text: &str) -> Option<i128> {
 }
 
 impl TryFrom<String> for Quantity {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, AppcError> {
         match parse_milli(&text) {
             Some(milli) => Ok(Self { text, milli }),
-            None => Err(Error::InvalidQuantity(text)),
+            None => Err(AppcError::InvalidQuantity(text)),
         }
     }
 }
 
 impl FromStr for Quantity {
-    type Err = Error;
+    type Err = AppcError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, AppcError> {
         text.to_owned().try_into()
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::AppcError;
 
 /// `acVersion` of a manifest: a semantic version. In pod manifests rkt writes its own version there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,19 +20,19 @@ impl AcVersion {
 }
 
 impl TryFrom<String> for AcVersion {
-    type Error = Error;
+    type Error = AppcError;
 
-    fn try_from(text: String) -> Result<Self, Error> {
+    fn try_from(text: String) -> Result<Self, AppcError> {
         text.parse()
             .map(Self)
-            .map_err(|e: semver::Error| Error::InvalidVersion { text, reason: e.to_string() })
+            .map_err(|e: semver::Error| AppcError::InvalidVersion { text, reason: e.to_string() })
     }
 }
 
 impl FromStr for AcVersion {
-    type Err = Error;
+    type Err = AppcError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, AppcError> {
         text.to_owned().try_into()
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AcName, Error};
+use crate::{AcName, AppcError};
 
 /// Where a volume's files come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,8 +44,8 @@ pub struct Volume {
 
 impl Volume {
     /// Checks what the fields' types cannot say.
-    pub fn validate(&self) -> Result<(), Error> {
-        let wrong = |reason| Err(Error::InvalidVolume { name: self.name.to_string(), reason });
+    pub fn validate(&self) -> Result<(), AppcError> {
+        let wrong = |reason| Err(AppcError::InvalidVolume { name: self.name.to_string(), reason });
         match (self.kind, &self.source) {
             (VolumeKind::Empty, Some(_)) => wrong("source must be empty"),
             (VolumeKind::Empty, None) => match &self.mode {

@@ -1,0 +1,266 @@
+//! An app for tests: carries out the steps on its command line in order and says what it sees, so that one image serves
+//! every end-to-end test (`inspect print-user print-cwd exit 42`). Must not depend on anything in its image but itself.
+//! Ends with status 120 when a step fails and 121 when the command line is wrong; no test uses those as codes of its own.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+use std::{env, process};
+
+use nix::sys::signal::{self, SigHandler, Signal};
+use nix::sys::utsname;
+use nix::unistd::{self, Pid};
+
+/// A step failed.
+const STEP_FAILED: u8 = 120;
+
+/// The command line is not a list of steps.
+const BAD_STEPS: u8 = 121;
+
+/// The signal that arrived last; 0 before the first.
+static ARRIVED: AtomicI32 = AtomicI32::new(0);
+
+/// The steps, with their arguments.
+const STEPS: &str = "\
+print-msg TEXT          print TEXT on stdout
+print-err TEXT          print TEXT on stderr
+print-env NAME          print the value of the environment variable
+print-user              print uid, gid and supplementary groups
+print-cwd               print the working directory
+print-pid               print the process ID
+print-hostname          print the host name
+print-limits            print the highest number of open files
+read-file PATH          print the file
+write-file PATH TEXT    create the file with TEXT
+stat-file PATH          print mode, owner and group
+list PATH               print the directory's entries, sorted
+lines COUNT MILLIS      COUNT lines on stdout and stderr in turn, each in two writes, with pauses
+flood BYTES             numbered lines on stdout, BYTES bytes in all
+sleep SECONDS           wait
+ignore SIGNAL           ignore the signal from now on
+catch SIGNAL            note the signal instead of dying from it
+await SIGNAL            wait until a caught signal arrives, and print its name
+kill PID SIGNAL         send a signal
+serve PORT TEXT         answer one connection on the loopback with TEXT
+connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
+await-file PATH         wait until the file exists
+spawn PATH...           run the rest of the line as a child and end with its code
+exit CODE               end with CODE
+";
+
+fn main() -> ExitCode {
+    let mut words = env::args().skip(1);
+    while let Some(step) = words.next() {
+        match run(&step, &mut words) {
+            Ok(None) => {}
+            Ok(Some(code)) => return ExitCode::from(code),
+            Err(Failure::Usage) => {
+                eprintln!("inspect: bad step {step:?}; steps are:\n{STEPS}");
+                return ExitCode::from(BAD_STEPS);
+            }
+            Err(Failure::Step(error)) => {
+                eprintln!("inspect: {step}: {error}");
+                return ExitCode::from(STEP_FAILED);
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Why a step did not succeed.
+enum Failure {
+    /// It is not in the list, or its arguments are missing or malformed.
+    Usage,
+    /// The system refused it.
+    Step(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Step(error)
+    }
+}
+
+impl From<nix::Error> for Failure {
+    fn from(error: nix::Error) -> Self {
+        Self::Step(error.into())
+    }
+}
+
+/// Carries out one step; a code ends the process with it.
+fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8>, Failure> {
+    match step {
+        "print-msg" => println!("{}", text(words)?),
+        "print-err" => eprintln!("{}", text(words)?),
+        "print-env" => {
+            let name = text(words)?;
+            println!("{name}={}", env::var(&name).unwrap_or_else(|_| "(unset)".to_owned()));
+        }
+        "print-user" => {
+            let mut groups: Vec<u32> = unistd::getgroups()?.iter().map(|group| group.as_raw()).collect();
+            groups.sort_unstable();
+            println!("uid={} gid={} groups={groups:?}", unistd::geteuid(), unistd::getegid());
+        }
+        "print-cwd" => println!("cwd={}", env::current_dir()?.display()),
+        "print-pid" => println!("pid={}", process::id()),
+        "print-hostname" => println!("hostname={}", utsname::uname()?.nodename().to_string_lossy()),
+        "print-limits" => print!("{}", fs::read_to_string("/proc/self/limits")?),
+        "read-file" => io::stdout().write_all(&fs::read(text(words)?)?)?,
+        "write-file" => {
+            let path = text(words)?;
+            File::create(&path)?.write_all(text(words)?.as_bytes())?;
+            println!("wrote {path}");
+        }
+        "stat-file" => {
+            let status = fs::symlink_metadata(text(words)?)?;
+            println!("mode={:o} uid={} gid={}", status.mode(), status.uid(), status.gid());
+        }
+        "list" => list(&text(words)?)?,
+        "lines" => lines(number(words)?, Duration::from_millis(number(words)?))?,
+        "flood" => flood(number(words)?)?,
+        "sleep" => thread::sleep(Duration::from_secs(number(words)?)),
+        "ignore" => set_handler(named_signal(words)?, SigHandler::SigIgn)?,
+        "catch" => set_handler(named_signal(words)?, SigHandler::Handler(note_signal))?,
+        "await" => await_signal(named_signal(words)?),
+        "kill" => {
+            let pid = i32::try_from(number(words)?).map_err(|_| Failure::Usage)?;
+            signal::kill(Pid::from_raw(pid), named_signal(words)?)?;
+        }
+        "serve" => serve(port(words)?, &text(words)?)?,
+        "connect" => connect(port(words)?)?,
+        "await-file" => {
+            let path = text(words)?;
+            while fs::symlink_metadata(&path).is_err() {
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+        "spawn" => {
+            let status = process::Command::new(text(words)?).args(words).status()?;
+            return Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(STEP_FAILED)));
+        }
+        "exit" => return Ok(Some(u8::try_from(number(words)?).map_err(|_| Failure::Usage)?)),
+        _ => return Err(Failure::Usage),
+    }
+    Ok(None)
+}
+
+/// Prints a directory's entries.
+fn list(path: &str) -> Result<(), Failure> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    println!("{}", names.join(" "));
+    Ok(())
+}
+
+/// Writes lines in two halves each, so that a reader that does not wait for the newline would mix them up.
+fn lines(count: u64, pause: Duration) -> Result<(), Failure> {
+    for index in 0..count {
+        let (first, second) = (format!("line {index} first-half-"), "second-half\n");
+        let write = |half: &str| -> io::Result<()> {
+            if index % 2 == 0 {
+                raw_write(&mut io::stdout(), half)
+            } else {
+                raw_write(&mut io::stderr(), half)
+            }
+        };
+        write(&first)?;
+        thread::sleep(pause);
+        write(second)?;
+    }
+    Ok(())
+}
+
+/// Writes and flushes at once.
+fn raw_write(stream: &mut impl Write, text: &str) -> io::Result<()> {
+    stream.write_all(text.as_bytes())?;
+    stream.flush()
+}
+
+/// Writes exactly `bytes` bytes of numbered 64-byte lines.
+fn flood(bytes: u64) -> Result<(), Failure> {
+    let mut output = BufWriter::with_capacity(1 << 16, io::stdout());
+    let mut left = bytes;
+    let mut index = 0_u64;
+    while left > 0 {
+        let line = format!("{index:063}\n");
+        let length = left.min(line.len() as u64);
+        let part = line.as_bytes().iter().take(usize::try_from(length).map_err(|_| Failure::Usage)?);
+        output.write_all(&part.copied().collect::<Vec<u8>>())?;
+        left -= length;
+        index += 1;
+    }
+    output.flush()?;
+    Ok(())
+}
+
+/// Installs a signal's handler.
+fn set_handler(signal: Signal, handler: SigHandler) -> Result<(), Failure> {
+    // SAFETY: the only handler function ever passed, note_signal, does nothing but an atomic store.
+    unsafe { signal::signal(signal, handler) }?;
+    Ok(())
+}
+
+/// The handler of caught signals.
+extern "C" fn note_signal(signal: i32) {
+    ARRIVED.store(signal, Ordering::SeqCst);
+}
+
+/// Waits for a caught signal.
+fn await_signal(signal: Signal) {
+    while ARRIVED.load(Ordering::SeqCst) != signal as i32 {
+        thread::sleep(Duration::from_millis(20));
+    }
+    println!("got {}", signal.as_str());
+}
+
+/// Answers one connection.
+fn serve(port: u16, answer: &str) -> Result<(), Failure> {
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let (mut connection, _) = listener.accept()?;
+    connection.write_all(answer.as_bytes())?;
+    Ok(())
+}
+
+/// Connects and prints what the server says.
+fn connect(port: u16) -> Result<(), Failure> {
+    for _ in 0..600 {
+        if let Ok(mut connection) = TcpStream::connect(("127.0.0.1", port)) {
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer)?;
+            println!("server says {answer}");
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens").into())
+}
+
+/// The next word.
+fn text(words: &mut impl Iterator<Item = String>) -> Result<String, Failure> {
+    words.next().ok_or(Failure::Usage)
+}
+
+/// The next word as a number.
+fn number(words: &mut impl Iterator<Item = String>) -> Result<u64, Failure> {
+    text(words)?.parse().map_err(|_| Failure::Usage)
+}
+
+/// The next word as a port.
+fn port(words: &mut impl Iterator<Item = String>) -> Result<u16, Failure> {
+    u16::try_from(number(words)?).map_err(|_| Failure::Usage)
+}
+
+/// The next word as a signal, with or without SIG.
+fn named_signal(words: &mut impl Iterator<Item = String>) -> Result<Signal, Failure> {
+    let name = text(words)?;
+    let name = if name.starts_with("SIG") { name } else { format!("SIG{name}") };
+    name.parse().map_err(|_| Failure::Usage)
+}

@@ -1,0 +1,221 @@
+//! The file systems an app sees.
+//!
+//! Responsible for: moving the calling process into the app's root, with everything in it that rkt promises and no way
+//! back to the share. Must not know: users, programs. Follows rkt-reference 6.3 and 6.5, pivot_root(2).
+//!
+//! Everything that comes from outside is copied as a detached mount first; then the process moves into the app's root,
+//! and only there are targets resolved. A symbolic link in an image can therefore lead nowhere else.
+
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use guest_api::{AppSpec, FileMount, MountSpec};
+use nix::sched::CloneFlags;
+use rustix::fs::{CWD, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
+
+use super::mount::{self, Reach};
+use super::root_dir::{Kind, RootDir};
+use crate::Error;
+use crate::mounts::{GENERATED_FILES, NEW_ROOT, SHARE};
+
+/// Device nodes every app has: name, major, minor (the kernel's Documentation/admin-guide/devices.txt).
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Links every app has in its /dev. /dev/console is the app's own output: in rkt it is the pod's console, whose text
+/// ends up on rkt's stdout, and so does what is written to this one. Images made for docker log to /dev/stdout.
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("console", "/proc/self/fd/1"),
+    ("ptmx", "pts/ptmx"),
+];
+
+const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
+
+/// Directories every app has, whatever its image holds.
+const DIRECTORIES: [(&str, u32); 4] = [("/etc", 0o755), ("/run", 0o755), ("/tmp", 0o1777), ("/dev", 0o755)];
+
+/// Moves the calling process (one that has never had threads) into the app's root.
+pub fn enter(app: &AppSpec) -> Result<RootDir, Error> {
+    own_mount_namespace()?;
+    let sources = Sources::collect(app)?;
+    move_into(&sources.rootfs)?;
+    let root = RootDir::open(Path::new("/")).map_err(Error::kernel("open the app's root"))?;
+    prepare_directories(&root)?;
+    mount_devices(&root, &sources)?;
+    mount_kernel_views(&root, app, &sources)?;
+    for (volume, source) in app.mounts.iter().zip(&sources.volumes) {
+        attach_volume(&root, volume, source)?;
+    }
+    for (file, source) in app.files.iter().zip(&sources.files) {
+        attach_file(&root, file, source)?;
+    }
+    if app.read_only_rootfs {
+        let here = root.open_at(Path::new("/"), rustix::fs::OFlags::PATH);
+        here.and_then(|root| mount::set_read_only(root, Reach::Mount))
+            .map_err(Error::kernel("make the app's root file system read-only"))?;
+    }
+    Ok(root)
+}
+
+/// Detached mounts, taken while PID 1's tree is still in sight.
+struct Sources {
+    rootfs: OwnedFd,
+    volumes: Vec<OwnedFd>,
+    files: Vec<OwnedFd>,
+    sys: OwnedFd,
+    pts: OwnedFd,
+    shm: OwnedFd,
+    has_tun: bool,
+}
+
+impl Sources {
+    fn collect(app: &AppSpec) -> Result<Self, Error> {
+        let copy = |path: &str| {
+            mount::copy(Path::new(path)).map_err(Error::kernel(format!("copy the mount of {path}")))
+        };
+        let sys = copy("/sys")?;
+        mount::set_read_only(&sys, Reach::Tree).map_err(Error::kernel("make /sys read-only"))?;
+        Ok(Self {
+            rootfs: copy_from_share(&app.rootfs)?,
+            volumes: app.mounts.iter().map(volume_source).collect::<Result<_, _>>()?,
+            files: generated_files(app)?,
+            sys,
+            pts: copy("/dev/pts")?,
+            shm: copy("/dev/shm")?,
+            has_tun: Path::new("/dev/net/tun").exists(),
+        })
+    }
+}
+
+fn own_mount_namespace() -> Result<(), Error> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(Error::kernel("give the app a mount namespace of its own"))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(Error::kernel("make the app's mounts its own"))
+}
+
+fn copy_from_share(relative: &str) -> Result<OwnedFd, Error> {
+    let path = Path::new(relative);
+    let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+    if relative.is_empty() || !plain {
+        return Err(Error::Specification(format!("{relative:?} is no path within the share")));
+    }
+    mount::copy(&Path::new(SHARE).join(path))
+        .map_err(Error::kernel(format!("find {relative:?} in the file system shared with the host")))
+}
+
+fn volume_source(volume: &MountSpec) -> Result<OwnedFd, Error> {
+    let source = copy_from_share(&volume.source)?;
+    if volume.read_only {
+        mount::set_read_only(&source, Reach::Tree)
+            .map_err(Error::kernel(format!("make the volume for {:?} read-only", volume.target)))?;
+    }
+    Ok(source)
+}
+
+fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, Error> {
+    let directory = PathBuf::from(GENERATED_FILES).join(app.id.0.to_string());
+    let prepare = |index: usize, file: &FileMount| {
+        std::fs::create_dir_all(&directory)?;
+        let path = directory.join(index.to_string());
+        std::fs::write(&path, &file.content)?;
+        rustix::fs::chmod(&path, Mode::from_raw_mode(0o644))?;
+        Ok(mount::copy(&path)?)
+    };
+    let failed = |file: &FileMount| Error::kernel::<std::io::Error>(format!("generate {:?}", file.target));
+    app.files.iter().enumerate().map(|(index, file)| prepare(index, file).map_err(failed(file))).collect()
+}
+
+fn move_into(rootfs: &OwnedFd) -> Result<(), Error> {
+    let move_in = || {
+        let place = rustix::fs::open(NEW_ROOT, rustix::fs::OFlags::PATH, Mode::empty())?;
+        mount::attach(rootfs, &place)?;
+        rustix::process::chdir(NEW_ROOT)?;
+        // The old root ends up mounted over the new one, and goes from there (pivot_root(2), NOTES).
+        rustix::process::pivot_root(".", ".")?;
+        rustix::mount::unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")
+    };
+    move_in().map_err(Error::kernel("move into the app's root file system"))
+}
+
+fn prepare_directories(root: &RootDir) -> Result<(), Error> {
+    for (path, mode) in DIRECTORIES {
+        if root.stat(Path::new(path)).is_ok() {
+            continue;
+        }
+        let doing = || Error::kernel(format!("create {path} in the app's root"));
+        match root.ensure(Path::new(path), Kind::Directory) {
+            Ok(_) => {
+                rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
+                    .map_err(doing())?;
+            }
+            // An image on read-only storage that lacks /tmp is the author's choice; mount points are looked at below.
+            Err(Errno::ROFS) => {}
+            Err(error) => return Err(doing()(error)),
+        }
+    }
+    Ok(())
+}
+
+fn attach_at(root: &RootDir, mount: &OwnedFd, target: &str, kind: Kind) -> Result<(), Error> {
+    root.ensure(Path::new(target), kind)
+        .and_then(|place| mount::attach(mount, &place))
+        .map_err(Error::kernel(format!("mount over {target:?} in the app's root")))
+}
+
+fn mount_devices(root: &RootDir, sources: &Sources) -> Result<(), Error> {
+    let options = [("mode", "0755"), ("size", "64k")];
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let devices = mount::new("tmpfs", &options, attributes).map_err(Error::kernel("make the app's /dev"))?;
+    populate(&devices, sources.has_tun).map_err(Error::kernel("fill the app's /dev"))?;
+    attach_at(root, &devices, "/dev", Kind::Directory)?;
+    attach_at(root, &sources.pts, "/dev/pts", Kind::Directory)?;
+    attach_at(root, &sources.shm, "/dev/shm", Kind::Directory)
+}
+
+fn populate(devices: &OwnedFd, has_tun: bool) -> Result<(), Errno> {
+    for directory in ["net", "pts", "shm"] {
+        mkdirat(devices, directory, Mode::from_raw_mode(0o755))?;
+    }
+    for (name, major, minor) in DEVICES.into_iter().chain(has_tun.then_some(TUN)) {
+        let mode = Mode::from_raw_mode(0o666);
+        mknodat(devices, name, FileType::CharacterDevice, mode, makedev(major, minor))?;
+    }
+    LINKS.into_iter().try_for_each(|(name, target)| symlinkat(target, devices, name))
+}
+
+fn mount_kernel_views(root: &RootDir, app: &AppSpec, sources: &Sources) -> Result<(), Error> {
+    let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let proc = mount::new("proc", &[], quiet).map_err(Error::kernel("make the app's /proc"))?;
+    attach_at(root, &proc, "/proc", Kind::Directory)?;
+    // A volume on or below /sys means that the app wants its own (rkt-reference 6.3, step 6).
+    if app.mounts.iter().any(|volume| Path::new(&volume.target).starts_with("/sys")) {
+        return Ok(());
+    }
+    attach_at(root, &sources.sys, "/sys", Kind::Directory)
+}
+
+fn attach_volume(root: &RootDir, volume: &MountSpec, source: &OwnedFd) -> Result<(), Error> {
+    let stat = rustix::fs::fstat(source).map_err(Error::kernel(format!("look at {:?}", volume.source)))?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Kind::Directory,
+        _ => Kind::File,
+    };
+    attach_at(root, source, &volume.target, kind)
+}
+
+fn attach_file(root: &RootDir, file: &FileMount, source: &OwnedFd) -> Result<(), Error> {
+    if file.only_if_missing && root.lstat(Path::new(&file.target)).is_ok() {
+        return Ok(());
+    }
+    attach_at(root, source, &file.target, Kind::File)
+}

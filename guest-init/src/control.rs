@@ -1,0 +1,165 @@
+//! The control connection to stage1.
+//!
+//! Responsible for: whole messages over a non-blocking socket, and saying when there is no room for more output. Must
+//! not know: what the messages mean. Follows guest-api and vsock(7).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use guest_api::{CONTROL_PORT, FrameBuffer, HOST_CID, MAX_OUTPUT_BYTES, ToGuest, ToHost, encode};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::{Error, console, sentence};
+
+/// Unsent bytes above which apps' output is left in their pipes. Four messages keep the device busy; more would only
+/// turn the host's slowness into the guest's memory.
+const OUTGOING_LIMIT: usize = 4 * MAX_OUTPUT_BYTES;
+
+/// How long the last bytes may take to reach the host. The host that has gone deaf has lost interest.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What a read of the connection brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// Bytes, possibly none, possibly whole messages: [`Control::next_message`].
+    Bytes,
+    /// The host closed the connection.
+    Closed,
+}
+
+/// The connection and what is still to be written to it.
+#[derive(Debug)]
+pub struct Control {
+    socket: OwnedFd,
+    incoming: FrameBuffer,
+    outgoing: Vec<u8>,
+    /// Bytes at the front of `outgoing` that were already written.
+    written: usize,
+}
+
+impl Control {
+    /// Connects to the host.
+    pub fn connect() -> Result<Self, Error> {
+        let failed = |error| Error::Connection(io::Error::from(error));
+        let socket =
+            socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
+        connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &VsockAddr::new(HOST_CID, CONTROL_PORT))
+            .map_err(failed)?;
+        Self::over(socket)
+    }
+
+    /// Speaks over a connected stream socket.
+    pub fn over(socket: OwnedFd) -> Result<Self, Error> {
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| Error::Connection(error.into()))?;
+        Ok(Self { socket, incoming: FrameBuffer::new(), outgoing: Vec::new(), written: 0 })
+    }
+
+    /// Queues a message. A message that cannot be encoded is one that guest-init built wrongly: it is reported on the
+    /// console and dropped, because there is nobody else to tell.
+    pub fn queue(&mut self, message: &ToHost) {
+        match encode(message) {
+            Ok(frame) => self.outgoing.extend_from_slice(&frame),
+            Err(error) => console::say(&sentence(&Error::Protocol(error))),
+        }
+    }
+
+    /// Whether more output may be queued.
+    pub fn has_room(&self) -> bool {
+        self.unsent() < OUTGOING_LIMIT
+    }
+
+    /// What the event loop waits for.
+    pub fn interest(&self) -> PollFlags {
+        if self.unsent() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+    }
+
+    /// Writes what the socket takes.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        while let Some(unsent) = self.outgoing.get(self.written..).filter(|bytes| !bytes.is_empty()) {
+            match rustix::net::send(&self.socket, unsent, SendFlags::NOSIGNAL) {
+                Ok(count) => self.written += count,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::Connection(error.into())),
+            }
+        }
+        if self.unsent() == 0 {
+            self.outgoing.clear();
+            self.written = 0;
+        } else if self.written > OUTGOING_LIMIT {
+            self.outgoing.drain(..self.written);
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Reads what has arrived.
+    pub fn receive(&mut self) -> Result<Received, Error> {
+        let mut bytes = [0; 16 * 1024];
+        match rustix::net::recv(&self.socket, &mut bytes, RecvFlags::empty()) {
+            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
+            Ok((_, count)) => self.incoming.push(bytes.get(..count).unwrap_or_default()),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(Error::Connection(error.into())),
+        }
+        Ok(Received::Bytes)
+    }
+
+    /// The next message that has arrived in full.
+    pub fn next_message(&mut self) -> Result<Option<ToGuest>, Error> {
+        self.incoming.next().map_err(Error::Protocol)
+    }
+
+    /// Waits for one message; for the time before there is anything else to wait for.
+    pub fn wait_for_message(&mut self) -> Result<ToGuest, Error> {
+        loop {
+            if let Some(message) = self.next_message()? {
+                return Ok(message);
+            }
+            self.flush()?;
+            self.wait(None)?;
+            if let Received::Closed = self.receive()? {
+                return Err(Error::ConnectionClosed);
+            }
+        }
+    }
+
+    /// Sends what is queued and closes. Returns once the host's device has taken every byte (a closing vsock socket
+    /// lingers until the peer confirms), so that a reset right after loses nothing; or after the linger time.
+    pub fn close(mut self) -> Result<(), Error> {
+        let deadline = std::time::Instant::now() + LINGER;
+        loop {
+            self.flush()?;
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if self.unsent() == 0 || left.is_zero() {
+                break;
+            }
+            self.wait(Some(left))?;
+        }
+        rustix::io::ioctl_fionbio(&self.socket, false).map_err(|error| Error::Connection(error.into()))?;
+        rustix::net::sockopt::set_socket_linger(&self.socket, Some(LINGER))
+            .map_err(|error| Error::Connection(error.into()))
+    }
+
+    fn unsent(&self) -> usize {
+        self.outgoing.len().saturating_sub(self.written)
+    }
+
+    fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
+        let timeout = timeout.and_then(|left| left.try_into().ok());
+        match rustix::event::poll(&mut [PollFd::new(&self.socket, self.interest())], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::Connection(error.into())),
+        }
+    }
+}
+
+impl AsFd for Control {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

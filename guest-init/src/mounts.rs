@@ -1,0 +1,89 @@
+//! The file systems of PID 1 itself, and the share with the host.
+//!
+//! Responsible for: what exists before any app does. Must not know: what an app sees of it (`app::root` decides that).
+//! Follows mount(2), pivot_root(2) and the kernel's Documentation/filesystems/virtiofs.rst.
+
+use std::ffi::CStr;
+
+use guest_api::SHARE_TAG;
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::Error;
+
+/// Where the share of the host is mounted in PID 1's namespace.
+pub const SHARE: &str = "/run/share";
+
+/// Where an app's root is put together before the app moves into it; a directory of the initramfs.
+pub const NEW_ROOT: &str = "/newroot";
+
+/// Generated files wait here to be bound into apps.
+pub const GENERATED_FILES: &str = "/run/files";
+
+/// Control groups: one directory per app below it.
+pub const APP_CGROUPS: &str = "/sys/fs/cgroup/apps";
+
+/// Puts a mount over the initial RAM file system. pivot_root(2) refuses to replace the initial one, and with a mount in
+/// between, every app can leave this tree for its own by one pivot_root, with nothing left to climb back to.
+pub fn leave_initial_root() -> Result<(), Error> {
+    let doing = "move off the initial root";
+    rustix::mount::mount_bind("/", NEW_ROOT).map_err(Error::kernel(doing))?;
+    rustix::process::chdir(NEW_ROOT).map_err(Error::kernel(doing))?;
+    rustix::mount::mount_move(".", "/").map_err(Error::kernel(doing))?;
+    rustix::process::chroot(".").map_err(Error::kernel(doing))
+}
+
+/// Mounts the kernel's own file systems.
+pub fn mount_kernel_file_systems() -> Result<(), Error> {
+    let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", "/proc", quiet, None)?;
+    mount("sysfs", "/sys", quiet, None)?;
+    mount("devtmpfs", "/dev", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"mode=0755"))?;
+    make_directory("/dev/pts")?;
+    // Group 5 is `tty` in every distribution; grantpt(3) expects terminals to belong to it.
+    mount(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some(c"gid=5,mode=620,ptmxmode=666"),
+    )?;
+    make_directory("/dev/shm")?;
+    mount("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=1777"))?;
+    mount("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
+    make_directory(GENERATED_FILES)?;
+    mount("cgroup2", "/sys/fs/cgroup", quiet, None)?;
+    make_directory(APP_CGROUPS)
+}
+
+/// Mounts the one file system shared with the host. Device nodes and set-user-ID bits in images count, as in rkt: the VM
+/// is the wall, not the mount.
+pub fn mount_share() -> Result<(), Error> {
+    make_directory(SHARE)?;
+    rustix::mount::mount(SHARE_TAG, SHARE, "virtiofs", MountFlags::empty(), None)
+        .map_err(Error::kernel("mount the file system shared with the host"))
+}
+
+/// Writes everything back and lets go of the share. Only useful when no app is left.
+pub fn unmount_share() -> Result<(), Error> {
+    rustix::fs::sync();
+    match rustix::mount::unmount(SHARE, UnmountFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
+        // An app's mount namespace may still be on its way out; everything was written back by sync.
+        Err(Errno::BUSY) => rustix::mount::unmount(SHARE, UnmountFlags::DETACH)
+            .map_err(Error::kernel("unmount the file system shared with the host")),
+        Err(error) => Err(Error::kernel("unmount the file system shared with the host")(error)),
+    }
+}
+
+fn mount(kind: &str, target: &str, flags: MountFlags, data: Option<&CStr>) -> Result<(), Error> {
+    rustix::mount::mount(kind, target, kind, flags, data)
+        .map_err(Error::kernel(format!("mount {kind} on {target}")))
+}
+
+fn make_directory(path: &str) -> Result<(), Error> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::kernel(format!("create {path}"))(error)),
+    }
+}

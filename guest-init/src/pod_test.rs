@@ -1,0 +1,268 @@
+use std::time::Duration;
+
+use guest_api::{AppExit, AppId, ToHost};
+use proptest::prelude::*;
+
+use crate::pod::{Action, Event, KILL_WAIT, Pod};
+
+const A: AppId = AppId(1);
+const B: AppId = AppId(2);
+const GRACE: Duration = Duration::from_secs(90);
+
+fn pod(apps: &[AppId]) -> Pod {
+    Pod::new(apps.iter().copied(), true, GRACE)
+}
+
+fn executed(app: AppId) -> Event {
+    Event::Executed { app, pid: 10 + u32::from(app.0) }
+}
+
+fn ended(app: AppId, code: u8) -> Event {
+    Event::Ended { app, exit: AppExit::Code(code) }
+}
+
+fn started(app: AppId) -> Action {
+    Action::Send(ToHost::Started { app, pid: 10 + u32::from(app.0) })
+}
+
+fn exited(app: AppId, code: u8) -> Action {
+    Action::Send(ToHost::Exited { app, exit: AppExit::Code(code) })
+}
+
+/// A pod whose apps all run.
+fn running(apps: &[AppId]) -> Pod {
+    let mut pod = pod(apps);
+    for app in apps {
+        pod.on(executed(*app));
+    }
+    pod
+}
+
+fn sweep() -> [Action; 2] {
+    [Action::KillEverything, Action::SetDeadline(KILL_WAIT)]
+}
+
+#[test]
+fn ready_follows_the_start_of_the_last_app() {
+    let mut pod = pod(&[A, B]);
+
+    assert_eq!(pod.on(executed(B)), [started(B)]);
+    assert_eq!(pod.on(executed(A)), [started(A), Action::Send(ToHost::Ready)]);
+}
+
+#[test]
+fn pod_of_one_app_ends_in_order() {
+    let mut pod = running(&[A]);
+
+    let mut end = vec![Action::Drain(A)];
+    end.extend(sweep());
+    assert_eq!(pod.on(ended(A, 0)), end);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
+    assert_eq!(pod.on(Event::NoProcessLeft), [Action::ClearDeadline, Action::DrainEverything]);
+    assert_eq!(pod.on(Event::StreamsClosed), [Action::Halt]);
+}
+
+#[test]
+fn app_that_succeeds_leaves_the_others_running() {
+    let mut pod = running(&[A, B]);
+
+    assert_eq!(pod.on(ended(A, 0)), [Action::Drain(A)]);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
+}
+
+#[test]
+fn app_that_fails_stops_the_others() {
+    let mut pod = running(&[A, B]);
+
+    let actions = pod.on(ended(A, 42));
+
+    assert_eq!(actions, [Action::Drain(A), Action::Terminate(B), Action::SetDeadline(GRACE)]);
+}
+
+#[test]
+fn app_killed_by_a_signal_has_failed() {
+    let mut pod = running(&[A, B]);
+
+    let actions = pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
+
+    assert!(actions.contains(&Action::Terminate(B)));
+}
+
+#[test]
+fn failing_app_of_a_pod_that_tolerates_it_stops_nobody() {
+    let mut pod = Pod::new([A, B], false, GRACE);
+    pod.on(executed(A));
+    pod.on(executed(B));
+
+    assert_eq!(pod.on(ended(A, 1)), [Action::Drain(A)]);
+}
+
+#[test]
+fn app_that_cannot_start_fails_the_pod_without_ready() {
+    let mut pod = pod(&[A, B]);
+    pod.on(executed(B));
+
+    let actions = pod.on(Event::StartFailed { app: A, reason: "gone".to_owned() });
+
+    assert_eq!(
+        actions,
+        [
+            Action::Send(ToHost::StartFailed { app: A, reason: "gone".to_owned() }),
+            Action::Terminate(B),
+            Action::SetDeadline(GRACE)
+        ]
+    );
+}
+
+#[test]
+fn pod_whose_only_app_cannot_start_halts() {
+    let mut pod = pod(&[A]);
+
+    let actions = pod.on(Event::StartFailed { app: A, reason: "gone".to_owned() });
+
+    assert!(actions.ends_with(&sweep()), "{actions:?}");
+    pod.on(Event::NoProcessLeft);
+    assert_eq!(pod.on(Event::StreamsClosed), [Action::Halt]);
+}
+
+#[test]
+fn stop_terminates_apps_that_run_and_apps_that_still_start() {
+    let mut pod = pod(&[A, B]);
+    pod.on(executed(A));
+
+    let actions = pod.on(Event::StopRequested);
+
+    assert_eq!(actions, [Action::Terminate(A), Action::Terminate(B), Action::SetDeadline(GRACE)]);
+}
+
+#[test]
+fn second_stop_changes_nothing() {
+    let mut pod = running(&[A]);
+    pod.on(Event::StopRequested);
+
+    assert_eq!(pod.on(Event::StopRequested), []);
+}
+
+#[test]
+fn app_that_outlives_the_grace_period_is_killed() {
+    let mut pod = running(&[A]);
+    pod.on(Event::StopRequested);
+
+    assert_eq!(pod.on(Event::DeadlinePassed), sweep());
+    let killed = Event::Ended { app: A, exit: AppExit::Signal(9) };
+    assert_eq!(pod.on(killed), [Action::Drain(A)]);
+}
+
+#[test]
+fn app_that_hangs_in_the_kernel_does_not_hold_up_the_end() {
+    let mut pod = running(&[A]);
+    pod.on(Event::StopRequested);
+    pod.on(Event::DeadlinePassed);
+
+    let actions = pod.on(Event::DeadlinePassed);
+
+    assert_eq!(actions, [Action::Drain(A), Action::ClearDeadline, Action::DrainEverything]);
+    pod.on(Event::Drained(A));
+    assert_eq!(pod.on(Event::StreamsClosed), [Action::Halt]);
+}
+
+#[test]
+fn halt_waits_for_the_last_output_of_every_app() {
+    let mut pod = running(&[A]);
+    pod.on(ended(A, 0));
+    pod.on(Event::NoProcessLeft);
+
+    assert_eq!(pod.on(Event::StreamsClosed), []);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0), Action::Halt]);
+}
+
+#[test]
+fn lost_host_ends_the_pod_at_once_and_for_good() {
+    let mut pod = running(&[A]);
+
+    assert_eq!(pod.on(Event::ControlLost), [Action::Abandon]);
+    assert_eq!(pod.on(ended(A, 1)), []);
+}
+
+#[test]
+fn pod_without_apps_is_ready_and_over() {
+    let mut pod = pod(&[]);
+
+    let mut expected = vec![Action::Send(ToHost::Ready)];
+    expected.extend(sweep());
+    assert_eq!(pod.on(Event::NoProcessLeft), expected);
+}
+
+#[test]
+fn events_about_unknown_apps_are_ignored() {
+    let mut pod = running(&[A]);
+
+    assert_eq!(pod.on(executed(B)), []);
+    assert_eq!(pod.on(ended(B, 1)), []);
+    assert_eq!(pod.on(Event::Drained(B)), []);
+}
+
+/// What the supervisor would do with each action, reduced to the events it leads to; `fates` decides how apps behave.
+fn simulate(apps: u16, fates: &[u8], stop_after: usize) -> Vec<ToHost> {
+    let ids: Vec<AppId> = (0..apps).map(AppId).collect();
+    let fate = |app: AppId| fates.get(usize::from(app.0)).copied().unwrap_or(0);
+    let mut pod = pod(&ids);
+    let mut sent = Vec::new();
+    let mut alive = ids.clone();
+    let mut events: Vec<Event> = ids
+        .iter()
+        .map(|app| match fate(*app) {
+            255 => Event::StartFailed { app: *app, reason: String::new() },
+            _ => executed(*app),
+        })
+        .collect();
+    events.extend(ids.iter().filter(|app| fate(**app) < 128).map(|app| ended(*app, fate(*app))));
+    events.insert(stop_after.min(events.len()), Event::StopRequested);
+    let mut queue = std::collections::VecDeque::from(events);
+    while let Some(event) = queue.pop_front() {
+        if let Event::Ended { app, .. } | Event::StartFailed { app, .. } = &event {
+            alive.retain(|other| other != app);
+        }
+        for action in pod.on(event) {
+            match action {
+                Action::Send(message) => sent.push(message),
+                Action::Terminate(app) if fate(app) % 2 == 0 => queue.push_back(ended(app, 15)),
+                Action::Drain(app) => queue.push_back(Event::Drained(app)),
+                Action::KillEverything => {
+                    for app in std::mem::take(&mut alive) {
+                        queue.push_back(Event::Ended { app, exit: AppExit::Signal(9) });
+                    }
+                    queue.push_back(Event::NoProcessLeft);
+                }
+                Action::DrainEverything => queue.push_back(Event::StreamsClosed),
+                Action::SetDeadline(GRACE) => queue.push_back(Event::DeadlinePassed),
+                Action::Halt => sent.push(ToHost::Halting),
+                _ => {}
+            }
+        }
+    }
+    sent
+}
+
+proptest! {
+    #[test]
+    fn every_pod_halts_and_tells_every_apps_fate_exactly_once(
+        fates in proptest::collection::vec(any::<u8>(), 1..6),
+        stop_after in 0_usize..12,
+    ) {
+        let apps = u16::try_from(fates.len()).unwrap();
+
+        let sent = simulate(apps, &fates, stop_after);
+
+        prop_assert_eq!(sent.last(), Some(&ToHost::Halting));
+        for id in (0..apps).map(AppId) {
+            let starts = sent.iter().filter(|m| matches!(m, ToHost::Started { app, .. } if *app == id)).count();
+            let ends = sent.iter().filter(|m| matches!(m, ToHost::Exited { app, .. } if *app == id)).count();
+            let failures = sent.iter().filter(|m| matches!(m, ToHost::StartFailed { app, .. } if *app == id));
+            prop_assert_eq!(starts, ends);
+            prop_assert_eq!(starts + failures.count(), 1);
+        }
+        let readies = sent.iter().filter(|m| matches!(m, ToHost::Ready)).count();
+        prop_assert_eq!(readies, usize::from(!fates.contains(&255)));
+    }
+}

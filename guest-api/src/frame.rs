@@ -31,8 +31,10 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = vec![0; LENGTH_BYTES];
     frame = postcard::to_extend(message, frame).map_err(FrameError::Encode)?;
     let payload = frame.len().saturating_sub(LENGTH_BYTES);
-    let length =
-        u32::try_from(payload).ok().filter(|_| payload <= MAX_FRAME_BYTES).ok_or(FrameError::TooLong(payload))?;
+    let length = u32::try_from(payload)
+        .ok()
+        .filter(|_| payload <= MAX_FRAME_BYTES)
+        .ok_or(FrameError::TooLong(payload))?;
     for (slot, byte) in frame.iter_mut().zip(length.to_le_bytes()) {
         *slot = byte;
     }
@@ -63,7 +65,7 @@ impl FrameBuffer {
     }
 
     /// The next whole message, or `None` until more bytes arrive. After an error the connection is unusable.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let pending = self.bytes.get(self.consumed..).unwrap_or_default();
         let Some((length, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);

@@ -15,7 +15,7 @@ fn message_survives_arriving_one_byte_at_a_time() {
     let mut received = Vec::new();
     for byte in stream {
         buffer.push(&[byte]);
-        while let Some(message) = buffer.next::<ToHost>().unwrap() {
+        while let Some(message) = buffer.next_message::<ToHost>().unwrap() {
             received.push(message);
         }
     }
@@ -28,7 +28,7 @@ fn frame_longer_than_the_limit_is_refused_before_its_payload_arrives() {
     let mut buffer = FrameBuffer::new();
     buffer.push(&u32::MAX.to_le_bytes());
 
-    let error = buffer.next::<ToHost>().unwrap_err();
+    let error = buffer.next_message::<ToHost>().unwrap_err();
 
     assert!(matches!(error, FrameError::TooLong(_)));
 }
@@ -49,7 +49,7 @@ fn bytes_after_the_message_in_one_frame_are_refused() {
     let mut buffer = FrameBuffer::new();
     buffer.push(&frame);
 
-    let error = buffer.next::<ToGuest>().unwrap_err();
+    let error = buffer.next_message::<ToGuest>().unwrap_err();
 
     assert!(matches!(error, FrameError::Malformed(_)));
 }
@@ -59,7 +59,7 @@ proptest! {
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4096)) {
         let mut buffer = FrameBuffer::new();
         buffer.push(&bytes);
-        while let Ok(Some(_)) = buffer.next::<ToHost>() {}
+        while let Ok(Some(_)) = buffer.next_message::<ToHost>() {}
     }
 
     #[test]
@@ -67,8 +67,8 @@ proptest! {
         let mut buffer = FrameBuffer::new();
         buffer.push(&u32::try_from(payload.len()).unwrap().to_le_bytes());
         buffer.push(&payload);
-        let _ = buffer.next::<ToHost>();
+        let _ = buffer.next_message::<ToHost>();
         buffer.push(&payload);
-        let _ = buffer.next::<ToGuest>();
+        let _ = buffer.next_message::<ToGuest>();
     }
 }

@@ -12,7 +12,7 @@
 //!   Started / StartFailed     ->                             one per app
 //!   Ready                     ->                             every app was started
 //!   Output, OutputClosed      ->     Credit                  per app and stream
-//!   Exited                    ->                             one per started app, after its last Output
+//!   Exited                    ->                             one per started app, after all that it wrote
 //!                             <-     Stop                    at any time after Configure
 //!   Halting                   ->                             last message; the VM resets itself next
 //! ```

@@ -172,14 +172,16 @@ pub enum ToHost {
         /// The bytes, unchanged.
         data: Vec<u8>,
     },
-    /// Nothing more will come from this stream.
+    /// Nothing more will come from this stream. Sent for both streams of every started app, before `Halting` at the
+    /// latest.
     OutputClosed {
         /// The app.
         app: AppId,
         /// Its stream.
         stream: StdioStream,
     },
-    /// The app ended; all its output has been sent before.
+    /// The app ended; all that it wrote has been sent before. Its streams are usually closed by then; descendants that
+    /// outlive it may still write to them, so only `OutputClosed` is the end of a stream.
     Exited {
         /// The app.
         app: AppId,

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use crate::{Error, console, sentence};
+use crate::{InitError, console, sentence};
 
 /// Unsent bytes above which apps' output is left in their pipes. Four messages keep the device busy; more would only
 /// turn the host's slowness into the guest's memory.
@@ -43,8 +43,8 @@ pub struct Control {
 
 impl Control {
     /// Connects to the host.
-    pub fn connect() -> Result<Self, Error> {
-        let failed = |error| Error::Connection(io::Error::from(error));
+    pub fn connect() -> Result<Self, InitError> {
+        let failed = |error| InitError::Connection(io::Error::from(error));
         let socket =
             socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
         connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &VsockAddr::new(HOST_CID, CONTROL_PORT))
@@ -53,8 +53,8 @@ impl Control {
     }
 
     /// Speaks over a connected stream socket.
-    pub fn over(socket: OwnedFd) -> Result<Self, Error> {
-        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| Error::Connection(error.into()))?;
+    pub fn over(socket: OwnedFd) -> Result<Self, InitError> {
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|error| InitError::Connection(error.into()))?;
         Ok(Self { socket, incoming: FrameBuffer::new(), outgoing: Vec::new(), written: 0 })
     }
 
@@ -63,7 +63,7 @@ impl Control {
     pub fn queue(&mut self, message: &ToHost) {
         match encode(message) {
             Ok(frame) => self.outgoing.extend_from_slice(&frame),
-            Err(error) => console::say(&sentence(&Error::Protocol(error))),
+            Err(error) => console::say(&sentence(&InitError::Protocol(error))),
         }
     }
 
@@ -78,13 +78,13 @@ impl Control {
     }
 
     /// Writes what the socket takes.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    pub fn flush(&mut self) -> Result<(), InitError> {
         while let Some(unsent) = self.outgoing.get(self.written..).filter(|bytes| !bytes.is_empty()) {
             match rustix::net::send(&self.socket, unsent, SendFlags::NOSIGNAL) {
                 Ok(count) => self.written += count,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(Error::Connection(error.into())),
+                Err(error) => return Err(InitError::Connection(error.into())),
             }
         }
         if self.unsent() == 0 {
@@ -98,24 +98,24 @@ impl Control {
     }
 
     /// Reads what has arrived.
-    pub fn receive(&mut self) -> Result<Received, Error> {
+    pub fn receive(&mut self) -> Result<Received, InitError> {
         let mut bytes = [0; 16 * 1024];
         match rustix::net::recv(&self.socket, &mut bytes, RecvFlags::empty()) {
             Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
             Ok((_, count)) => self.incoming.push(bytes.get(..count).unwrap_or_default()),
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(Error::Connection(error.into())),
+            Err(error) => return Err(InitError::Connection(error.into())),
         }
         Ok(Received::Bytes)
     }
 
     /// The next message that has arrived in full.
-    pub fn next_message(&mut self) -> Result<Option<ToGuest>, Error> {
-        self.incoming.next().map_err(Error::Protocol)
+    pub fn next_message(&mut self) -> Result<Option<ToGuest>, InitError> {
+        self.incoming.next_message().map_err(InitError::Protocol)
     }
 
     /// Waits for one message; for the time before there is anything else to wait for.
-    pub fn wait_for_message(&mut self) -> Result<ToGuest, Error> {
+    pub fn wait_for_message(&mut self) -> Result<ToGuest, InitError> {
         loop {
             if let Some(message) = self.next_message()? {
                 return Ok(message);
@@ -123,14 +123,14 @@ impl Control {
             self.flush()?;
             self.wait(None)?;
             if let Received::Closed = self.receive()? {
-                return Err(Error::ConnectionClosed);
+                return Err(InitError::ConnectionClosed);
             }
         }
     }
 
     /// Sends what is queued and closes. Returns once the host's device has taken every byte (a closing vsock socket
     /// lingers until the peer confirms), so that a reset right after loses nothing; or after the linger time.
-    pub fn close(mut self) -> Result<(), Error> {
+    pub fn close(mut self) -> Result<(), InitError> {
         let deadline = std::time::Instant::now() + LINGER;
         loop {
             self.flush()?;
@@ -140,20 +140,21 @@ impl Control {
             }
             self.wait(Some(left))?;
         }
-        rustix::io::ioctl_fionbio(&self.socket, false).map_err(|error| Error::Connection(error.into()))?;
+        rustix::io::ioctl_fionbio(&self.socket, false)
+            .map_err(|error| InitError::Connection(error.into()))?;
         rustix::net::sockopt::set_socket_linger(&self.socket, Some(LINGER))
-            .map_err(|error| Error::Connection(error.into()))
+            .map_err(|error| InitError::Connection(error.into()))
     }
 
     fn unsent(&self) -> usize {
         self.outgoing.len().saturating_sub(self.written)
     }
 
-    fn wait(&self, timeout: Option<Duration>) -> Result<(), Error> {
+    fn wait(&self, timeout: Option<Duration>) -> Result<(), InitError> {
         let timeout = timeout.and_then(|left| left.try_into().ok());
         match rustix::event::poll(&mut [PollFd::new(&self.socket, self.interest())], timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(Error::Connection(error.into())),
+            Err(error) => Err(InitError::Connection(error.into())),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::os::unix::net::UnixStream;
 
 use guest_api::{FrameBuffer, ToGuest, ToHost, encode};
 
-use crate::Error;
+use crate::InitError;
 use crate::control::{Control, Received};
 
 fn connection() -> (Control, UnixStream) {
@@ -27,7 +27,7 @@ fn waiting_ends_with_an_error_when_the_host_hangs_up() {
     let (mut control, host) = connection();
     drop(host);
 
-    assert!(matches!(control.wait_for_message().unwrap_err(), Error::ConnectionClosed));
+    assert!(matches!(control.wait_for_message().unwrap_err(), InitError::ConnectionClosed));
     assert_eq!(control.receive().unwrap(), Received::Closed);
 }
 
@@ -60,6 +60,6 @@ fn everything_queued_reaches_the_host_before_the_connection_closes() {
     let mut buffer = FrameBuffer::new();
     buffer.push(&reader.join().unwrap());
     for message in messages {
-        assert_eq!(buffer.next::<ToHost>().unwrap(), Some(message));
+        assert_eq!(buffer.next_message::<ToHost>().unwrap(), Some(message));
     }
 }

@@ -11,7 +11,7 @@ use guest_api::FrameError;
 
 /// Errors of guest-init.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum InitError {
     /// A kernel request of guest-init's own failed.
     #[error("cannot {doing}")]
     Kernel {
@@ -82,7 +82,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl InitError {
     /// For `map_err`: names the attempt beside what the kernel said.
     pub fn kernel<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         move |source| Self::Kernel { doing: doing.into(), source: source.into() }
@@ -90,7 +90,7 @@ impl Error {
 }
 
 /// The error and its causes as one sentence, from the outside in.
-pub fn sentence(error: &Error) -> String {
+pub fn sentence(error: &InitError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

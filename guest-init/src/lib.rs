@@ -23,4 +23,4 @@ mod control_test;
 #[cfg(test)]
 mod pod_test;
 
-pub use error::{Error, sentence};
+pub use error::{InitError, sentence};

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use crate::Error;
+use crate::InitError;
 
 /// `struct ifreq` of netdevice(7) in the shape SIOCSIFFLAGS reads.
 #[repr(C)]
@@ -18,10 +18,10 @@ struct InterfaceFlags {
 }
 
 /// Brings `lo` up.
-pub fn bring_up() -> Result<(), Error> {
+pub fn bring_up() -> Result<(), InitError> {
     let doing = "bring up the loopback interface";
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(Error::kernel(doing))?;
+        .map_err(InitError::kernel(doing))?;
     let mut name = [0; libc::IFNAMSIZ];
     for (slot, byte) in name.iter_mut().zip(b"lo") {
         *slot = *byte;
@@ -31,5 +31,5 @@ pub fn bring_up() -> Result<(), Error> {
     let request = InterfaceFlags { name, flags, padding: [0; 22] };
     // SAFETY: SIOCSIFFLAGS reads one ifreq (40 bytes on every 64-bit Linux), which `request` is in size and layout.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result == 0 { Ok(()) } else { Err(Error::kernel(doing)(std::io::Error::last_os_error())) }
+    if result == 0 { Ok(()) } else { Err(InitError::kernel(doing)(std::io::Error::last_os_error())) }
 }

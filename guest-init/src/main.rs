@@ -12,7 +12,7 @@ use std::ffi::{c_char, c_int};
 
 use guest_api::{Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
 use guest_init::control::Control;
-use guest_init::{Error, console, identity, loopback, mounts, reap, sentence, shutdown, supervise};
+use guest_init::{InitError, console, identity, loopback, mounts, reap, sentence, shutdown, supervise};
 
 /// Where the C library's start code goes.
 // SAFETY: the one `main` of this executable, with the signature the C library calls.
@@ -42,7 +42,7 @@ fn boot(mut control: Control) -> ! {
     }
 }
 
-fn become_pod(control: &mut Control) -> Result<(PodSpec, nix::sys::signalfd::SignalFd), Error> {
+fn become_pod(control: &mut Control) -> Result<(PodSpec, nix::sys::signalfd::SignalFd), InitError> {
     say_hello(control)?;
     // The host composes its answer meanwhile.
     mounts::leave_initial_root()?;
@@ -55,27 +55,27 @@ fn become_pod(control: &mut Control) -> Result<(PodSpec, nix::sys::signalfd::Sig
     Ok((spec, signals))
 }
 
-fn say_hello(control: &mut Control) -> Result<(), Error> {
+fn say_hello(control: &mut Control) -> Result<(), InitError> {
     let kernel_release = rustix::system::uname().release().to_string_lossy().into_owned();
     control.queue(&ToHost::Hello(Hello { protocol: PROTOCOL_VERSION, kernel_release }));
     control.flush()
 }
 
 /// The one message that everything else follows from.
-fn configuration(control: &mut Control) -> Result<PodSpec, Error> {
+fn configuration(control: &mut Control) -> Result<PodSpec, InitError> {
     match control.wait_for_message()? {
         ToGuest::Configure(spec) => distinct(spec),
-        ToGuest::Credit { .. } => Err(Error::UnexpectedMessage("Credit")),
-        ToGuest::Stop => Err(Error::UnexpectedMessage("Stop")),
+        ToGuest::Credit { .. } => Err(InitError::UnexpectedMessage("Credit")),
+        ToGuest::Stop => Err(InitError::UnexpectedMessage("Stop")),
     }
 }
 
 /// Every later message names an app by its number alone.
-fn distinct(spec: PodSpec) -> Result<PodSpec, Error> {
+fn distinct(spec: PodSpec) -> Result<PodSpec, InitError> {
     let numbers: std::collections::BTreeSet<_> = spec.apps.iter().map(|app| app.id).collect();
     if numbers.len() == spec.apps.len() {
         Ok(spec)
     } else {
-        Err(Error::Specification("two apps have the same number".to_owned()))
+        Err(InitError::Specification("two apps have the same number".to_owned()))
     }
 }

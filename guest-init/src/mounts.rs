@@ -10,7 +10,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
-use crate::Error;
+use crate::InitError;
 
 /// Where the share of the host is mounted in PID 1's namespace.
 pub const SHARE: &str = "/run/share";
@@ -26,16 +26,16 @@ pub const APP_CGROUPS: &str = "/sys/fs/cgroup/apps";
 
 /// Puts a mount over the initial RAM file system. pivot_root(2) refuses to replace the initial one, and with a mount in
 /// between, every app can leave this tree for its own by one pivot_root, with nothing left to climb back to.
-pub fn leave_initial_root() -> Result<(), Error> {
+pub fn leave_initial_root() -> Result<(), InitError> {
     let doing = "move off the initial root";
-    rustix::mount::mount_bind("/", NEW_ROOT).map_err(Error::kernel(doing))?;
-    rustix::process::chdir(NEW_ROOT).map_err(Error::kernel(doing))?;
-    rustix::mount::mount_move(".", "/").map_err(Error::kernel(doing))?;
-    rustix::process::chroot(".").map_err(Error::kernel(doing))
+    rustix::mount::mount_bind("/", NEW_ROOT).map_err(InitError::kernel(doing))?;
+    rustix::process::chdir(NEW_ROOT).map_err(InitError::kernel(doing))?;
+    rustix::mount::mount_move(".", "/").map_err(InitError::kernel(doing))?;
+    rustix::process::chroot(".").map_err(InitError::kernel(doing))
 }
 
 /// Mounts the kernel's own file systems.
-pub fn mount_kernel_file_systems() -> Result<(), Error> {
+pub fn mount_kernel_file_systems() -> Result<(), InitError> {
     let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "/proc", quiet, None)?;
     mount("sysfs", "/sys", quiet, None)?;
@@ -58,32 +58,32 @@ pub fn mount_kernel_file_systems() -> Result<(), Error> {
 
 /// Mounts the one file system shared with the host. Device nodes and set-user-ID bits in images count, as in rkt: the VM
 /// is the wall, not the mount.
-pub fn mount_share() -> Result<(), Error> {
+pub fn mount_share() -> Result<(), InitError> {
     make_directory(SHARE)?;
     rustix::mount::mount(SHARE_TAG, SHARE, "virtiofs", MountFlags::empty(), None)
-        .map_err(Error::kernel("mount the file system shared with the host"))
+        .map_err(InitError::kernel("mount the file system shared with the host"))
 }
 
 /// Writes everything back and lets go of the share. Only useful when no app is left.
-pub fn unmount_share() -> Result<(), Error> {
+pub fn unmount_share() -> Result<(), InitError> {
     rustix::fs::sync();
     match rustix::mount::unmount(SHARE, UnmountFlags::empty()) {
         Ok(()) | Err(Errno::NOENT | Errno::INVAL) => Ok(()),
         // An app's mount namespace may still be on its way out; everything was written back by sync.
         Err(Errno::BUSY) => rustix::mount::unmount(SHARE, UnmountFlags::DETACH)
-            .map_err(Error::kernel("unmount the file system shared with the host")),
-        Err(error) => Err(Error::kernel("unmount the file system shared with the host")(error)),
+            .map_err(InitError::kernel("unmount the file system shared with the host")),
+        Err(error) => Err(InitError::kernel("unmount the file system shared with the host")(error)),
     }
 }
 
-fn mount(kind: &str, target: &str, flags: MountFlags, data: Option<&CStr>) -> Result<(), Error> {
+fn mount(kind: &str, target: &str, flags: MountFlags, data: Option<&CStr>) -> Result<(), InitError> {
     rustix::mount::mount(kind, target, kind, flags, data)
-        .map_err(Error::kernel(format!("mount {kind} on {target}")))
+        .map_err(InitError::kernel(format!("mount {kind} on {target}")))
 }
 
-fn make_directory(path: &str) -> Result<(), Error> {
+fn make_directory(path: &str) -> Result<(), InitError> {
     match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(Error::kernel(format!("create {path}"))(error)),
+        Err(error) => Err(InitError::kernel(format!("create {path}"))(error)),
     }
 }

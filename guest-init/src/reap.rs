@@ -9,7 +9,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
-use crate::Error;
+use crate::InitError;
 
 /// Ended processes since the last look.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,13 +21,13 @@ pub struct Ended {
 }
 
 /// Blocks SIGCHLD and turns it into a readable descriptor.
-pub fn listen() -> Result<SignalFd, Error> {
+pub fn listen() -> Result<SignalFd, InitError> {
     let doing = "listen for ended processes";
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGCHLD);
-    signals.thread_block().map_err(Error::kernel(doing))?;
+    signals.thread_block().map_err(InitError::kernel(doing))?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-        .map_err(Error::kernel(doing))
+        .map_err(InitError::kernel(doing))
 }
 
 /// Collects what has ended.

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use rustix::system::RebootCommand;
 
 use crate::control::Control;
-use crate::{Error, console, mounts, sentence};
+use crate::{InitError, console, mounts, sentence};
 
 /// The orderly end: no process is left, everything has been said.
 pub fn halt(mut control: Control) -> ! {
@@ -31,7 +31,7 @@ pub fn abandon() -> ! {
 }
 
 /// The end when guest-init cannot go on: the host learns why and that the VM ended on purpose.
-pub fn fail(mut control: Control, error: &Error) -> ! {
+pub fn fail(mut control: Control, error: &InitError) -> ! {
     let reason = sentence(error);
     console::say(&reason);
     kill_everything();

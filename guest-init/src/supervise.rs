@@ -18,7 +18,7 @@ use crate::app::start::{self, MAX_REASON_BYTES};
 use crate::app::stdio::{Relayed, Stream};
 use crate::control::{Control, Received};
 use crate::pod::{Action, Event, Pod};
-use crate::{Error, console, reap, sentence, shutdown};
+use crate::{InitError, console, reap, sentence, shutdown};
 
 /// How the pod ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +49,9 @@ struct Process {
 }
 
 impl Process {
-    fn start(app: &AppSpec) -> Result<Self, Error> {
+    fn start(app: &AppSpec) -> Result<Self, InitError> {
         let child = start::spawn(app)?;
-        let stream = |pipe| Stream::new(pipe).map_err(Error::kernel("read the app's output"));
+        let stream = |pipe| Stream::new(pipe).map_err(InitError::kernel("read the app's output"));
         Ok(Self {
             app: app.id,
             pid: child.pid.as_raw(),
@@ -289,7 +289,7 @@ impl Supervisor {
         }
     }
 
-    fn lose_control(&mut self, error: &Error) {
+    fn lose_control(&mut self, error: &InitError) {
         console::say(&sentence(error));
         self.events.push_back(Event::ControlLost);
     }
@@ -302,7 +302,7 @@ impl Supervisor {
                     process.stream(stream).grant(bytes);
                 }
             }
-            ToGuest::Configure(_) => self.lose_control(&Error::UnexpectedMessage("Configure")),
+            ToGuest::Configure(_) => self.lose_control(&InitError::UnexpectedMessage("Configure")),
         }
     }
 

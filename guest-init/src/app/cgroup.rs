@@ -9,12 +9,13 @@ use std::path::PathBuf;
 
 use guest_api::AppId;
 
-use crate::Error;
+use crate::InitError;
 use crate::mounts::APP_CGROUPS;
 
 /// Creates the app's group.
-pub fn create(app: AppId, name: &str) -> Result<(), Error> {
-    fs::create_dir(directory(app)).map_err(Error::kernel(format!("create a control group for app {name:?}")))
+pub fn create(app: AppId, name: &str) -> Result<(), InitError> {
+    fs::create_dir(directory(app))
+        .map_err(InitError::kernel(format!("create a control group for app {name:?}")))
 }
 
 /// Moves the calling process into the app's group.

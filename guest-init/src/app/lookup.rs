@@ -10,7 +10,7 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 
 use super::root_dir::RootDir;
-use crate::Error;
+use crate::InitError;
 
 /// Searched, after the working directory, for an app without a PATH of its own.
 const FALLBACK_PATH: &str = "/bin:/usr/bin";
@@ -21,8 +21,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 const EXECUTE_BITS: u32 = 0o111;
 
 /// The path of the app's program inside its root. An absolute one is taken as it is; execve(2) is the judge of it.
-pub fn find(root: &RootDir, app: &AppSpec) -> Result<String, Error> {
-    let program = app.exec.first().filter(|program| !program.is_empty()).ok_or(Error::EmptyExec)?;
+pub fn find(root: &RootDir, app: &AppSpec) -> Result<String, InitError> {
+    let program = app.exec.first().filter(|program| !program.is_empty()).ok_or(InitError::EmptyExec)?;
     if program.starts_with('/') {
         return Ok(program.clone());
     }
@@ -46,8 +46,8 @@ pub fn find(root: &RootDir, app: &AppSpec) -> Result<String, Error> {
         not_executable.get_or_insert(candidate);
     }
     Err(match not_executable {
-        Some(path) => Error::Exec { why: explain(root, &path, Errno::ACCESS), path },
-        None => Error::ProgramNotFound { program: program.clone(), searched },
+        Some(path) => InitError::Exec { why: explain(root, &path, Errno::ACCESS), path },
+        None => InitError::ProgramNotFound { program: program.clone(), searched },
     })
 }
 

@@ -17,7 +17,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
 
 use super::mount::{self, Reach};
 use super::root_dir::{Kind, RootDir};
-use crate::Error;
+use crate::InitError;
 use crate::mounts::{GENERATED_FILES, NEW_ROOT, SHARE};
 
 /// Device nodes every app has: name, major, minor (the kernel's Documentation/admin-guide/devices.txt).
@@ -41,11 +41,11 @@ const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
 const DIRECTORIES: [(&str, u32); 4] = [("/etc", 0o755), ("/run", 0o755), ("/tmp", 0o1777), ("/dev", 0o755)];
 
 /// Moves the calling process (one that has never had threads) into the app's root.
-pub fn enter(app: &AppSpec) -> Result<RootDir, Error> {
+pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
     own_mount_namespace()?;
     let sources = Sources::collect(app)?;
     move_into(&sources.rootfs)?;
-    let root = RootDir::open(Path::new("/")).map_err(Error::kernel("open the app's root"))?;
+    let root = RootDir::open(Path::new("/")).map_err(InitError::kernel("open the app's root"))?;
     prepare_directories(&root)?;
     mount_devices(&root, &sources)?;
     mount_kernel_views(&root, app, &sources)?;
@@ -58,7 +58,7 @@ pub fn enter(app: &AppSpec) -> Result<RootDir, Error> {
     if app.read_only_rootfs {
         let here = root.open_at(Path::new("/"), rustix::fs::OFlags::PATH);
         here.and_then(|root| mount::set_read_only(root, Reach::Mount))
-            .map_err(Error::kernel("make the app's root file system read-only"))?;
+            .map_err(InitError::kernel("make the app's root file system read-only"))?;
     }
     Ok(root)
 }
@@ -75,12 +75,12 @@ struct Sources {
 }
 
 impl Sources {
-    fn collect(app: &AppSpec) -> Result<Self, Error> {
+    fn collect(app: &AppSpec) -> Result<Self, InitError> {
         let copy = |path: &str| {
-            mount::copy(Path::new(path)).map_err(Error::kernel(format!("copy the mount of {path}")))
+            mount::copy(Path::new(path)).map_err(InitError::kernel(format!("copy the mount of {path}")))
         };
         let sys = copy("/sys")?;
-        mount::set_read_only(&sys, Reach::Tree).map_err(Error::kernel("make /sys read-only"))?;
+        mount::set_read_only(&sys, Reach::Tree).map_err(InitError::kernel("make /sys read-only"))?;
         Ok(Self {
             rootfs: copy_from_share(&app.rootfs)?,
             volumes: app.mounts.iter().map(volume_source).collect::<Result<_, _>>()?,
@@ -93,33 +93,33 @@ impl Sources {
     }
 }
 
-fn own_mount_namespace() -> Result<(), Error> {
+fn own_mount_namespace() -> Result<(), InitError> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS)
-        .map_err(Error::kernel("give the app a mount namespace of its own"))?;
+        .map_err(InitError::kernel("give the app a mount namespace of its own"))?;
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(Error::kernel("make the app's mounts its own"))
+        .map_err(InitError::kernel("make the app's mounts its own"))
 }
 
-fn copy_from_share(relative: &str) -> Result<OwnedFd, Error> {
+fn copy_from_share(relative: &str) -> Result<OwnedFd, InitError> {
     let path = Path::new(relative);
     let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
     if relative.is_empty() || !plain {
-        return Err(Error::Specification(format!("{relative:?} is no path within the share")));
+        return Err(InitError::Specification(format!("{relative:?} is no path within the share")));
     }
     mount::copy(&Path::new(SHARE).join(path))
-        .map_err(Error::kernel(format!("find {relative:?} in the file system shared with the host")))
+        .map_err(InitError::kernel(format!("find {relative:?} in the file system shared with the host")))
 }
 
-fn volume_source(volume: &MountSpec) -> Result<OwnedFd, Error> {
+fn volume_source(volume: &MountSpec) -> Result<OwnedFd, InitError> {
     let source = copy_from_share(&volume.source)?;
     if volume.read_only {
         mount::set_read_only(&source, Reach::Tree)
-            .map_err(Error::kernel(format!("make the volume for {:?} read-only", volume.target)))?;
+            .map_err(InitError::kernel(format!("make the volume for {:?} read-only", volume.target)))?;
     }
     Ok(source)
 }
 
-fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, Error> {
+fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, InitError> {
     let directory = PathBuf::from(GENERATED_FILES).join(app.id.0.to_string());
     let prepare = |index: usize, file: &FileMount| {
         std::fs::create_dir_all(&directory)?;
@@ -128,11 +128,12 @@ fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, Error> {
         rustix::fs::chmod(&path, Mode::from_raw_mode(0o644))?;
         Ok(mount::copy(&path)?)
     };
-    let failed = |file: &FileMount| Error::kernel::<std::io::Error>(format!("generate {:?}", file.target));
+    let failed =
+        |file: &FileMount| InitError::kernel::<std::io::Error>(format!("generate {:?}", file.target));
     app.files.iter().enumerate().map(|(index, file)| prepare(index, file).map_err(failed(file))).collect()
 }
 
-fn move_into(rootfs: &OwnedFd) -> Result<(), Error> {
+fn move_into(rootfs: &OwnedFd) -> Result<(), InitError> {
     let move_in = || {
         let place = rustix::fs::open(NEW_ROOT, rustix::fs::OFlags::PATH, Mode::empty())?;
         mount::attach(rootfs, &place)?;
@@ -142,15 +143,15 @@ fn move_into(rootfs: &OwnedFd) -> Result<(), Error> {
         rustix::mount::unmount(".", UnmountFlags::DETACH)?;
         rustix::process::chdir("/")
     };
-    move_in().map_err(Error::kernel("move into the app's root file system"))
+    move_in().map_err(InitError::kernel("move into the app's root file system"))
 }
 
-fn prepare_directories(root: &RootDir) -> Result<(), Error> {
+fn prepare_directories(root: &RootDir) -> Result<(), InitError> {
     for (path, mode) in DIRECTORIES {
         if root.stat(Path::new(path)).is_ok() {
             continue;
         }
-        let doing = || Error::kernel(format!("create {path} in the app's root"));
+        let doing = || InitError::kernel(format!("create {path} in the app's root"));
         match root.ensure(Path::new(path), Kind::Directory) {
             Ok(_) => {
                 rustix::fs::chmodat(CWD, path, Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
@@ -164,17 +165,18 @@ fn prepare_directories(root: &RootDir) -> Result<(), Error> {
     Ok(())
 }
 
-fn attach_at(root: &RootDir, mount: &OwnedFd, target: &str, kind: Kind) -> Result<(), Error> {
+fn attach_at(root: &RootDir, mount: &OwnedFd, target: &str, kind: Kind) -> Result<(), InitError> {
     root.ensure(Path::new(target), kind)
         .and_then(|place| mount::attach(mount, &place))
-        .map_err(Error::kernel(format!("mount over {target:?} in the app's root")))
+        .map_err(InitError::kernel(format!("mount over {target:?} in the app's root")))
 }
 
-fn mount_devices(root: &RootDir, sources: &Sources) -> Result<(), Error> {
+fn mount_devices(root: &RootDir, sources: &Sources) -> Result<(), InitError> {
     let options = [("mode", "0755"), ("size", "64k")];
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let devices = mount::new("tmpfs", &options, attributes).map_err(Error::kernel("make the app's /dev"))?;
-    populate(&devices, sources.has_tun).map_err(Error::kernel("fill the app's /dev"))?;
+    let devices =
+        mount::new("tmpfs", &options, attributes).map_err(InitError::kernel("make the app's /dev"))?;
+    populate(&devices, sources.has_tun).map_err(InitError::kernel("fill the app's /dev"))?;
     attach_at(root, &devices, "/dev", Kind::Directory)?;
     attach_at(root, &sources.pts, "/dev/pts", Kind::Directory)?;
     attach_at(root, &sources.shm, "/dev/shm", Kind::Directory)
@@ -191,11 +193,11 @@ fn populate(devices: &OwnedFd, has_tun: bool) -> Result<(), Errno> {
     LINKS.into_iter().try_for_each(|(name, target)| symlinkat(target, devices, name))
 }
 
-fn mount_kernel_views(root: &RootDir, app: &AppSpec, sources: &Sources) -> Result<(), Error> {
+fn mount_kernel_views(root: &RootDir, app: &AppSpec, sources: &Sources) -> Result<(), InitError> {
     let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    let proc = mount::new("proc", &[], quiet).map_err(Error::kernel("make the app's /proc"))?;
+    let proc = mount::new("proc", &[], quiet).map_err(InitError::kernel("make the app's /proc"))?;
     attach_at(root, &proc, "/proc", Kind::Directory)?;
     // A volume on or below /sys means that the app wants its own (rkt-reference 6.3, step 6).
     if app.mounts.iter().any(|volume| Path::new(&volume.target).starts_with("/sys")) {
@@ -204,8 +206,9 @@ fn mount_kernel_views(root: &RootDir, app: &AppSpec, sources: &Sources) -> Resul
     attach_at(root, &sources.sys, "/sys", Kind::Directory)
 }
 
-fn attach_volume(root: &RootDir, volume: &MountSpec, source: &OwnedFd) -> Result<(), Error> {
-    let stat = rustix::fs::fstat(source).map_err(Error::kernel(format!("look at {:?}", volume.source)))?;
+fn attach_volume(root: &RootDir, volume: &MountSpec, source: &OwnedFd) -> Result<(), InitError> {
+    let stat =
+        rustix::fs::fstat(source).map_err(InitError::kernel(format!("look at {:?}", volume.source)))?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Kind::Directory,
         _ => Kind::File,
@@ -213,7 +216,7 @@ fn attach_volume(root: &RootDir, volume: &MountSpec, source: &OwnedFd) -> Result
     attach_at(root, source, &volume.target, kind)
 }
 
-fn attach_file(root: &RootDir, file: &FileMount, source: &OwnedFd) -> Result<(), Error> {
+fn attach_file(root: &RootDir, file: &FileMount, source: &OwnedFd) -> Result<(), InitError> {
     if file.only_if_missing && root.lstat(Path::new(&file.target)).is_ok() {
         return Ok(());
     }

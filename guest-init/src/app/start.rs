@@ -17,7 +17,7 @@ use rustix::process::{Resource, Rlimit};
 
 use super::users::Ids;
 use super::{cgroup, lookup, root, users};
-use crate::{Error, sentence};
+use crate::{InitError, sentence};
 
 /// Longest reason the child reports: one write to a pipe of at most PIPE_BUF bytes is never split.
 pub const MAX_REASON_BYTES: usize = 4096;
@@ -48,14 +48,14 @@ struct Outputs {
 }
 
 /// Makes the process. May only be called while this process has one thread.
-pub fn spawn(app: &AppSpec) -> Result<Child, Error> {
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(Error::kernel("make a pipe"));
+pub fn spawn(app: &AppSpec) -> Result<Child, InitError> {
+    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(InitError::kernel("make a pipe"));
     cgroup::create(app.id, &app.name)?;
     let (report, report_end) = pipe()?;
     let (stdout, stdout_end) = pipe()?;
     let (stderr, stderr_end) = pipe()?;
     // SAFETY: guest-init has no threads, so the child may do anything its parent might.
-    match unsafe { fork() }.map_err(Error::kernel("make a process"))? {
+    match unsafe { fork() }.map_err(InitError::kernel("make a process"))? {
         ForkResult::Parent { child } => Ok(Child { pid: child, report, stdout, stderr }),
         ForkResult::Child => {
             let outputs = Outputs { stdout: stdout_end, stderr: stderr_end };
@@ -71,36 +71,36 @@ pub fn spawn(app: &AppSpec) -> Result<Child, Error> {
 
 /// Everything between fork and execve, in the child. Signals stay blocked until the last moment, so that a stop during the
 /// preparation ends the app and not the preparation.
-fn become_app(app: &AppSpec, outputs: &Outputs) -> Result<Infallible, Error> {
-    nix::unistd::setsid().map_err(Error::kernel("make a session for the app"))?;
-    cgroup::join(app.id).map_err(Error::kernel("join the app's control group"))?;
+fn become_app(app: &AppSpec, outputs: &Outputs) -> Result<Infallible, InitError> {
+    nix::unistd::setsid().map_err(InitError::kernel("make a session for the app"))?;
+    cgroup::join(app.id).map_err(InitError::kernel("join the app's control group"))?;
     let stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(Error::kernel("open /dev/null"))?;
+        .map_err(InitError::kernel("open /dev/null"))?;
     // What is created in the app's root has the mode that is asked for.
     rustix::process::umask(Mode::empty());
     let root = root::enter(app)?;
     let ids = users::resolve(&root, app)?;
     let program = lookup::find(&root, app)?;
     let image = ExecImage::new(app, &program)?;
-    rustix::process::chdir(app.working_directory.as_str()).map_err(|error| Error::WorkingDirectory {
+    rustix::process::chdir(app.working_directory.as_str()).map_err(|error| InitError::WorkingDirectory {
         path: app.working_directory.clone(),
         source: error.into(),
     })?;
     // A pipe can be opened anew through /dev/stdout by its owner only.
     for output in [&outputs.stdout, &outputs.stderr] {
         nix::unistd::fchown(output, Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)))
-            .map_err(Error::kernel("hand the app its outputs"))?;
+            .map_err(InitError::kernel("hand the app its outputs"))?;
     }
-    take_stdio(&stdin, outputs).map_err(Error::kernel("give the app its standard descriptors"))?;
+    take_stdio(&stdin, outputs).map_err(InitError::kernel("give the app its standard descriptors"))?;
     rustix::process::setrlimit(Resource::Nofile, OPEN_FILES)
-        .map_err(Error::kernel("set the app's limit of open files"))?;
+        .map_err(InitError::kernel("set the app's limit of open files"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
-    assume(&ids).map_err(Error::kernel(format!("run as uid {} and gid {}", ids.uid, ids.gid)))?;
+    assume(&ids).map_err(InitError::kernel(format!("run as uid {} and gid {}", ids.uid, ids.gid)))?;
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
-        .map_err(Error::kernel("unblock signals"))?;
+        .map_err(InitError::kernel("unblock signals"))?;
     let Err(error) = nix::unistd::execve(&image.program, &image.arguments, &image.environment);
     let why = lookup::explain(&root, &program, Errno::from_raw_os_error(error as i32));
-    Err(Error::Exec { path: program, why })
+    Err(InitError::Exec { path: program, why })
 }
 
 fn take_stdio(stdin: &OwnedFd, outputs: &Outputs) -> nix::Result<()> {
@@ -125,8 +125,9 @@ struct ExecImage {
 }
 
 impl ExecImage {
-    fn new(app: &AppSpec, program: &str) -> Result<Self, Error> {
-        let nul = |_: NulError| Error::Specification("a NUL byte in an argument or a variable".to_owned());
+    fn new(app: &AppSpec, program: &str) -> Result<Self, InitError> {
+        let nul =
+            |_: NulError| InitError::Specification("a NUL byte in an argument or a variable".to_owned());
         let c_strings = |texts: Vec<String>| {
             texts.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().map_err(nul)
         };

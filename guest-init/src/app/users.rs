@@ -9,7 +9,7 @@ use guest_api::AppSpec;
 use rustix::io::Errno;
 
 use super::root_dir::RootDir;
-use crate::Error;
+use crate::InitError;
 
 /// Largest passwd or group file that is looked at; ten thousand entries take less.
 const MAX_FILE_BYTES: usize = 1024 * 1024;
@@ -26,13 +26,13 @@ pub struct Ids {
 }
 
 /// Finds the app's IDs.
-pub fn resolve(root: &RootDir, app: &AppSpec) -> Result<Ids, Error> {
-    let user_error = |why| Error::User { user: app.user.clone(), why };
+pub fn resolve(root: &RootDir, app: &AppSpec) -> Result<Ids, InitError> {
+    let user_error = |why| InitError::User { user: app.user.clone(), why };
     let uid = number_of(root, &app.user, &USER).map_err(user_error)?;
     let gid = match number_of(root, &app.group, &GROUP) {
         Ok(gid) => gid,
         Err(_) if app.group_falls_back_to_user => uid,
-        Err(why) => return Err(Error::Group { group: app.group.clone(), why }),
+        Err(why) => return Err(InitError::Group { group: app.group.clone(), why }),
     };
     Ok(Ids { uid, gid, supplementary_gids: app.supplementary_gids.clone() })
 }

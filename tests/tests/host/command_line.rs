@@ -1,0 +1,91 @@
+//! The command line itself: exit codes and messages of wrong use.
+
+use std::os::unix::process::CommandExt;
+
+use rkt_tests::command::{self, limit};
+use rkt_tests::dist;
+use rkt_tests::rkt::{RKT_FAILED, TestRkt};
+
+use crate::publisher;
+
+#[test]
+fn rkt_without_a_command_prints_help_and_ends_with_2() {
+    let rkt = TestRkt::new();
+
+    let output = rkt.run([] as [&str; 0]).expect_code(2);
+
+    assert!(format!("{}{}", output.out(), output.err()).contains("COMMANDS"), "{output:?}");
+}
+
+#[test]
+fn an_unknown_command_is_refused_by_name() {
+    let output = TestRkt::new().run(["frobnicate"]);
+
+    output.expect_code(RKT_FAILED).expect_err("frobnicate");
+}
+
+#[test]
+fn an_unknown_flag_is_refused_by_name() {
+    let output = TestRkt::new().run(["run", "--frobnicate", "./app.aci"]);
+
+    output.expect_code(RKT_FAILED).expect_err("--frobnicate");
+}
+
+#[test]
+fn run_without_an_image_is_refused() {
+    let output = TestRkt::new().run(["run"]);
+
+    output.expect_code(RKT_FAILED).expect_err("must provide at least one image or specify the pod manifest");
+}
+
+#[test]
+fn a_mount_of_an_undeclared_volume_is_refused() {
+    let rkt = publisher::rkt();
+    publisher::image(&rkt, "app.aci");
+    let arguments = ["./app.aci", "--mount=volume=nothing,target=/data"];
+
+    let output = rkt.run(publisher::run_arguments(&arguments));
+
+    output.expect_code(RKT_FAILED).expect_err(r#"dangling mount point "/data": volume "nothing" not found"#);
+}
+
+#[test]
+fn run_as_an_ordinary_user_is_refused() {
+    // A copy that nobody may execute, in directories that nobody may enter.
+    let rkt = TestRkt::new();
+    let mut command = std::process::Command::new(dist::file("rkt"));
+    command.args(["run", "./app.aci"]).uid(65534).gid(65534).current_dir("/");
+    drop(rkt);
+
+    let output = command::run(&mut command, limit(60));
+
+    output.expect_code(RKT_FAILED).expect_err("cannot run as unprivileged user");
+}
+
+#[test]
+fn version_names_the_workspace_version_and_the_specification() {
+    let output = TestRkt::new().run(["version"]).expect_code(0);
+
+    output
+        .expect_out(&format!("rkt Version: {}", env!("CARGO_PKG_VERSION")))
+        .expect_out("appc Version: 0.8.11");
+}
+
+#[test]
+fn help_goes_to_stdout() {
+    let output = TestRkt::new().run(["help"]).expect_code(0);
+
+    output.expect_out("COMMANDS").expect_out("run").expect_out("fetch");
+}
+
+#[test]
+fn list_without_pods_prints_nothing_and_succeeds() {
+    let output = TestRkt::new().run(["list", "--no-legend"]).expect_code(0);
+
+    assert_eq!(output.out(), "");
+}
+
+#[test]
+fn gc_without_pods_succeeds() {
+    TestRkt::new().run(["gc"]).expect_code(0);
+}

@@ -1,0 +1,13 @@
+//! Tier host: everything of rkt that needs root but no virtual machine, with real gpg, real TLS and a stub stage1.
+//! Run by `cargo xtask test host`.
+// The lints know tests by their attribute, not the functions that tests share.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod archives;
+mod command_line;
+mod dist;
+mod fetch;
+mod manifests;
+mod pods;
+mod publisher;
+mod trust;

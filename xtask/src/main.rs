@@ -3,7 +3,9 @@
 //! Responsible for finding the command by its name; each command is a file of its own. See `help` for what there is.
 
 mod images;
+mod kernel;
 mod machine;
+mod process;
 mod progress;
 mod setup;
 mod workspace;
@@ -19,6 +21,7 @@ usage: cargo xtask COMMAND
 
   setup                    install what is missing (Debian packages), say what
   images                   build the example app images of images/ into target/dist/images/
+  kernel                   build the guest kernel (KERNEL_SRC=DIR: from another source tree), print its path
   machine [OPTIONS] -- CMD…  run CMD where KVM works: on this host, or in an emulated machine that sees the host's
                            files (read-only, changes are dropped) and this checkout (writable)
              --icount      on the instruction clock: one CPU, an instruction is a nanosecond; for measuring
@@ -46,6 +49,7 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
     match name.as_ref() {
         "help" | "--help" | "-h" => print!("{HELP}"),
         "setup" => setup::command()?,
+        "kernel" => kernel::command()?,
         "images" => {
             for image in images::build_all()? {
                 println!("{}", image.display());

@@ -1,15 +1,36 @@
 //! The hypervisor: KVM, guest memory, boot, virtio devices.
 //!
 //! Responsible for: turning a [`VmConfig`] into a running virtual machine and saying how it ended. Must not know: pods,
-//! images, host paths. Follows docs/architecture.md, in the order `config`, `memory`, `arch`, `virtio`, `vm`.
+//! images, host paths. Follows docs/architecture.md, in the order [`config`], [`memory`], [`arch`], [`virtio`], [`vm`].
 
+mod arch;
 mod config;
+mod devices;
 mod error;
+mod event_loop;
+mod exit;
+mod log_limit;
+mod memory;
+mod vcpu;
+mod virtio;
 mod vm;
+
+#[cfg(test)]
+mod exit_test;
+#[cfg(test)]
+mod log_limit_test;
+#[cfg(test)]
+mod memory_test;
+#[cfg(test)]
+mod vm_test;
 
 pub use config::{FsConfig, VmConfig, VsockConfig};
 pub use error::Error;
-pub use vm::{Exit, Vm};
+pub use exit::Exit;
+pub use vm::Vm;
 
 /// Largest number of virtual CPUs of one machine. The guest kernel is built for 32, and every one costs a thread.
 pub const MAX_VCPUS: u8 = 32;
+
+/// `COMMAND_LINE_SIZE` of Linux on x86: bytes of command line that the kernel reads, the terminating zero included.
+pub const MAX_COMMAND_LINE_BYTES: usize = 2048;

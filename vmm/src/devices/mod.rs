@@ -1,0 +1,12 @@
+//! Devices outside virtio, and the buses that lead to them.
+
+pub mod bus;
+pub mod i8042;
+pub mod serial;
+
+#[cfg(test)]
+mod bus_test;
+#[cfg(test)]
+mod i8042_test;
+#[cfg(test)]
+mod serial_test;

@@ -1,0 +1,62 @@
+//! The serial port, for kernel messages.
+//!
+//! Responsible for: a 16550 at COM1 whose output is a file. Must not know: who reads it. Follows the National
+//! Semiconductor 16550 data sheet, as vm-superio implements it.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+
+use vm_superio::Trigger;
+use vm_superio::serial::{NoEvents, Serial};
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::devices::bus::BusDevice;
+use crate::log_limit::guest_warn;
+
+/// COM1.
+pub const PORTS: Range<u64> = 0x3f8..0x400;
+/// COM1's interrupt.
+pub const IRQ: u32 = 4;
+
+/// The interrupt line of the port.
+pub struct IrqLine(pub EventFd);
+
+impl Trigger for IrqLine {
+    type E = io::Error;
+
+    fn trigger(&self) -> io::Result<()> {
+        self.0.write(1)
+    }
+}
+
+/// A serial port that writes to `W` and receives nothing.
+pub struct SerialPort<W: Write = File> {
+    uart: Serial<IrqLine, NoEvents, W>,
+}
+
+impl<W: Write> SerialPort<W> {
+    /// A port that raises `irq`.
+    pub fn new(irq: IrqLine, output: W) -> Self {
+        SerialPort { uart: Serial::new(irq, output) }
+    }
+}
+
+impl<W: Write + Send> BusDevice for SerialPort<W> {
+    fn read(&mut self, offset: u64, data: &mut [u8]) {
+        // Registers are one byte wide: a wider access or a string of them meets the same register.
+        let Ok(register) = u8::try_from(offset) else { return };
+        for byte in data {
+            *byte = self.uart.read(register);
+        }
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) {
+        let Ok(register) = u8::try_from(offset) else { return };
+        for byte in data {
+            if let Err(error) = self.uart.write(register, *byte) {
+                guest_warn!("serial port: {error:?}");
+            }
+        }
+    }
+}

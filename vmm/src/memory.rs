@@ -1,0 +1,93 @@
+//! Guest memory: one sealed memfd, shared with the processes that serve devices.
+//!
+//! Responsible for: the guest-physical memory map and the backing of its RAM. Must not know: what is stored there.
+//! Follows the x86 convention of a hole below 4 GiB for devices (docs/architecture.md, "Memory").
+
+use std::fs::File;
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use rustix::fs::{MemfdFlags, SealFlags};
+use vm_memory::{Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
+
+use crate::Error;
+
+/// The guest's RAM as every device sees it.
+pub type GuestRam = GuestMemoryMmap<()>;
+
+/// End of the RAM below the device hole.
+pub const DEVICE_HOLE_START: u64 = 0xc000_0000;
+/// First address above the device hole, where RAM continues.
+pub const DEVICE_HOLE_END: u64 = 0x1_0000_0000;
+/// First register window of a virtio-mmio device; see [`crate::virtio::mmio`].
+pub const VIRTIO_MMIO_START: u64 = 0xd000_0000;
+/// Bytes from one virtio-mmio window to the next. The transport itself uses 0x100 plus configuration space.
+pub const VIRTIO_MMIO_SIZE: u64 = 0x1000;
+/// The I/O APIC's registers, where every x86 system has them.
+pub const IOAPIC_START: u64 = 0xfec0_0000;
+/// Size of the I/O APIC's register window.
+pub const IOAPIC_SIZE: u64 = 0x1000;
+/// The local APIC's registers, where every x86 system has them.
+pub const LOCAL_APIC_START: u32 = 0xfee0_0000;
+/// Four pages that VMX hosts need for real mode, inside the device hole.
+pub const KVM_TSS_START: usize = 0xfffb_d000;
+/// One page below them, for the identity map of VMX hosts.
+pub const KVM_IDENTITY_MAP_START: u64 = 0xfffb_c000;
+
+/// Smallest guest that holds a kernel, its boot data and an initial RAM file system.
+pub const MIN_MEMORY_MIB: u32 = 32;
+/// 1 TiB: physical addresses stay below the 40 bits that every 64-bit x86 processor has.
+pub const MAX_MEMORY_MIB: u32 = 1024 * 1024 - 1024;
+
+const MIB: u64 = 1024 * 1024;
+
+/// Guest-physical address and size of each piece of RAM, in ascending order.
+pub fn ram_ranges(memory_mib: u32) -> Vec<(GuestAddress, u64)> {
+    let bytes = u64::from(memory_mib) * MIB;
+    let low = bytes.min(DEVICE_HOLE_START);
+    let mut ranges = vec![(GuestAddress(0), low)];
+    if bytes > low {
+        ranges.push((GuestAddress(DEVICE_HOLE_END), bytes - low));
+    }
+    ranges
+}
+
+/// Creates the guest's RAM. Pages are allocated when they are first touched.
+pub fn create(memory_mib: u32) -> Result<GuestRam, Error> {
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Memory { mib: memory_mib, source };
+
+    let descriptor =
+        rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .map_err(|e| failed(e.into()))?;
+    rustix::fs::ftruncate(&descriptor, u64::from(memory_mib) * MIB).map_err(|e| failed(e.into()))?;
+    // Whoever maps this memory must never meet SIGBUS because a peer resized it.
+    rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
+        .map_err(|e| failed(e.into()))?;
+    let file = File::from(descriptor);
+
+    let mut offset = 0;
+    let mut mappings = Vec::new();
+    for (start, size) in ram_ranges(memory_mib) {
+        let backing = FileOffset::new(file.try_clone().map_err(|e| failed(e.into()))?, offset);
+        let bytes = usize::try_from(size).map_err(|e| failed(e.into()))?;
+        mappings.push((start, bytes, Some(backing)));
+        offset += size;
+    }
+    GuestRam::from_ranges_with_files(mappings).map_err(|e| failed(e.into()))
+}
+
+/// Registers every piece of RAM as a KVM memory slot.
+pub fn register(vm: &VmFd, ram: &GuestRam) -> Result<(), Error> {
+    for (slot, region) in (0..).zip(ram.iter()) {
+        let slot = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: region.start_addr().raw_value(),
+            memory_size: region.len(),
+            userspace_addr: region.as_ptr().addr() as u64,
+        };
+        // SAFETY: the region is a live mapping of exactly this size; `Vm` keeps `ram` until the VM is gone.
+        unsafe { vm.set_user_memory_region(slot) }.map_err(Error::kvm("register guest memory"))?;
+    }
+    Ok(())
+}

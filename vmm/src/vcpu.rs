@@ -1,0 +1,148 @@
+//! A virtual CPU and the thread that runs it.
+//!
+//! Responsible for: entering the guest, and passing each exit to the bus or the exit latch. Must not know: devices. Follows
+//! Linux's Documentation/virt/kvm/api.rst, "KVM_RUN".
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use kvm_ioctls::{VcpuExit, VcpuFd};
+use vmm_sys_util::signal::{Killable, SIGRTMIN, register_signal_handler, unblock_signal};
+
+use crate::Error;
+use crate::arch::x86_64::registers;
+use crate::devices::bus::Bus;
+use crate::exit::{Exit, ExitLatch};
+
+/// A vCPU thread does nothing deep: an exit, a lock, a device register. Untouched stack pages cost nothing, and the
+/// default of 2 MiB would only make a pod's address space look larger than it is.
+const STACK_BYTES: usize = 128 * 1024;
+/// Between two attempts to interrupt a vCPU.
+const KICK_INTERVAL: Duration = Duration::from_millis(1);
+/// A vCPU thread that does not stop within this time is stuck in a write to the host; the caller does not wait for it.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A virtual CPU that has not run yet.
+pub struct Vcpu {
+    /// KVM's side of it.
+    pub fd: VcpuFd,
+    /// Its index, which is its APIC ID.
+    pub index: u8,
+    /// Port I/O.
+    pub ports: Arc<Bus>,
+    /// Memory-mapped I/O.
+    pub memory: Arc<Bus>,
+    /// Where it says why it stopped.
+    pub exit: Arc<ExitLatch>,
+}
+
+/// The signal that makes KVM_RUN return. Its handler does nothing; being delivered is all it is for.
+extern "C" fn on_kick(_: libc::c_int, _: *mut libc::siginfo_t, _: *mut libc::c_void) {}
+
+/// Prepares the process for [`stop`].
+pub fn register_kick_signal() -> Result<(), Error> {
+    register_signal_handler(SIGRTMIN(), on_kick)
+        .map_err(Error::os("handle the signal that stops virtual CPUs"))
+}
+
+impl Vcpu {
+    /// Starts the thread.
+    pub fn start(mut self) -> Result<JoinHandle<()>, Error> {
+        thread::Builder::new()
+            .name(format!("vcpu-{}", self.index))
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                // The caller may have blocked everything.
+                if let Err(error) = unblock_signal(SIGRTMIN()) {
+                    log::error!("cannot receive the signal that stops virtual CPUs: {error:?}");
+                }
+                while !self.exit.is_set() {
+                    if let Some(outcome) = self.enter() {
+                        self.exit.set(outcome);
+                    }
+                }
+            })
+            .map_err(Error::os("start the thread of a virtual CPU"))
+    }
+
+    /// Runs the guest until its next exit. Returns the outcome if it was the last.
+    fn enter(&mut self) -> Option<Result<Exit, Error>> {
+        let reason = match self.fd.run() {
+            Ok(VcpuExit::IoIn(port, data)) => {
+                self.ports.read(u64::from(port), data);
+                return None;
+            }
+            Ok(VcpuExit::IoOut(port, data)) => {
+                self.ports.write(u64::from(port), data);
+                return None;
+            }
+            Ok(VcpuExit::MmioRead(address, data)) => {
+                self.memory.read(address, data);
+                return None;
+            }
+            Ok(VcpuExit::MmioWrite(address, data)) => {
+                self.memory.write(address, data);
+                return None;
+            }
+            // No pin is level-triggered, so nobody waits for the end of an interrupt.
+            Ok(VcpuExit::IoapicEoi(_) | VcpuExit::Intr) => return None,
+            Ok(VcpuExit::Shutdown) => {
+                return Some(Ok(Exit::TripleFault {
+                    vcpu: self.index,
+                    registers: registers::describe(&self.fd),
+                }));
+            }
+            Ok(VcpuExit::SystemEvent(..)) => return Some(Ok(Exit::Reset)),
+            Ok(VcpuExit::FailEntry(hardware_reason, cpu)) => {
+                format!(
+                    "the processor refuses to enter the guest, reason {hardware_reason:#x} on host CPU {cpu}"
+                )
+            }
+            Ok(VcpuExit::InternalError) => self.internal_error(),
+            Ok(other) => format!("unexpected exit {other:?}"),
+            Err(error) => match io::Error::from(error).kind() {
+                // A signal, or a processor that waits for its start.
+                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => return None,
+                _ => format!("KVM_RUN failed: {error}"),
+            },
+        };
+        let registers = registers::describe(&self.fd);
+        Some(Err(Error::VcpuStopped { vcpu: self.index, reason, registers }))
+    }
+
+    fn internal_error(&mut self) -> String {
+        const EMULATION: u32 = kvm_bindings::KVM_INTERNAL_ERROR_EMULATION;
+
+        // SAFETY: the exit reason was KVM_EXIT_INTERNAL_ERROR, for which the kernel fills this member.
+        let internal = unsafe { self.fd.get_kvm_run().__bindgen_anon_1.internal };
+        match internal.suberror {
+            EMULATION => "KVM cannot emulate an instruction".to_owned(),
+            suberror => format!("KVM internal error {suberror}"),
+        }
+    }
+}
+
+/// Makes all vCPU threads return, now that the exit latch is set.
+pub fn stop(threads: Vec<JoinHandle<()>>) {
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    let mut running = threads;
+    loop {
+        running.retain(|thread| !thread.is_finished());
+        if running.is_empty() {
+            return;
+        }
+        if Instant::now() > deadline {
+            log::warn!("{} virtual CPUs did not stop", running.len());
+            return;
+        }
+        // A kick between a thread's look at the latch and its entry into the guest is lost, so it is repeated.
+        for thread in &running {
+            if let Err(error) = thread.kill(SIGRTMIN()) {
+                log::debug!("cannot interrupt a virtual CPU: {error:?}");
+            }
+        }
+        thread::sleep(KICK_INTERVAL);
+    }
+}

@@ -1,0 +1,136 @@
+//! The small interface that every virtio device sits behind.
+//!
+//! Responsible for: what a transport and the event loop may ask of a device, and when. Must not know: registers, buses,
+//! threads. Follows the virtio specification 1.2, chapter 2, "Basic Facilities of a Virtio Device".
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::Queue;
+use vmm_sys_util::eventfd::EventFd;
+
+use crate::log_limit::guest_warn;
+use crate::memory::GuestRam;
+
+/// No legacy interface.
+pub const FEATURE_VERSION_1: u64 = 1 << VIRTIO_F_VERSION_1;
+/// Notifications are suppressed by ring index rather than by flag.
+pub const FEATURE_EVENT_IDX: u64 = 1 << VIRTIO_RING_F_EVENT_IDX;
+/// Descriptors may point at tables of descriptors.
+pub const FEATURE_INDIRECT: u64 = 1 << VIRTIO_RING_F_INDIRECT_DESC;
+/// What every device of this VMM offers.
+pub const FEATURES_COMMON: u64 = FEATURE_VERSION_1 | FEATURE_EVENT_IDX | FEATURE_INDIRECT;
+
+/// Bit of the interrupt status register: a queue has used buffers.
+pub const INTERRUPT_QUEUE: u32 = 1;
+/// Bit of the interrupt status register: the device status or configuration changed.
+pub const INTERRUPT_CONFIG: u32 = 2;
+
+/// The interrupt of one device.
+#[derive(Debug)]
+pub struct Interrupt {
+    /// Connected to the device's pin by KVM.
+    event: EventFd,
+    status: AtomicU32,
+}
+
+impl Interrupt {
+    /// An interrupt that signals `event`.
+    pub fn new(event: EventFd) -> Self {
+        Interrupt { event, status: AtomicU32::new(0) }
+    }
+
+    /// Raises the interrupt for one of the `INTERRUPT_` reasons.
+    pub fn raise(&self, reason: u32) {
+        // The driver ignores an interrupt whose status reads zero, so the status comes first.
+        self.status.fetch_or(reason, Ordering::SeqCst);
+        if let Err(error) = self.event.write(1) {
+            guest_warn!("virtio: cannot raise an interrupt: {error}");
+        }
+    }
+
+    /// Reasons raised and not yet acknowledged.
+    pub fn status(&self) -> u32 {
+        self.status.load(Ordering::SeqCst)
+    }
+
+    /// Clears reasons.
+    pub fn acknowledge(&self, reasons: u32) {
+        self.status.fetch_and(!reasons, Ordering::SeqCst);
+    }
+
+    /// What KVM listens to.
+    pub fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+/// What a device receives when the driver has finished setting it up.
+pub struct Activation {
+    /// The guest's memory.
+    pub ram: GuestRam,
+    /// One per entry of [`VirtioDevice::queue_sizes`], validated; `None` where the driver left a queue out.
+    pub queues: Vec<Option<Queue>>,
+    /// The features that the driver accepted, a subset of those offered.
+    pub features: u64,
+    /// The device's interrupt.
+    pub interrupt: Arc<Interrupt>,
+    /// Signalled when the driver notifies the queue of the same index.
+    pub kicks: Arc<[EventFd]>,
+}
+
+/// Why a device refuses to start; the driver then finds "device needs reset" in the status.
+pub type ActivateError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A virtio device.
+///
+/// The transport calls from vCPU threads and the event loop from its own; a lock around the device makes it one call at a
+/// time. Everything found in queues and configuration writes is the guest's, so it is bounded, checked, and copied before
+/// it is looked at.
+pub trait VirtioDevice: Send {
+    /// Device ID (virtio 1.2, chapter 5).
+    fn id(&self) -> u32;
+
+    /// Largest size of each queue.
+    fn queue_sizes(&self) -> &[u16];
+
+    /// Features offered. Constant.
+    fn features(&self) -> u64;
+
+    /// The device's configuration space. Constant; reads beyond it give zero.
+    fn config(&self) -> &[u8];
+
+    /// The driver set `DRIVER_OK`. Called once after construction and after every [`reset`](Self::reset).
+    fn activate(&mut self, activation: Activation) -> Result<(), ActivateError>;
+
+    /// Forgets everything the driver set up. When this returns, guest memory is no longer touched.
+    fn reset(&mut self);
+
+    /// Whether another process raises the interrupt, so that its status cannot be tracked here.
+    fn interrupts_from_outside(&self) -> bool {
+        false
+    }
+
+    /// Whether the event loop has to call [`notified`](Self::notified); a device whose queues another process serves
+    /// passes the kicks on instead.
+    fn wants_notifications(&self) -> bool {
+        true
+    }
+
+    /// The driver notified queue `index`. May be called before [`activate`](Self::activate), then it means nothing.
+    fn notified(&mut self, index: usize);
+
+    /// A descriptor whose readiness the device wants to hear of through [`outside_event`](Self::outside_event).
+    fn outside_descriptor(&self) -> Option<RawFd> {
+        None
+    }
+
+    /// The descriptor of [`outside_descriptor`](Self::outside_descriptor) is ready.
+    fn outside_event(&mut self) {}
+
+    /// The machine has stopped: hand on what the guest sent before it did. No vCPU runs any more.
+    fn finish(&mut self) {}
+}

@@ -188,7 +188,8 @@ pub enum ToHost {
         /// How.
         exit: AppExit,
     },
-    /// The guest cannot go on (a mount failed, the specification is impossible). The pod fails with this reason.
+    /// The guest cannot go on (a mount failed, the specification is impossible). The pod fails with this reason; it is the
+    /// last message, in place of `Halting`.
     Failed {
         /// A sentence for the person at the terminal.
         reason: String,

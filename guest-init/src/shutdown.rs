@@ -12,15 +12,8 @@ use crate::control::Control;
 use crate::{InitError, console, mounts, sentence};
 
 /// The orderly end: no process is left, everything has been said.
-pub fn halt(mut control: Control) -> ! {
-    if let Err(error) = mounts::unmount_share() {
-        console::say(&sentence(&error));
-    }
-    control.queue(&ToHost::Halting);
-    if let Err(error) = control.close() {
-        console::say(&sentence(&error));
-    }
-    reset()
+pub fn halt(control: Control) -> ! {
+    end_with(control, &ToHost::Halting)
 }
 
 /// The end when the host is gone: nobody to talk to, but volumes deserve to be written back.
@@ -30,13 +23,23 @@ pub fn abandon() -> ! {
     reset()
 }
 
-/// The end when guest-init cannot go on: the host learns why and that the VM ended on purpose.
-pub fn fail(mut control: Control, error: &InitError) -> ! {
+/// The end when guest-init cannot go on: the host learns why.
+pub fn fail(control: Control, error: &InitError) -> ! {
     let reason = sentence(error);
     console::say(&reason);
     kill_everything();
-    control.queue(&ToHost::Failed { reason });
-    halt(control)
+    end_with(control, &ToHost::Failed { reason })
+}
+
+fn end_with(mut control: Control, last_message: &ToHost) -> ! {
+    if let Err(error) = mounts::unmount_share() {
+        console::say(&sentence(&error));
+    }
+    control.queue(last_message);
+    if let Err(error) = control.close() {
+        console::say(&sentence(&error));
+    }
+    reset()
 }
 
 /// Sends SIGKILL to every process but this one, whatever group, session or control group it has made up or not yet joined.

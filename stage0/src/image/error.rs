@@ -1,0 +1,100 @@
+//! What can go wrong on the way to an image.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::{HttpError, VerifyError};
+use crate::keystore::KeystoreError;
+use crate::store::StoreError;
+
+/// What rkt says when neither store nor network had an image.
+const NOWHERE: &str = "either image was not found in the store or store was disabled and fetching from remote yielded \
+     nothing or it was disabled";
+
+/// What can go wrong on the way to an image. Texts are rkt's where rkt has one.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The image string means nothing.
+    #[error("invalid image string {reference:?}: {reason}")]
+    InvalidReference {
+        /// The image string.
+        reference: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// No image of that name.
+    #[error("unable to fetch image from image name {0:?}: {NOWHERE}")]
+    NameNotFound(String),
+    /// No image from that URL.
+    #[error("unable to fetch image from URL {0:?}: {NOWHERE}")]
+    UrlNotFound(String),
+    /// Docker images carry no signature that rkt could check.
+    #[error("signature verification for docker images is not supported (try --insecure-options=image)")]
+    DockerSignature,
+    /// Docker images are not ACIs.
+    #[error(
+        "docker image {0:?} cannot be fetched: this version of rkt runs App Container images (.aci) only"
+    )]
+    Docker(String),
+    /// An image file could not be read.
+    #[error("cannot read image {path:?}")]
+    ReadImage {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A signature file could not be read.
+    #[error("cannot read signature {path:?} (sign the image, or use --insecure-options=image)")]
+    ReadSignature {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// A download failed.
+    #[error("error downloading {what} from {url}")]
+    Download {
+        /// `image` or `signature`.
+        what: &'static str,
+        /// From where.
+        url: String,
+        /// Why.
+        #[source]
+        cause: HttpError,
+    },
+    /// The server promised the signature for later and did not keep it.
+    #[error(
+        "signature at {0} was deferred by the server and is still not there after the image was downloaded"
+    )]
+    SignatureDeferred(String),
+    /// The image could not be believed.
+    #[error("signature of image {image:?} is not accepted")]
+    Verify {
+        /// The image's name, or where it comes from while its name is not known.
+        image: String,
+        /// Why.
+        #[source]
+        cause: VerifyError,
+    },
+    /// An image file is not the one that was verified.
+    #[error("image {0:?} changed while it was being read")]
+    Changed(PathBuf),
+    /// The trusted keys could not be read.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// The store failed, or the image is invalid.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A download could not be kept, most likely because the disk is full.
+    #[error("cannot write the download {path:?}")]
+    WriteDownload {
+        /// The temporary file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+}

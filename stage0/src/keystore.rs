@@ -1,0 +1,203 @@
+//! Keys that the administrator trusts to sign images.
+//!
+//! Responsible for: the files below `trustedkeys`, and which of them count for an image's name. Must not know:
+//! signatures, where keys come from. Follows rkt-reference.md 2.8 ("Trusted keys").
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use appc::AcIdentifier;
+use sequoia_openpgp::Cert;
+use sequoia_openpgp::parse::Parse;
+use sequoia_openpgp::serialize::SerializeInto;
+
+/// Largest key file. Keys with hundreds of signatures by others stay below a megabyte.
+pub const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
+const DIRECTORY_MODE: u32 = 0o755;
+const FILE_MODE: u32 = 0o644;
+/// Digits of a fingerprint: 40 of the keys in use today, 64 of those that RFC 9580 adds.
+const FINGERPRINT_DIGITS: [usize; 2] = [40, 64];
+
+/// What can go wrong with trusted keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeystoreError {
+    /// A key file or its directory could not be used.
+    #[error("cannot {operation} {path:?}")]
+    File {
+        /// A verb.
+        operation: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file is no OpenPGP key.
+    #[error("{path:?} is no OpenPGP public key: {reason}")]
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The file's name is another key's fingerprint.
+    #[error("fingerprint mismatch: {path:?} holds key {found}")]
+    FingerprintMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The fingerprint of the key in it.
+        found: String,
+    },
+}
+
+impl KeystoreError {
+    fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::File { operation, path, cause }
+    }
+}
+
+/// The trusted keys of one host.
+#[derive(Debug, Clone)]
+pub struct Keystore {
+    system: PathBuf,
+    local: PathBuf,
+}
+
+impl Keystore {
+    /// The keys below the vendor's and the administrator's configuration directory (`/usr/lib/rkt`, `/etc/rkt`).
+    pub fn new(system_config: &Path, local_config: &Path) -> Self {
+        Self { system: system_config.join("trustedkeys"), local: local_config.join("trustedkeys") }
+    }
+
+    /// The keys that count for images of this name: those trusted for everything, and those of every prefix that ends
+    /// where a component of the name does. (rkt compared texts, so that a key for `a.com/et` counted for
+    /// `a.com/etcd`.)
+    pub fn keyring(&self, name: &AcIdentifier) -> Result<Vec<Cert>, KeystoreError> {
+        let prefixes: Vec<&str> = name
+            .as_str()
+            .match_indices('/')
+            .map(|(at, _)| name.as_str().get(..at).unwrap_or_default())
+            .chain([name.as_str()])
+            .collect();
+        let mut directories = vec![self.system.join("root.d"), self.local.join("root.d")];
+        for store in [&self.system, &self.local] {
+            directories.extend(prefixes.iter().map(|prefix| store.join("prefix.d").join(prefix)));
+        }
+        load(&directories)
+    }
+
+    /// All keys that are trusted for anything. A signature by none of them need not be looked at twice.
+    pub fn all(&self) -> Result<Vec<Cert>, KeystoreError> {
+        let mut directories = vec![self.system.join("root.d"), self.local.join("root.d")];
+        for store in [&self.system, &self.local] {
+            let mut waiting = vec![store.join("prefix.d")];
+            while let Some(directory) = waiting.pop() {
+                for entry in entries(&directory)? {
+                    if entry.is_dir() {
+                        waiting.push(entry);
+                    }
+                }
+                directories.push(directory);
+            }
+        }
+        load(&directories)
+    }
+
+    /// Trusts a key for every image. Returns its file.
+    pub fn store_root(&self, key: &Cert) -> Result<PathBuf, KeystoreError> {
+        self.store(key, &self.local.join("root.d"))
+    }
+
+    /// Trusts a key for images of this name and below it. Returns its file.
+    pub fn store_prefix(&self, prefix: &AcIdentifier, key: &Cert) -> Result<PathBuf, KeystoreError> {
+        self.store(key, &self.local.join("prefix.d").join(prefix.as_str()))
+    }
+
+    fn store(&self, key: &Cert, directory: &Path) -> Result<PathBuf, KeystoreError> {
+        let path = directory.join(fingerprint(key));
+        let armored = key
+            .armored()
+            .to_vec()
+            .map_err(|e| KeystoreError::NotAKey { path: path.clone(), reason: e.to_string() })?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(directory)
+            .map_err(KeystoreError::file("create", directory))?;
+        // A half-written key would be an error for every later fetch, so it appears whole.
+        let temporary = directory.join(format!(".{}.{}", fingerprint(key), std::process::id()));
+        let written = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(&temporary)
+            .and_then(|mut file| file.write_all(&armored).and_then(|()| file.sync_all()))
+            .and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(KeystoreError::file("write", &path))?;
+        Ok(path)
+    }
+}
+
+/// A key's fingerprint as its file is named.
+pub fn fingerprint(key: &Cert) -> String {
+    key.fingerprint().to_hex().to_ascii_lowercase()
+}
+
+/// Loads the keys in these directories. A later file replaces an earlier one of the same name; an empty one removes it.
+fn load(directories: &[PathBuf]) -> Result<Vec<Cert>, KeystoreError> {
+    let mut keys = BTreeMap::new();
+    for directory in directories {
+        for path in entries(directory)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            let is_fingerprint =
+                FINGERPRINT_DIGITS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if !is_fingerprint || !path.is_file() {
+                continue;
+            }
+            match read_key(&path)? {
+                Some(key) if fingerprint(&key) == name => drop(keys.insert(name, key)),
+                Some(key) => {
+                    return Err(KeystoreError::FingerprintMismatch { path, found: fingerprint(&key) });
+                }
+                None => drop(keys.remove(&name)),
+            }
+        }
+    }
+    Ok(keys.into_values().collect())
+}
+
+/// The key in a file, or `None` if it is empty.
+fn read_key(path: &Path) -> Result<Option<Cert>, KeystoreError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_BYTES).read_to_end(&mut bytes))
+        .map_err(KeystoreError::file("read", path))?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Cert::from_bytes(&bytes)
+        .map(Some)
+        .map_err(|e| KeystoreError::NotAKey { path: path.to_owned(), reason: e.to_string() })
+}
+
+/// Paths in a directory, sorted; none if it is missing.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, KeystoreError> {
+    let listing = match std::fs::read_dir(directory) {
+        Ok(listing) => listing,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(e) => return Err(KeystoreError::file("read", directory)(e)),
+    };
+    let mut paths = Vec::new();
+    for entry in listing {
+        paths.push(entry.map_err(KeystoreError::file("read", directory))?.path());
+    }
+    paths.sort();
+    Ok(paths)
+}

@@ -1,0 +1,306 @@
+//! What the image store knows about images beyond their bytes.
+//!
+//! Responsible for: rows on images and on the URLs they came from, changed only in transactions. Must not know: blobs,
+//! manifests. Follows rkt-reference.md 2.9 (tables `aciinfo`, `remote`, `version`) and 2.4 (the lock on `cas/db`).
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::key_lock::{KeyLock, LockKind};
+use super::{Key, StoreError};
+
+/// Version of the tables below. A database with a higher one is left alone.
+const SCHEMA: u64 = 1;
+const FILE_NAME: &str = "images.redb";
+const DIRECTORY_MODE: u32 = 0o2770;
+const FILE_MODE: u32 = 0o660;
+
+const VERSION: TableDefinition<'_, &str, u64> = TableDefinition::new("version");
+/// Key to JSON of [`ImageInfo`]. JSON so that a field can be added without a migration.
+const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("aciinfo");
+/// URL to JSON of [`Remote`].
+const REMOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("remote");
+
+/// An image in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageInfo {
+    /// Its key.
+    #[serde(rename = "blobKey", with = "key_text")]
+    pub key: Key,
+    /// Its name, without labels.
+    pub name: String,
+    /// When it came into the store.
+    #[serde(with = "nanoseconds")]
+    pub import_time: SystemTime,
+    /// When its bytes were read last.
+    #[serde(with = "nanoseconds")]
+    pub last_used: SystemTime,
+    /// Whether it was asked for without a version.
+    pub latest: bool,
+    /// Bytes of the uncompressed tar.
+    pub size: u64,
+    /// Bytes of the rendered tree, 0 if there is none.
+    pub tree_size: u64,
+}
+
+/// Where an image came from, and how long that answer holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remote {
+    /// URL of the image.
+    pub aci_url: String,
+    /// URL of its signature; empty if it was not verified.
+    pub sig_url: String,
+    /// `ETag` of the image's response; empty if there was none.
+    pub etag: String,
+    /// The image.
+    #[serde(with = "key_text")]
+    pub blob_key: Key,
+    /// Seconds for which the server need not be asked again.
+    pub cache_max_age: u64,
+    /// When it was fetched.
+    #[serde(with = "nanoseconds")]
+    pub download_time: SystemTime,
+}
+
+impl Remote {
+    /// Whether the server need not be asked again.
+    pub fn is_fresh(&self, now: SystemTime) -> bool {
+        now.duration_since(self.download_time).is_ok_and(|age| age < Duration::from_secs(self.cache_max_age))
+    }
+}
+
+/// The database below one `cas/db`. It is opened for each transaction and closed after it, so that no process keeps
+/// others waiting.
+#[derive(Debug)]
+pub(super) struct Database {
+    directory: PathBuf,
+}
+
+impl Database {
+    /// Does not touch the disk yet.
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
+    /// All images, by key.
+    pub fn images(&self) -> Result<Vec<ImageInfo>, StoreError> {
+        self.images_with_prefix("")
+    }
+
+    /// Images whose key begins with `prefix`, by key.
+    pub fn images_with_prefix(&self, prefix: &str) -> Result<Vec<ImageInfo>, StoreError> {
+        self.read(IMAGES, |table| {
+            let mut images = Vec::new();
+            for row in table.range(prefix..).map_err(|e| self.error(e))? {
+                let (key, value) = row.map_err(|e| self.error(e))?;
+                if !key.value().starts_with(prefix) {
+                    break;
+                }
+                images.push(self.decode(value.value())?);
+            }
+            Ok(images)
+        })
+        .map(Option::unwrap_or_default)
+    }
+
+    /// The image `key`.
+    pub fn image(&self, key: &Key) -> Result<Option<ImageInfo>, StoreError> {
+        self.get(IMAGES, key.as_str())
+    }
+
+    /// Adds or replaces an image.
+    pub fn put_image(&self, image: &ImageInfo) -> Result<(), StoreError> {
+        self.write(|transaction| self.insert(transaction, IMAGES, image.key.as_str(), image))
+    }
+
+    /// Changes an image's row; nothing happens if there is none.
+    pub fn update_image(&self, key: &Key, change: impl FnOnce(&mut ImageInfo)) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let row = {
+                let table = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
+                let value = table.get(key.as_str()).map_err(|e| self.error(e))?;
+                value.map(|value| self.decode::<ImageInfo>(value.value())).transpose()?
+            };
+            match row {
+                Some(mut image) => {
+                    change(&mut image);
+                    self.insert(transaction, IMAGES, key.as_str(), &image)
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Removes an image and what is known of where it came from.
+    pub fn remove_image(&self, key: &Key) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut images = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
+            images.remove(key.as_str()).map_err(|e| self.error(e))?;
+            let mut remotes = transaction.open_table(REMOTES).map_err(|e| self.error(e))?;
+            let of_other_images = |_: &str, value: &[u8]| {
+                self.decode::<Remote>(value).map_or(true, |remote| remote.blob_key != *key)
+            };
+            remotes.retain(of_other_images).map_err(|e| self.error(e))
+        })
+    }
+
+    /// What is known of a URL.
+    pub fn remote(&self, url: &str) -> Result<Option<Remote>, StoreError> {
+        self.get(REMOTES, url)
+    }
+
+    /// Adds or replaces what is known of a URL.
+    pub fn put_remote(&self, remote: &Remote) -> Result<(), StoreError> {
+        self.write(|transaction| self.insert(transaction, REMOTES, &remote.aci_url, remote))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.join(FILE_NAME)
+    }
+
+    fn error(&self, error: impl Into<redb::Error>) -> StoreError {
+        StoreError::Database { path: self.path(), reason: error.into().to_string() }
+    }
+
+    fn decode<T: DeserializeOwned>(&self, row: &[u8]) -> Result<T, StoreError> {
+        serde_json::from_slice(row).map_err(|e| StoreError::Database {
+            path: self.path(),
+            reason: format!("a row is malformed: {e}"),
+        })
+    }
+
+    fn insert<T: Serialize>(
+        &self,
+        transaction: &redb::WriteTransaction,
+        table: TableDefinition<'_, &str, &[u8]>,
+        key: &str,
+        row: &T,
+    ) -> Result<(), StoreError> {
+        let text = serde_json::to_vec(row)
+            .map_err(|e| StoreError::Database { path: self.path(), reason: e.to_string() })?;
+        let mut table = transaction.open_table(table).map_err(|e| self.error(e))?;
+        table.insert(key, text.as_slice()).map_err(|e| self.error(e))?;
+        Ok(())
+    }
+
+    fn get<T: DeserializeOwned>(
+        &self,
+        table: TableDefinition<'_, &str, &[u8]>,
+        key: &str,
+    ) -> Result<Option<T>, StoreError> {
+        self.read(table, |table| {
+            let value = table.get(key).map_err(|e| self.error(e))?;
+            value.map(|value| self.decode(value.value())).transpose()
+        })
+        .map(Option::flatten)
+    }
+
+    /// Reads one table; `None` if there is no database yet, or no such table.
+    fn read<T>(
+        &self,
+        table: TableDefinition<'_, &str, &[u8]>,
+        act: impl FnOnce(&redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if !self.path().exists() {
+            return Ok(None);
+        }
+        let lock = KeyLock::directory(&self.directory, LockKind::Shared)?;
+        let database = match redb::ReadOnlyDatabase::open(self.path()) {
+            Ok(database) => database,
+            // Whoever wrote it last was killed meanwhile. Opening it for writing repairs it.
+            Err(redb::DatabaseError::RepairAborted) => {
+                drop(lock);
+                self.write(|_| Ok(()))?;
+                return self.read(table, act);
+            }
+            Err(e) => return Err(self.error(e)),
+        };
+        let transaction = database.begin_read().map_err(|e| self.error(e))?;
+        let version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
+        self.check_schema(version.get("schema").map_err(|e| self.error(e))?.map(|version| version.value()))?;
+        match transaction.open_table(table) {
+            Ok(table) => act(&table).map(Some),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(self.error(e)),
+        }
+    }
+
+    /// Runs `act` in a transaction that is on disk when this returns, or undone if `act` fails.
+    fn write<T>(
+        &self,
+        act: impl FnOnce(&redb::WriteTransaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(DIRECTORY_MODE)
+            .create(&self.directory)
+            .map_err(StoreError::file("create", &self.directory))?;
+        let _lock = KeyLock::directory(&self.directory, LockKind::Exclusive)?;
+        let is_new = !self.path().exists();
+        let database = redb::Database::create(self.path()).map_err(|e| self.error(e))?;
+        if is_new {
+            make_group_writable(&self.path())?;
+        }
+        let transaction = database.begin_write().map_err(|e| self.error(e))?;
+        {
+            let mut version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
+            let found = version.get("schema").map_err(|e| self.error(e))?.map(|version| version.value());
+            self.check_schema(found)?;
+            if found.is_none() {
+                version.insert("schema", SCHEMA).map_err(|e| self.error(e))?;
+            }
+        }
+        let result = act(&transaction)?;
+        transaction.commit().map_err(|e| self.error(e))?;
+        Ok(result)
+    }
+
+    fn check_schema(&self, found: Option<u64>) -> Result<(), StoreError> {
+        match found {
+            Some(found) if found > SCHEMA => Err(StoreError::NewerSchema { found, known: SCHEMA }),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn make_group_writable(path: &Path) -> Result<(), StoreError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(FILE_MODE))
+        .map_err(StoreError::file("set the mode of", path))
+}
+
+mod key_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::store::Key;
+
+    pub fn serialize<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(key.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Times as nanoseconds since 1970; earlier ones do not occur.
+mod nanoseconds {
+    use super::{Duration, SystemTime, UNIX_EPOCH};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        serializer.serialize_u64(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+        Ok(UNIX_EPOCH + Duration::from_nanos(u64::deserialize(deserializer)?))
+    }
+}

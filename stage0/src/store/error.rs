@@ -1,0 +1,122 @@
+//! What can go wrong in the stores.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::extract::ExtractError;
+
+/// What can go wrong in the stores. Texts are rkt's where rkt has one.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or directory of a store could not be used.
+    #[error("cannot {operation} {path:?}")]
+    File {
+        /// A verb.
+        operation: &'static str,
+        /// Which one.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        cause: io::Error,
+    },
+    /// The database of images could not be used.
+    #[error("cannot use the image database {path:?}: {reason}")]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What the database library said.
+        reason: String,
+    },
+    /// A newer rkt wrote the database.
+    #[error("image database has schema version {found}, this rkt knows {known}: use a newer rkt")]
+    NewerSchema {
+        /// The version found.
+        found: u64,
+        /// The newest version known.
+        known: u64,
+    },
+    /// The image is no archive, or a hostile one.
+    #[error(transparent)]
+    Archive(#[from] ExtractError),
+    /// The archive has no manifest.
+    #[error("invalid image: it has no manifest")]
+    NoManifest,
+    /// The archive has no root file system.
+    #[error("invalid image: it has no rootfs directory")]
+    NoRootfs,
+    /// Two manifests would leave open which one counts.
+    #[error("invalid image: it has more than one manifest")]
+    SecondManifest,
+    /// The manifest is not one.
+    #[error("invalid image manifest")]
+    Manifest(#[source] appc::AppcError),
+    /// The image is larger than any image may be.
+    #[error("image is larger than {limit} bytes when uncompressed")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Not a key.
+    #[error("wrong key prefix")]
+    KeyPrefix,
+    /// Too few digits to look for.
+    #[error("image ID too short")]
+    KeyTooShort,
+    /// No image has such a key.
+    #[error("no image IDs found")]
+    NoKey,
+    /// Several images have such a key.
+    #[error("ambiguous image ID: {0:?}")]
+    AmbiguousKey(String),
+    /// Not the ID of a rendered tree.
+    #[error("{0:?} is not the ID of a rendered image")]
+    TreeId(String),
+    /// A blob does not have the hash that names it.
+    #[error("image hash does not match expected: {found} is stored as {expected}")]
+    Corrupt {
+        /// What it is stored as.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A rendered tree changed after it was rendered.
+    #[error("rendered image {id} has changed: hash {found}, expected {expected}")]
+    TreeChanged {
+        /// The tree.
+        id: String,
+        /// The hash recorded when it was rendered.
+        expected: String,
+        /// The hash it has now.
+        found: String,
+    },
+    /// A dependency is not in the store.
+    #[error("image {image} depends on {dependency}, which is not in the store")]
+    MissingDependency {
+        /// The image that needs it.
+        image: String,
+        /// Name or ID of what it needs.
+        dependency: String,
+    },
+    /// Dependencies in a circle, or very many of them.
+    #[error("image {image} has more than {limit} dependencies, or depends on itself")]
+    TooManyDependencies {
+        /// The image.
+        image: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// The path of a lock was replaced again and again.
+    #[error("cannot lock {0:?}: it keeps being replaced")]
+    LockReplaced(PathBuf),
+}
+
+impl StoreError {
+    /// Makes the error of a failed operation on `path`.
+    pub fn file<E: Into<io::Error>>(
+        operation: &'static str,
+        path: impl AsRef<Path>,
+    ) -> impl FnOnce(E) -> Self {
+        let path = path.as_ref().to_owned();
+        move |cause| Self::File { operation, path, cause: cause.into() }
+    }
+}

@@ -1,0 +1,24 @@
+//! Images on disk: the image store (`cas/blob`, `cas/imageManifest`) and the tree store (`cas/tree`).
+//!
+//! Responsible for: importing, finding, reading, rendering and removing images, safe against a crash and against other
+//! rkt processes at any point. Must not know: where images come from, signatures, pods. Follows rkt-reference.md 2.1,
+//! 2.4, 2.9 and 3.9.
+
+mod database;
+mod decompress;
+mod dependencies;
+mod error;
+mod image_store;
+mod import;
+mod key;
+mod key_lock;
+mod tree_hash;
+mod tree_store;
+
+pub use database::{ImageInfo, Remote};
+pub use error::StoreError;
+pub use image_store::{Blob, ImageStore};
+pub use import::{Import, peek_manifest};
+pub use key::{Key, TreeId};
+pub use key_lock::{KeyLock, LockKind};
+pub use tree_store::TreeStore;

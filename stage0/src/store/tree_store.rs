@@ -1,0 +1,203 @@
+//! The tree store: images as directories, ready to be a lower layer of an overlay.
+//!
+//! Responsible for: rendering an image with its dependencies once, whole or not at all, and removing it. Must not
+//! know: pods, overlays. Follows rkt-reference.md 2.9 (layout, the `rendered` mark) and 2.4 (locks).
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::dependencies::flatten;
+use super::image_store::make_directory;
+use super::key_lock::{KeyLock, LockKind};
+use super::tree_hash::summarise;
+use super::{ImageStore, Key, StoreError, TreeId};
+use crate::extract::{extract, remove_tree};
+
+/// Only rkt may look below: files in there carry set-user-ID bits and capabilities.
+const STORE_MODE: u32 = 0o2700;
+/// The root of an image without an entry for it.
+const ROOTFS_MODE: u32 = 0o755;
+
+/// The tree store below one data directory.
+#[derive(Debug)]
+pub struct TreeStore {
+    trees: PathBuf,
+    locks: PathBuf,
+}
+
+impl TreeStore {
+    /// Opens the store below `data_dir`, making what is missing.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let cas = data_dir.join("cas");
+        make_directory(&cas)?;
+        let trees = cas.join("tree");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(STORE_MODE)
+            .create(&trees)
+            .map_err(StoreError::file("create", &trees))?;
+        Ok(Self { trees, locks: cas.join("treestorelocks") })
+    }
+
+    /// Renders an image unless it is rendered already. Other processes that want the same tree wait for it.
+    pub fn render(&self, images: &ImageStore, key: &Key) -> Result<TreeId, StoreError> {
+        let parts = flatten(images, key)?;
+        let id = TreeId::of(parts.iter().map(|part| &part.key));
+        {
+            let _lock = self.lock(&id, LockKind::Shared)?;
+            if self.is_rendered(&id) {
+                return Ok(id);
+            }
+        }
+        let _lock = self.lock(&id, LockKind::Exclusive)?;
+        // Somebody may have been faster between the locks.
+        if self.is_rendered(&id) {
+            return Ok(id);
+        }
+        self.remove_locked(&id)?;
+        let tree = self.path(&id);
+        let result = self.fill(images, key, &id, &parts);
+        if result.is_err() {
+            // A tree without its mark is harmless, but it takes space and the image may never be asked for again.
+            let _ = self.remove_locked(&id);
+        }
+        let bytes = result?;
+        sync_directory(&tree)?;
+        images.set_tree_size(key, bytes)?;
+        Ok(id)
+    }
+
+    fn fill(
+        &self,
+        images: &ImageStore,
+        key: &Key,
+        id: &TreeId,
+        parts: &[super::dependencies::Part],
+    ) -> Result<u64, StoreError> {
+        let tree = self.path(id);
+        make_directory(&tree)?;
+        let rootfs = self.rootfs(id);
+        std::fs::create_dir(&rootfs).map_err(StoreError::file("create", &rootfs))?;
+        std::fs::set_permissions(&rootfs, std::fs::Permissions::from_mode(ROOTFS_MODE))
+            .map_err(StoreError::file("set the mode of", &rootfs))?;
+        // The image that wins comes first in the list, so it is written last, over the others. Writing in the other
+        // order and skipping what is there would tie a lower image's hard links to an upper image's files.
+        for part in parts.iter().rev() {
+            let mut blob = HashCheck::new(images.read(&part.key)?);
+            extract(&mut blob, &rootfs, &|path, is_directory| part.includes(path, is_directory))?;
+            blob.check(&part.key)?;
+        }
+        write(&tree.join("manifest"), &images.manifest_json(key)?)?;
+        let summary = summarise(&rootfs)?;
+        write(&tree.join("hash"), summary.hash.as_bytes())?;
+        write(&tree.join("image"), key.as_str().as_bytes())?;
+        // One sync of the file system instead of one for each of its files; only then the mark that it is whole.
+        let directory = File::open(&tree).map_err(StoreError::file("open", &tree))?;
+        rustix::fs::syncfs(&directory).map_err(StoreError::file("sync", &tree))?;
+        write(&tree.join("rendered"), b"")?;
+        Ok(summary.bytes)
+    }
+
+    /// The directory of a tree: `manifest`, `rootfs`, `hash`, `image`, `rendered`.
+    pub fn path(&self, id: &TreeId) -> PathBuf {
+        self.trees.join(id.as_str())
+    }
+
+    /// The rendered file system of a tree.
+    pub fn rootfs(&self, id: &TreeId) -> PathBuf {
+        self.path(id).join("rootfs")
+    }
+
+    /// Whether the tree is there and whole.
+    pub fn is_rendered(&self, id: &TreeId) -> bool {
+        self.path(id).join("rendered").exists()
+    }
+
+    /// Computes the tree's hash again. Errors: [`StoreError::TreeChanged`].
+    pub fn verify(&self, id: &TreeId) -> Result<(), StoreError> {
+        let _lock = self.lock(id, LockKind::Shared)?;
+        let path = self.path(id).join("hash");
+        let expected = std::fs::read_to_string(&path).map_err(StoreError::file("read", &path))?;
+        let found = summarise(&self.rootfs(id))?.hash;
+        if found == expected.trim() {
+            Ok(())
+        } else {
+            Err(StoreError::TreeChanged { id: id.to_string(), expected: expected.trim().to_owned(), found })
+        }
+    }
+
+    /// The trees that are there, whole or not.
+    pub fn ids(&self) -> Result<Vec<TreeId>, StoreError> {
+        let entries = std::fs::read_dir(&self.trees).map_err(StoreError::file("read", &self.trees))?;
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(StoreError::file("read", &self.trees))?;
+            // Anything else in there is not ours to judge.
+            ids.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// Removes a tree, its mark first. Waits for those who render or check it; that no pod uses it, the caller knows.
+    pub fn remove(&self, id: &TreeId) -> Result<(), StoreError> {
+        let _lock = self.lock(id, LockKind::Exclusive)?;
+        self.remove_locked(id)
+    }
+
+    fn remove_locked(&self, id: &TreeId) -> Result<(), StoreError> {
+        let tree = self.path(id);
+        let mark = tree.join("rendered");
+        match std::fs::remove_file(&mark) {
+            Ok(()) => sync_directory(&tree)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::file("remove", &mark)(e)),
+        }
+        let trees = File::open(&self.trees).map_err(StoreError::file("open", &self.trees))?;
+        remove_tree(std::os::fd::AsFd::as_fd(&trees), id.as_str().as_ref())
+            .map_err(StoreError::file("remove", &tree))
+    }
+
+    fn lock(&self, id: &TreeId, kind: LockKind) -> Result<KeyLock, StoreError> {
+        KeyLock::acquire(&self.locks, id.as_str(), kind)
+    }
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    File::create(path).and_then(|mut file| file.write_all(content)).map_err(StoreError::file("write", path))
+}
+
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(StoreError::file("sync", path))
+}
+
+/// Hashes a blob while it is read, to compare it with the key it is stored under.
+struct HashCheck<R> {
+    source: R,
+    hash: sha2::Sha512,
+}
+
+impl<R> HashCheck<R> {
+    fn new(source: R) -> Self {
+        Self { source, hash: sha2::Digest::new() }
+    }
+
+    fn check(self, expected: &Key) -> Result<(), StoreError> {
+        let found = Key::of(self.hash);
+        if found == *expected {
+            Ok(())
+        } else {
+            Err(StoreError::Corrupt { expected: expected.to_string(), found: found.to_string() })
+        }
+    }
+}
+
+impl<R: io::Read> io::Read for HashCheck<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        sha2::Digest::update(&mut self.hash, buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}

@@ -154,7 +154,7 @@ impl Drop for TestRkt {
 }
 
 /// Where test directories go: a disk that can hold overlays and pods. In the KVM machine that is rkt's own.
-fn scratch() -> PathBuf {
+pub fn scratch() -> PathBuf {
     let rkt = Path::new("/var/lib/rkt");
     let device = |path: &Path| fs::metadata(path).ok().map(|metadata| metadata.dev());
     // A file system of its own below /var/lib/rkt is the KVM machine's disk.

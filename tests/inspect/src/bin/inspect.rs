@@ -40,7 +40,7 @@ write-file PATH TEXT    create the file with TEXT
 stat-file PATH          print mode, owner and group
 list PATH               print the directory's entries, sorted
 lines COUNT MILLIS      COUNT lines on stdout and stderr in turn, each in two writes, with pauses
-flood BYTES             numbered lines on stdout, BYTES bytes in all
+flood BYTES LINE        BYTES bytes on stdout, in numbered lines of LINE bytes
 sleep SECONDS           wait
 ignore SIGNAL           ignore the signal from now on
 catch SIGNAL            note the signal instead of dying from it
@@ -49,7 +49,6 @@ kill PID SIGNAL         send a signal
 serve PORT TEXT         answer one connection on the loopback with TEXT
 connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
 await-file PATH         wait until the file exists
-spawn PATH...           run the rest of the line as a child and end with its code
 exit CODE               end with CODE
 ";
 
@@ -122,7 +121,7 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
         }
         "list" => list(&text(words)?)?,
         "lines" => lines(number(words)?, Duration::from_millis(number(words)?))?,
-        "flood" => flood(number(words)?)?,
+        "flood" => flood(number(words)?, number(words)?)?,
         "sleep" => thread::sleep(Duration::from_secs(number(words)?)),
         "ignore" => set_handler(named_signal(words)?, SigHandler::SigIgn)?,
         "catch" => set_handler(named_signal(words)?, SigHandler::Handler(note_signal))?,
@@ -138,10 +137,6 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
             while fs::symlink_metadata(&path).is_err() {
                 thread::sleep(Duration::from_millis(50));
             }
-        }
-        "spawn" => {
-            let status = process::Command::new(text(words)?).args(words).status()?;
-            return Ok(Some(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(STEP_FAILED)));
         }
         "exit" => return Ok(Some(u8::try_from(number(words)?).map_err(|_| Failure::Usage)?)),
         _ => return Err(Failure::Usage),
@@ -184,18 +179,12 @@ fn raw_write(stream: &mut impl Write, text: &str) -> io::Result<()> {
     stream.flush()
 }
 
-/// Writes exactly `bytes` bytes of numbered 64-byte lines.
-fn flood(bytes: u64) -> Result<(), Failure> {
+/// Writes exactly `bytes` bytes in lines of `line` bytes that hold nothing but their number.
+fn flood(bytes: u64, line: u64) -> Result<(), Failure> {
     let mut output = BufWriter::with_capacity(1 << 16, io::stdout());
-    let mut left = bytes;
-    let mut index = 0_u64;
-    while left > 0 {
-        let line = format!("{index:063}\n");
-        let length = left.min(line.len() as u64);
-        let part = line.as_bytes().iter().take(usize::try_from(length).map_err(|_| Failure::Usage)?);
-        output.write_all(&part.copied().collect::<Vec<u8>>())?;
-        left -= length;
-        index += 1;
+    let width = usize::try_from(line.saturating_sub(1)).map_err(|_| Failure::Usage)?;
+    for index in 0..bytes / line.max(1) {
+        writeln!(output, "{index:0width$}")?;
     }
     output.flush()?;
     Ok(())

@@ -1,0 +1,147 @@
+//! What an app finds when it starts: who it is, where it is, what its environment and root file system hold.
+
+use crate::pod::{INSPECT, Pod, rkt, said};
+
+/// What an inspect app says when run with the flags.
+#[track_caller]
+fn answers(flags: &[&str], steps: &[&str]) -> Vec<String> {
+    let mut pod = Pod::start(&[&[INSPECT], flags, &["--"], steps].concat());
+    let output = pod.finish().expect_code(0);
+    said(&output.stdout, "inspect")
+}
+
+#[test]
+fn an_app_runs_as_the_user_and_group_it_was_given() {
+    let by_number = ["--user=1234", "--group=4321", "--supplementary-gids=7,8"];
+    assert_eq!(answers(&by_number, &["print-user"]), ["uid=1234 gid=4321 groups=[7, 8]"]);
+    let by_name = ["--user=tester", "--group=tester"];
+    assert_eq!(answers(&by_name, &["print-user"])[0].split(" groups").next(), Some("uid=1000 gid=1000"));
+    let by_file = ["--user=/owned", "--group=/owned"];
+    assert_eq!(answers(&by_file, &["print-user"])[0].split(" groups").next(), Some("uid=1234 gid=4321"));
+}
+
+#[test]
+fn an_unknown_user_is_refused_by_name() {
+    let mut pod = Pod::start(&[INSPECT, "--user=nobody-at-all"]);
+
+    pod.finish().expect_code(254).expect_err("nobody-at-all");
+}
+
+#[test]
+fn an_app_starts_in_its_working_directory() {
+    assert_eq!(answers(&[], &["print-cwd"]), ["cwd=/"]);
+    assert_eq!(answers(&["--working-dir=/data"], &["print-cwd"]), ["cwd=/data"]);
+}
+
+#[test]
+fn an_app_sees_the_environment_it_was_given_and_the_defaults() {
+    let flags = ["--environment=COLOUR=blue and green"];
+    let steps = ["COLOUR", "AC_APP_NAME", "HOME", "PATH"].map(|name| ["print-env", name]).concat();
+
+    let said = answers(&flags, &steps);
+
+    assert_eq!(said[0], "COLOUR=blue and green");
+    assert_eq!(said[1], "AC_APP_NAME=inspect");
+    assert!(!said[2].ends_with("(unset)") && said[3].contains("/bin"), "{said:?}");
+}
+
+#[test]
+fn the_callers_environment_stays_outside() {
+    let mut pod =
+        Pod::start_with_env("RKT_TEST_SECRET", "secret", &[INSPECT, "--", "print-env", "RKT_TEST_SECRET"]);
+
+    let output = pod.finish().expect_code(0);
+
+    assert_eq!(said(&output.stdout, "inspect"), ["RKT_TEST_SECRET=(unset)"]);
+}
+
+#[test]
+fn the_host_name_is_the_pods_uuid_or_the_one_asked_for() {
+    let mut pod = Pod::inspect(&["print-hostname"]);
+    let output = pod.finish().expect_code(0);
+    assert_eq!(said(&output.stdout, "inspect"), [format!("hostname=rkt-{}", pod.uuid)]);
+
+    let mut pod = Pod::start(&["--hostname=lighthouse", INSPECT, "--", "print-hostname"]);
+    let output = pod.finish().expect_code(0);
+    assert_eq!(said(&output.stdout, "inspect"), ["hostname=lighthouse"]);
+}
+
+#[test]
+fn arguments_reach_the_app_as_they_were_given() {
+    let odd = "a \"quoted\" $HOME %n \\ 'word' é";
+
+    assert_eq!(answers(&[], &["print-msg", odd]), [odd]);
+}
+
+#[test]
+fn an_executable_that_is_missing_is_named() {
+    let mut pod = Pod::start(&[INSPECT, "--exec=/no/such/program"]);
+
+    let output = pod.finish();
+
+    assert_ne!(output.code(), 0);
+    output.expect_err("/no/such/program");
+}
+
+#[test]
+fn an_executable_without_the_permission_is_named() {
+    let mut pod = Pod::start(&[INSPECT, "--exec=/not-executable"]);
+
+    let output = pod.finish();
+
+    assert_ne!(output.code(), 0);
+    output.expect_err("/not-executable");
+}
+
+#[test]
+fn a_root_file_system_is_writable_unless_it_was_asked_to_be_read_only() {
+    let writing = ["write-file", "/data/new", "text", "read-file", "/data/new"];
+    assert_eq!(answers(&[], &writing), ["wrote /data/new", "text"]);
+
+    let mut pod = Pod::start(&[&[INSPECT, "--readonly-rootfs=true", "--"], &writing[..]].concat());
+    pod.finish().expect_code(120).expect_err("Read-only file system");
+}
+
+#[test]
+fn files_keep_their_owner_and_mode() {
+    assert_eq!(answers(&[], &["stat-file", "/owned"]), ["mode=40700 uid=1234 gid=4321"]);
+}
+
+#[test]
+fn apps_share_the_loopback_of_their_pod() {
+    let server = [INSPECT, "--name=server", "--", "serve", "4000", "hello over the loopback", "---"];
+    let client = [INSPECT, "--name=client", "--", "connect", "4000"];
+
+    let output = Pod::start(&[&server[..], &client[..]].concat()).finish().expect_code(0);
+
+    assert_eq!(said(&output.stdout, "client"), ["server says hello over the loopback"]);
+}
+
+#[test]
+fn pods_do_not_share_a_loopback() {
+    let mut first = Pod::inspect(&["print-msg", "ready", "serve", "4001", "private"]);
+    first.wait_for("ready");
+
+    let script = "busybox nc -w 2 127.0.0.1 4001 </dev/null; echo code $?";
+    let output = Pod::start(&["example.com/busybox", "--", "-c", script]).finish().expect_code(0);
+
+    assert_ne!(said(&output.stdout, "busybox").last().map(String::as_str), Some("code 0"));
+}
+
+#[test]
+fn each_app_has_a_root_file_system_of_its_own() {
+    let first = [INSPECT, "--name=first", "--", "write-file", "/data/mine", "x", "---"];
+    let second = [INSPECT, "--name=second", "--", "sleep", "3", "list", "/data"];
+
+    let output = Pod::start(&[&first[..], &second[..]].concat()).finish().expect_code(0);
+
+    assert_eq!(said(&output.stdout, "second"), [""]);
+}
+
+#[test]
+fn what_an_app_changed_is_not_in_the_next_pod() {
+    Pod::inspect(&["write-file", "/data/leftover", "x"]).finish().expect_code(0);
+
+    assert_eq!(answers(&[], &["list", "/data"]), [""]);
+    assert!(rkt().data().exists());
+}

@@ -1,0 +1,184 @@
+//! What happens when a part of the machinery is missing or dies: rkt says what, ends with 254, and `rkt gc` finds
+//! everything it has to clean up.
+
+use nix::sys::signal::{self, Signal};
+use rkt_tests::command::Stream;
+use rkt_tests::leaks;
+
+use crate::pod::{INSPECT, Pod, brief};
+
+/// A pod that says `ready` and stays.
+fn staying() -> Pod {
+    let mut pod = Pod::inspect(&["print-msg", "ready", "sleep", "100000"]);
+    pod.wait_for("ready");
+    pod
+}
+
+/// Checks that the pod counts as exited, and that removing it leaves nothing behind.
+#[track_caller]
+fn expect_exited_and_removable(pod: &Pod) {
+    pod.wait_for_state(&pod.uuid, "exited");
+    let list = pod.run(["list", "--full", "--no-legend"]).expect_code(0).out();
+    let row = list.lines().find(|line| line.starts_with(&pod.uuid)).expect("the pod is listed").to_owned();
+    assert!(row.contains("exited"), "{row}");
+    pod.run(["rm", &pod.uuid]).expect_code(0);
+    pod.expect_nothing_left();
+}
+
+/// The VMM or the file server of a running pod: the one whose arguments or name say so, else told apart by KVM.
+#[track_caller]
+fn helper(pod: &Pod, has_kvm: bool) -> nix::unistd::Pid {
+    let holds_kvm = |pid: nix::unistd::Pid| {
+        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        entries
+            .flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .any(|target| target.to_string_lossy().contains("kvm-vm"))
+    };
+    let helpers = pod.helpers();
+    let found = helpers.iter().map(|(pid, _)| *pid).find(|pid| holds_kvm(*pid) == has_kvm);
+    found.unwrap_or_else(|| panic!("no such helper among {helpers:?}"))
+}
+
+#[test]
+fn a_missing_kvm_device_is_explained() {
+    let script = "mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && mknod -m 666 /dev/urandom c 1 9 && \"$@\"";
+
+    let mut pod = Pod::start_by_script(script, &[INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("/dev/kvm").expect_err("modprobe");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_forbidden_kvm_device_is_explained() {
+    let script = "touch /dev/shm/not-kvm && mount -t tmpfs tmpfs /mnt && cp -a /dev/kvm /mnt/kvm && \
+                  mount -o remount,nodev /mnt && mount --bind /mnt/kvm /dev/kvm && \"$@\"";
+
+    let mut pod = Pod::start_by_script(script, &[INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("no permission to open /dev/kvm");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn something_else_at_dev_kvm_is_refused() {
+    let mut pod = Pod::start_by_script("mount --bind /dev/null /dev/kvm && \"$@\"", &[INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("/dev/kvm");
+}
+
+#[test]
+fn a_guest_kernel_that_panics_is_reported() {
+    let parameters = "rdinit=/nonexistent root=/dev/nothing";
+
+    let mut pod = Pod::start_with_env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", parameters, &[INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("kernel panicked");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_panicking_kernel_says_why_with_debug() {
+    let parameters = "rdinit=/nonexistent root=/dev/nothing";
+
+    let mut pod =
+        Pod::start_with_env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", parameters, &["--debug", INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("Kernel panic - not syncing");
+}
+
+#[test]
+fn a_guest_kernel_that_an_app_crashes_is_reported() {
+    let script = "echo ready; sleep 1; echo c >/proc/sysrq-trigger; sleep 100000";
+    let everything = "--insecure-options=image,capabilities,paths,seccomp";
+    let mut pod = Pod::start(&[everything, "example.com/busybox", "--", "-c", script]);
+    pod.wait_for("ready");
+
+    let output = pod.finish();
+
+    output.expect_code(254).expect_err("kernel panicked");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_guest_init_that_dies_is_reported() {
+    // Zeroes over the code of PID 1: its next instruction is not its own.
+    let script = "echo ready; sleep 1; line=$(grep -m 1 r-xp /proc/1/maps); start=$((0x${line%%-*})); \
+                  end=${line#*-}; end=$((0x${end%% *})); \
+                  dd if=/dev/zero of=/proc/1/mem bs=4096 seek=$((start / 4096)) count=$(((end - start) / 4096)) \
+                  conv=notrunc; sleep 100000";
+    let everything = "--insecure-options=image,capabilities,paths,seccomp";
+    let mut pod = Pod::start(&[everything, "example.com/busybox", "--", "-c", script]);
+    pod.wait_for("ready");
+
+    let output = pod.finish();
+
+    output.expect_code(254).expect_err("init died");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_killed_vmm_ends_the_pod() {
+    let mut pod = staying();
+
+    signal::kill(helper(&pod, true), Signal::SIGKILL).expect("the VMM runs");
+
+    pod.finish().expect_code(254).expect_err("VMM");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_killed_file_server_ends_the_pod() {
+    let mut pod = staying();
+
+    signal::kill(helper(&pod, false), Signal::SIGKILL).expect("the file server runs");
+
+    pod.finish().expect_code(254).expect_err("file server");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_killed_supervisor_takes_the_pod_with_it() {
+    let links = leaks::links();
+    let mut pod = staying();
+
+    pod.running().send(Signal::SIGKILL);
+
+    pod.finish().expect_code(128 + 9);
+    expect_exited_and_removable(&pod);
+    assert_eq!(leaks::links(), links);
+}
+
+#[test]
+fn a_second_ctrl_c_kills_a_pod_that_does_not_listen() {
+    let mut pod = Pod::inspect(&["ignore", "TERM", "print-msg", "ready", "sleep", "100000"]);
+    pod.wait_for("ready");
+
+    pod.running().send_group(Signal::SIGINT);
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    pod.running().send_group(Signal::SIGINT);
+
+    let output = pod.finish_within(brief());
+    assert_ne!(output.code(), 0, "{output:?}");
+    expect_exited_and_removable(&pod);
+}
+
+#[test]
+fn a_pod_whose_output_nobody_reads_stays_in_control() {
+    let script = "\"$@\" | sleep 100000";
+    let mut pod = Pod::start_by_script(script, &[INSPECT, "--", "flood", "100000000", "1000"]);
+    pod.wait_for_state(&pod.uuid, "running");
+
+    // The supervisor is the pod's pid; a stop must get through although its stdout is full.
+    let supervisor = loop {
+        if let Some(pid) = pod.status_value(&pod.uuid, "pid") {
+            break nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
+        }
+    };
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    signal::kill(supervisor, Signal::SIGTERM).expect("the supervisor runs");
+
+    pod.wait_for_state(&pod.uuid, "exited");
+    let _ = pod.running().so_far(Stream::Err);
+}

@@ -1,0 +1,13 @@
+//! Tier machine: whole pods with our VMM, our kernel and our init. Run by `cargo xtask test machine`, in the KVM machine
+//! where the host has no KVM of its own.
+// The lints know tests by their attribute, not the functions that tests share.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod alone;
+mod environment;
+mod failures;
+mod life;
+mod output;
+mod pod;
+mod redis;
+mod volumes;

@@ -1,0 +1,183 @@
+//! A pod of a test: started with the product's own stage1 in a data directory that all tests of the run share, because
+//! the store is slow to fill, and removed when the test is done with it.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rkt_tests::command::{Finished, Running, Stream, limit};
+use rkt_tests::rkt::TestRkt;
+use rkt_tests::{dist, leaks};
+
+/// Name of the image that does as it is told.
+pub const INSPECT: &str = "example.com/inspect";
+
+/// How long a pod may take whose apps do next to nothing.
+pub fn brief() -> Duration {
+    limit(30)
+}
+
+/// The rkt that all tests of this process share.
+static RKT: LazyLock<TestRkt> = LazyLock::new(|| {
+    assert_eq!(
+        kvm_machine::place(),
+        kvm_machine::Place::Host,
+        "KVM does not work here; run this through `cargo xtask test machine`"
+    );
+    let rkt = TestRkt::new();
+    for name in ["inspect", "busybox"] {
+        let image = dist::image(name);
+        let arguments = ["--insecure-options=image", "fetch", image.to_str().expect("UTF-8")];
+        rkt.run(arguments).expect_code(0);
+    }
+    rkt
+});
+
+/// The rkt that all tests share.
+pub fn rkt() -> &'static TestRkt {
+    &RKT
+}
+
+/// A file name in the shared directory that nobody else has.
+pub fn fresh_path(prefix: &str) -> PathBuf {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    rkt().path(&format!("{prefix}-{}", COUNTER.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A pod that runs, or ran.
+#[derive(Debug)]
+pub struct Pod {
+    running: Option<Running>,
+    /// Its UUID.
+    pub uuid: String,
+}
+
+/// `rkt run` with the arguments and a file for the UUID.
+fn command(arguments: &[&str]) -> (Command, PathBuf) {
+    let file = fresh_path("uuid");
+    let save = format!("--uuid-file-save={}", file.display());
+    let mut all = vec!["run", "--insecure-options=image", "--net=none", &save];
+    all.extend(arguments);
+    (rkt().command(all), file)
+}
+
+impl Pod {
+    /// Starts a pod.
+    #[track_caller]
+    pub fn start(arguments: &[&str]) -> Self {
+        let (command, file) = command(arguments);
+        Self::of(command, &file)
+    }
+
+    /// Starts a pod of one inspect app that carries out `steps`.
+    #[track_caller]
+    pub fn inspect(steps: &[&str]) -> Self {
+        Self::start(&[&[INSPECT, "--"], steps].concat())
+    }
+
+    /// Starts a pod by a shell script in a mount namespace of its own, in which `"$@"` is the rkt command.
+    #[track_caller]
+    pub fn start_by_script(script: &str, arguments: &[&str]) -> Self {
+        let (command, file) = command(arguments);
+        let mut wrapped = Command::new("unshare");
+        wrapped.args(["--mount", "--", "sh", "-c", script, "sh"]).arg(command.get_program());
+        wrapped.args(command.get_args()).current_dir(rkt().directory());
+        Self::of(wrapped, &file)
+    }
+
+    /// Starts a pod with a further environment variable.
+    #[track_caller]
+    pub fn start_with_env(name: &str, value: &str, arguments: &[&str]) -> Self {
+        let (mut command, file) = command(arguments);
+        command.env(name, value);
+        Self::of(command, &file)
+    }
+
+    #[track_caller]
+    fn of(mut command: Command, file: &std::path::Path) -> Self {
+        let running = Running::start(&mut command);
+        let uuid = rkt().wait_for_uuid(file);
+        Self { running: Some(running), uuid }
+    }
+
+    /// The command that runs.
+    pub fn running(&mut self) -> &mut Running {
+        self.running.as_mut().expect("the pod was not waited for yet")
+    }
+
+    /// Waits until a line of output holds `text`.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        self.running().wait_for(Stream::Out, text, brief());
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn finish(&mut self) -> Finished {
+        self.finish_within(brief())
+    }
+
+    /// Waits for the end of a pod that has more to do.
+    #[track_caller]
+    pub fn finish_within(&mut self, limit: Duration) -> Finished {
+        self.running.take().expect("the pod was not waited for yet").finish(limit)
+    }
+
+    /// The supervisor's children that run the pod's executable: the VMM and the file server.
+    pub fn helpers(&self) -> Vec<(nix::unistd::Pid, String)> {
+        let supervisor = self.running.as_ref().expect("the pod runs").pid();
+        let mut found = leaks::processes(&self.uuid);
+        found.retain(|(pid, _)| *pid != supervisor);
+        found
+    }
+
+    /// Checks that nothing of the pod is mounted, runs, listens or has a cgroup.
+    #[track_caller]
+    pub fn expect_nothing_left(&self) {
+        let left = leaks::of_pod(&self.uuid);
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+}
+
+impl Deref for Pod {
+    type Target = TestRkt;
+
+    fn deref(&self) -> &TestRkt {
+        rkt()
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        // A test may have removed it, and a failed one left it in any state.
+        let _ = rkt().command(["rm", &self.uuid]).output();
+    }
+}
+
+/// What an app said: its lines of the stream, without rkt's label.
+pub fn said(stream: &[u8], app: &str) -> Vec<String> {
+    let text = String::from_utf8_lossy(stream);
+    text.lines()
+        .map(|line| labelled(line))
+        .filter(|(name, _)| *name == app)
+        .map(|(_, said)| said.to_owned())
+        .collect()
+}
+
+/// Splits a line of the form `[SECONDS.MICROS] APP[PID]: TEXT`.
+#[track_caller]
+pub fn labelled(line: &str) -> (&str, &str) {
+    let parse = || {
+        let (uptime, rest) = line.strip_prefix('[')?.split_once("] ")?;
+        let (app, rest) = rest.split_once('[')?;
+        let (pid, said) = rest.split_once("]: ")?;
+        uptime.trim().parse::<f64>().ok()?;
+        pid.parse::<u32>().ok()?;
+        Some((app, said))
+    };
+    parse().unwrap_or_else(|| panic!("not a line of an app: {line:?}"))
+}

@@ -4,11 +4,23 @@
 use std::error::Error;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
-use vmm::{Exit, Vm, VmConfig};
+use vmm::{Exit, FsConfig, Vm, VmConfig, VsockConfig};
 
-const USAGE: &str = "usage: vmm-boot --kernel FILE --initramfs FILE [--cmdline TEXT] [--memory-mib N] [--vcpus N] [--no-serial]";
+const USAGE: &str = "\
+usage: vmm-boot --kernel FILE --initramfs FILE [options]
+  --cmdline TEXT           kernel command line
+  --memory-mib N           guest memory, 128 by default
+  --vcpus N                virtual CPUs, 1 by default
+  --no-serial              no serial port
+  --fs TAG=SOCKET          shared file system, served by a vhost-user back end at SOCKET
+  --vsock PORT=SOCKET      the guest's connection to PORT of the host is one to SOCKET; may be repeated
+  --vsock-listen SOCKET    host programs connect to guest ports through SOCKET";
+
+/// The context ID of the guest; any above 2 would do.
+const GUEST_CID: u32 = 3;
 
 #[derive(Default)]
 struct Arguments {
@@ -18,6 +30,9 @@ struct Arguments {
     memory_mib: Option<u32>,
     vcpus: Option<u8>,
     no_serial: bool,
+    fs: Option<String>,
+    vsock: Vec<String>,
+    vsock_listen: Option<String>,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
@@ -33,6 +48,9 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
             "--initramfs" => parsed.initramfs = value,
             "--cmdline" => parsed.command_line = value,
             "--memory-mib" => parsed.memory_mib = Some(value.parse()?),
+            "--fs" => parsed.fs = Some(value),
+            "--vsock" => parsed.vsock.push(value),
+            "--vsock-listen" => parsed.vsock_listen = Some(value),
             "--vcpus" => parsed.vcpus = Some(value.parse()?),
             _ => return Err(USAGE.into()),
         }
@@ -45,6 +63,26 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
 
 fn open(path: &str) -> Result<File, Box<dyn Error>> {
     File::open(path).map_err(|error| format!("cannot open {path}: {error}").into())
+}
+
+fn connect(path: &str) -> Result<UnixStream, Box<dyn Error>> {
+    UnixStream::connect(path).map_err(|error| format!("cannot connect to {path}: {error}").into())
+}
+
+fn fs_config(argument: &str) -> Result<FsConfig, Box<dyn Error>> {
+    let (tag, socket) = argument.split_once('=').ok_or(USAGE)?;
+    Ok(FsConfig { tag: tag.to_owned(), backend: connect(socket)? })
+}
+
+fn vsock_config(arguments: &Arguments) -> Result<Option<VsockConfig>, Box<dyn Error>> {
+    let mut guest_to_host = Vec::new();
+    for argument in &arguments.vsock {
+        let (port, socket) = argument.split_once('=').ok_or(USAGE)?;
+        guest_to_host.push((port.parse()?, connect(socket)?));
+    }
+    let host_to_guest = arguments.vsock_listen.as_ref().map(UnixListener::bind).transpose()?;
+    let wanted = host_to_guest.is_some() || !guest_to_host.is_empty();
+    Ok(wanted.then_some(VsockConfig { guest_cid: GUEST_CID, guest_to_host, host_to_guest }))
 }
 
 fn run() -> Result<Exit, Box<dyn Error>> {
@@ -61,9 +99,9 @@ fn run() -> Result<Exit, Box<dyn Error>> {
         memory_mib: arguments.memory_mib.unwrap_or(128),
         kernel: open(&arguments.kernel)?,
         initramfs: open(&arguments.initramfs)?,
+        fs: arguments.fs.as_deref().map(fs_config).transpose()?,
+        vsock: vsock_config(&arguments)?,
         command_line: arguments.command_line,
-        fs: None,
-        vsock: None,
         serial: (!arguments.no_serial).then_some(stdout),
     })?;
     Ok(machine.run()?)

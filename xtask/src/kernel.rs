@@ -175,9 +175,11 @@ pub(crate) fn missing_options(asked: &str, result: &str) -> Vec<String> {
     };
     asked
         .lines()
-        .filter(|line| match line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set")) {
-            Some(name) => is_set(&format!("CONFIG_{name}")),
-            None => line.starts_with("CONFIG_") && !lines.contains(line),
+        .filter(|line| {
+            match line.strip_prefix("# CONFIG_").and_then(|rest| rest.strip_suffix(" is not set")) {
+                Some(name) => is_set(&format!("CONFIG_{name}")),
+                None => line.starts_with("CONFIG_") && !lines.contains(line),
+            }
         })
         .map(str::to_owned)
         .collect()

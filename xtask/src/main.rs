@@ -2,12 +2,19 @@
 //!
 //! Responsible for finding the command by its name; each command is a file of its own. See `help` for what there is.
 
+mod bench;
+mod cargo;
+mod demo;
+mod dist;
 mod images;
 mod kernel;
+mod lint;
 mod machine;
+mod prepush;
 mod process;
 mod progress;
 mod setup;
+mod test;
 mod workspace;
 
 use std::env;
@@ -19,15 +26,32 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 usage: cargo xtask COMMAND
 
-  setup                    install what is missing (Debian packages), say what
-  images                   build the example app images of images/ into target/dist/images/
-  kernel                   build the guest kernel (KERNEL_SRC=DIR: from another source tree), print its path
-  machine [OPTIONS] -- CMD…  run CMD where KVM works: on this host, or in an emulated machine that sees the host's
-                           files (read-only, changes are dropped) and this checkout (writable)
-             --icount      on the instruction clock: one CPU, an instruction is a nanosecond; for measuring
-             --limit SECS  give up after SECS
-             --phases      say when each phase of the boot was reached
-  help                     this text
+See it work:
+  demo                       a signed image runs in a virtual machine of its own, step by step
+  test [TIER…] [-- FILTER…]  run the tests and count them; tiers, in this order when none is named:
+                               unit     pure logic; needs nothing
+                               host     rkt with a stub stage1, on this host; needs root
+                               machine  whole pods where KVM works
+                               bench    every bench, for a moment
+  bench NAME [ARG…]          measure, in the KVM machine on the instruction clock (wall time where KVM is real)
+
+Work on it:
+  machine [OPTION…] -- CMD…  run CMD where KVM works: on this host, or in an emulated machine that sees the host's files
+                             (changes to them are dropped) and this checkout (writable); exits with CMD's exit code
+            --icount           on the instruction clock: one CPU, an instruction is a nanosecond; for measuring
+            --limit SECS       give up after SECS
+            --phases           say when each phase of the boot was reached
+  lint                       formatting, clippy, licences of dependencies, number of unsafe blocks
+  prepush                    everything continuous integration runs: lint and all tiers, all failures in one report
+
+Build it:
+  setup                      install the Debian packages that are missing, say which and what for
+  kernel                     build the guest kernel and print its path (KERNEL_SRC=DIR: from another source tree)
+  images                     build the example app images of images/ into target/dist/images/
+  dist                       build everything into target/dist/: rkt, stage1-kvm.aci, kernel, images
+
+Every command does the setup and the builds it needs by itself. What is expensive and does not depend on the checkout
+(kernels) is kept in ~/.cache/rkt-xtask.
 ";
 
 fn main() -> ExitCode {
@@ -50,6 +74,13 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         "help" | "--help" | "-h" => print!("{HELP}"),
         "setup" => setup::command()?,
         "kernel" => kernel::command()?,
+        "dist" => dist::command()?,
+        "demo" => return demo::command(),
+        "bench" => return bench::command(rest),
+        "test" => return test::command(rest),
+        "run-tests" => test::runner::command(rest)?,
+        "lint" => return lint::command(),
+        "prepush" => return prepush::command(),
         "images" => {
             for image in images::build_all()? {
                 println!("{}", image.display());

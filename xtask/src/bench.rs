@@ -1,0 +1,64 @@
+//! `cargo xtask bench NAME`: measurements, made in the KVM machine.
+//!
+//! Responsible for building a bench of the tests crate and running it where its figures mean something: on the
+//! instruction clock, or on the host where KVM is real. What is measured is the bench's own subject.
+
+use std::ffi::OsString;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use kvm_machine::Clock;
+
+use crate::test::{executable, tally::Tally};
+use crate::{dist, machine, setup, workspace};
+
+/// Given to a bench that is only to show that it runs.
+const SMOKE: &str = "--smoke";
+
+/// A bench boots dozens of virtual machines, each of which may take seconds of real time.
+const TIME_LIMIT: Duration = Duration::from_secs(1800);
+const SMOKE_TIME_LIMIT: Duration = Duration::from_secs(300);
+
+/// Runs one bench; arguments after its name are passed on.
+pub(crate) fn command(arguments: &[OsString]) -> Result<u8> {
+    let benches = names();
+    let name = arguments.first().and_then(|name| name.to_str()).unwrap_or_default();
+    if !benches.iter().any(|known| known == name) {
+        bail!("usage: cargo xtask bench NAME; there are: {}", benches.join(" "));
+    }
+    setup::ensure()?;
+    dist::build()?;
+    run(name, arguments.get(1..).unwrap_or_default(), TIME_LIMIT)
+}
+
+/// Runs every bench for a moment, to show that it still works.
+pub(crate) fn smoke() -> Result<Tally> {
+    let mut tally = Tally::default();
+    for name in names() {
+        let code = run(&name, &[SMOKE.into()], SMOKE_TIME_LIMIT)?;
+        println!("  {}  {name}", if code == 0 { "ok    " } else { "FAILED" });
+        tally += Tally::of(code == 0);
+    }
+    Ok(tally)
+}
+
+fn run(name: &str, arguments: &[OsString], time_limit: Duration) -> Result<u8> {
+    let mut command = vec![executable(&["--bench", name])?.into_os_string()];
+    command.extend_from_slice(arguments);
+    Ok(machine::run(command, Clock::Instructions, Some(time_limit))?.code)
+}
+
+/// The benches of the tests crate, sorted.
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(workspace::root().join("tests/benches"))
+        .map(|entries| {
+            entries
+                .flatten()
+                .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".rs").map(str::to_owned))
+                .collect()
+        })
+        .unwrap_or_default();
+    names.sort();
+    names
+}

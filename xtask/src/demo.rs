@@ -1,0 +1,24 @@
+//! `cargo xtask demo`: a signed Redis in a virtual machine, command by command. What is shown, and what is checked, is in
+//! `tests/src/bin/rkt-demo.rs`; here it is given the product and a place where KVM works.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kvm_machine::Clock;
+
+use crate::cargo::cargo;
+use crate::progress::say;
+use crate::{dist, machine, process, setup, workspace};
+
+/// Far more than the demo takes in an emulated machine on a loaded host.
+const TIME_LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// Builds what is needed and runs the demo; returns its exit code.
+pub(crate) fn command() -> Result<u8> {
+    setup::ensure()?;
+    dist::build()?;
+    process::run(cargo().args(["build", "--quiet", "--package", "rkt-tests", "--bin", "rkt-demo"]))?;
+    let driver = workspace::target().join("debug/rkt-demo");
+    say(&format!("demo: it runs {}", machine::place()));
+    Ok(machine::run(vec![driver.into()], Clock::Wall, Some(TIME_LIMIT))?.code)
+}

@@ -1,0 +1,202 @@
+//! `cargo xtask test`: the tiers of tests, and one count of all.
+//!
+//! Responsible for what each tier needs and for the rule that a tier that could not run has failed. How single tests
+//! are run is `runner`'s subject.
+
+pub(crate) mod runner;
+pub(crate) mod tally;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use kvm_machine::Clock;
+
+use crate::cargo::cargo;
+use crate::{bench, dist, machine, progress, setup, workspace};
+use tally::Tally;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Unit,
+    Host,
+    Machine,
+    Bench,
+}
+
+impl Tier {
+    const ALL: [Self; 4] = [Self::Unit, Self::Host, Self::Machine, Self::Bench];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Host => "host",
+            Self::Machine => "machine",
+            Self::Bench => "bench",
+        }
+    }
+}
+
+/// `test [TIER…] [-- FILTER…]`: prints the final line and returns the exit code.
+pub(crate) fn command(arguments: &[OsString]) -> Result<u8> {
+    let mut words = arguments.splitn(2, |argument| argument == "--");
+    let mut tiers = Vec::new();
+    for word in words.next().unwrap_or_default() {
+        let Some(tier) = Tier::ALL.into_iter().find(|tier| word == tier.name()) else {
+            bail!("unknown tier {word:?}; there are unit, host, machine and bench");
+        };
+        tiers.push(tier);
+    }
+    let filters: Vec<String> =
+        words.next().unwrap_or_default().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    if tiers.is_empty() {
+        tiers = Tier::ALL.to_vec();
+    }
+    let tally = run(&tiers, &filters);
+    println!("{tally}");
+    Ok(u8::from(tally.failed > 0))
+}
+
+/// Runs all tiers.
+pub(crate) fn all() -> Tally {
+    run(&Tier::ALL, &[])
+}
+
+fn run(tiers: &[Tier], filters: &[String]) -> Tally {
+    let mut prepared = setup::ensure();
+    if prepared.is_ok() && tiers.iter().any(|tier| *tier != Tier::Unit) {
+        prepared = dist::build();
+    }
+    let mut sum = Tally::default();
+    for tier in tiers {
+        let name = tier.name();
+        println!("{name}:");
+        let started = Instant::now();
+        // Unit tests need no product, so they tell their own story when it does not build.
+        let ready = if *tier == Tier::Unit { None } else { prepared.as_ref().err() };
+        let result = match ready {
+            Some(error) => Err(anyhow::anyhow!("{error:#}")),
+            None => run_tier(*tier, filters),
+        };
+        let tally = result.unwrap_or_else(|error| {
+            println!("  FAILED  the tier could not run: {error:#}");
+            Tally::of(false)
+        });
+        println!("{name}: {tally} ({:.0} s)", started.elapsed().as_secs_f64());
+        sum += tally;
+    }
+    sum
+}
+
+fn run_tier(tier: Tier, filters: &[String]) -> Result<Tally> {
+    match tier {
+        Tier::Unit => unit(filters),
+        Tier::Host => runner::run_all(&[suite("host")?], filters),
+        Tier::Machine => in_machine(&[suite("machine")?], filters),
+        Tier::Bench => bench::smoke(),
+    }
+}
+
+/// `cargo test`, whose summaries are added up.
+fn unit(filters: &[String]) -> Result<Tally> {
+    let mut child = cargo()
+        .args(["test", "--workspace", "--lib", "--bins", "--no-fail-fast", "--quiet", "--"])
+        .args(filters)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no stdout")?;
+    let mut tally = Tally::default();
+    let mut binaries = 0;
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        if let Some(summary) = line.strip_prefix("test result: ") {
+            tally += libtest_summary(summary).with_context(|| format!("cannot understand {line:?}"))?;
+            binaries += 1;
+        }
+        // Empty binaries and rows of dots say nothing.
+        let dull = line.is_empty()
+            || line.starts_with("running ")
+            || line.starts_with("test result: ok")
+            || line.chars().all(|letter| "./0123456789i".contains(letter));
+        if !dull {
+            println!("  {line}");
+        }
+    }
+    let status = child.wait().context("cannot wait for cargo")?;
+    if binaries == 0 {
+        bail!("cargo test ran nothing ({status})");
+    }
+    if !status.success() && tally.failed == 0 {
+        // A test binary that crashed has no summary.
+        tally.failed = 1;
+    }
+    Ok(tally)
+}
+
+/// Reads `ok. 3 passed; 0 failed; 1 ignored; …`.
+fn libtest_summary(summary: &str) -> Option<Tally> {
+    let mut tally = Tally::default();
+    for part in summary.split_once(". ")?.1.split("; ") {
+        let (count, word) = part.split_once(' ')?;
+        match word {
+            "passed" => tally.passed = count.parse().ok()?,
+            "failed" => tally.failed = count.parse().ok()?,
+            "ignored" => tally.skipped = count.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(tally)
+}
+
+/// Builds one of the end-to-end suites and returns its executable.
+fn suite(name: &str) -> Result<PathBuf> {
+    executable(&["--test", name])
+}
+
+/// Builds one target of the tests crate and returns its executable.
+pub(crate) fn executable(target: &[&str]) -> Result<PathBuf> {
+    let output = cargo()
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "rkt-tests",
+            "--no-run",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(target)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("{} does not build", target.join(" "));
+    }
+    let wanted = target.last().copied().unwrap_or_default();
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message.pointer("/target/name").and_then(|name| name.as_str()) == Some(wanted))
+        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
+        .with_context(|| format!("cargo built no executable for {}", target.join(" ")))
+}
+
+/// Boots the machine once and runs the suites inside it.
+fn in_machine(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
+    progress::say(&format!("test: the machine tier runs {}", machine::place()));
+    let result = workspace::target().join("machine-result");
+    let _ = fs::remove_file(&result);
+    let myself = env::current_exe().context("cannot find xtask itself")?;
+    let mut command: Vec<OsString> = vec![myself.into(), "run-tests".into(), result.clone().into()];
+    command.extend(binaries.iter().map(|path| path.clone().into_os_string()));
+    command.push("--".into());
+    command.extend(filters.iter().map(OsString::from));
+    let outcome = machine::run(command, Clock::Wall, None)?;
+    let text = fs::read_to_string(&result)
+        .with_context(|| format!("the tests in the machine ended early (exit code {})", outcome.code))?;
+    Tally::parse(&text).context("cannot understand the machine's result")
+}

@@ -1,0 +1,119 @@
+//! Runs the tests of libtest binaries one by one, each with a time limit of its own.
+//!
+//! Responsible for a line per test, the output of those that fail, and for ending all that a test started when its
+//! time is over, and nothing else. It runs on the host or inside the KVM machine and must not know which.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use super::tally::Tally;
+use crate::process::text;
+
+/// Generous, because the emulated machine is up to thirty times slower than a real one.
+pub(crate) const TIME_LIMIT: Duration = Duration::from_secs(300);
+
+/// How much of a failed test's output is shown, from the end.
+const SHOWN_BYTES: usize = 64 << 10;
+
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// `xtask run-tests RESULT BINARY… [-- FILTER…]`: what the KVM machine is asked to run. Writes the tally to RESULT.
+pub(crate) fn command(arguments: &[OsString]) -> Result<()> {
+    let (result, rest) = arguments.split_first().context("run-tests: no file for the result")?;
+    let mut parts = rest.splitn(2, |argument| argument == "--");
+    let binaries: Vec<PathBuf> = parts.next().unwrap_or_default().iter().map(PathBuf::from).collect();
+    let filters: Vec<String> =
+        parts.next().unwrap_or_default().iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let tally = run_all(&binaries, &filters)?;
+    fs::write(result, tally.to_string()).context("run-tests: cannot write the result")
+}
+
+/// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none).
+pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for binary in binaries {
+        let ignored = list(binary, true)?;
+        for name in list(binary, false)? {
+            if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
+                continue;
+            }
+            if ignored.contains(&name) {
+                println!("  skipped          {name}");
+                tally.skipped += 1;
+                continue;
+            }
+            tally += Tally::of(run_one(binary, &name)?);
+        }
+    }
+    Ok(tally)
+}
+
+fn list(binary: &Path, ignored: bool) -> Result<Vec<String>> {
+    let mut command = Command::new(binary);
+    command.args(["--list", "--format", "terse"]);
+    if ignored {
+        command.arg("--ignored");
+    }
+    let names = text(&mut command)?;
+    Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+fn run_one(binary: &Path, name: &str) -> Result<bool> {
+    // A file and not a pipe: a process that a test leaves behind must not keep the runner waiting.
+    let output = tempfile::NamedTempFile::new().context("cannot make a file for a test's output")?;
+    let stream = |file: &File| -> Result<Stdio> { Ok(file.try_clone()?.into()) };
+    let started = Instant::now();
+    let mut child = Command::new(binary)
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .stdin(Stdio::null())
+        .stdout(stream(output.as_file())?)
+        .stderr(stream(output.as_file())?)
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("cannot start {}", binary.display()))?;
+    let status = wait(&mut child, started + TIME_LIMIT)?;
+    let seconds = started.elapsed().as_secs_f64();
+    match status {
+        Some(status) if status.success() => {
+            println!("  ok     {seconds:7.1} s  {name}");
+            return Ok(true);
+        }
+        Some(status) => println!("  FAILED {seconds:7.1} s  {name} ({status})"),
+        None => println!("  FAILED {seconds:7.1} s  {name} (time limit of {} s)", TIME_LIMIT.as_secs()),
+    }
+    let bytes = fs::read(output.path()).unwrap_or_default();
+    let shown = bytes.get(bytes.len().saturating_sub(SHOWN_BYTES)..).unwrap_or_default();
+    for line in String::from_utf8_lossy(shown).lines() {
+        println!("      {line}");
+    }
+    Ok(false)
+}
+
+/// Waits for the test, or ends its whole process group at the deadline and returns `None`.
+fn wait(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let Some(group) = group else { bail!("a test has the process id {}", child.id()) };
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for a test")? {
+            break Some(status);
+        }
+        if Instant::now() > deadline {
+            break None;
+        }
+        thread::sleep(POLL_INTERVAL);
+    };
+    // Also after an orderly end: the next test must not meet what this one left running.
+    let _ = kill_process_group(group, Signal::KILL);
+    if status.is_none() {
+        child.wait().context("cannot wait for a test")?;
+    }
+    Ok(status)
+}

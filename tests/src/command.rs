@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
@@ -126,6 +127,10 @@ impl Running {
     #[track_caller]
     pub fn start(command: &mut Command) -> Self {
         let program = format!("{command:?}");
+        // A test that is killed at its time limit must not leave the command behind.
+        let die_with_parent = || prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into);
+        // SAFETY: between fork and exec the closure makes one system call and touches no memory that other threads share.
+        unsafe { command.pre_exec(die_with_parent) };
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

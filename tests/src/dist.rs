@@ -1,6 +1,8 @@
 //! Where the product under test is: `target/dist`, or the directory that `RKT_DIST` names.
 
 use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 /// The directory of the built product.
@@ -31,4 +33,14 @@ pub fn file(name: &str) -> PathBuf {
 #[track_caller]
 pub fn image(name: &str) -> PathBuf {
     file(&format!("images/{name}.aci"))
+}
+
+/// A number that changes with every build of the product.
+pub fn state() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for name in ["rkt", "stage1-kvm.aci", "images/inspect.aci", "images/busybox.aci"] {
+        let metadata = fs::metadata(file(name)).expect("a file of the product");
+        (metadata.len(), metadata.modified().expect("a time")).hash(&mut hasher);
+    }
+    hasher.finish()
 }

@@ -2,12 +2,13 @@
 //! pods. Runs the `rkt` of `target/dist` as a user would, and cleans up after itself.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 use crate::command::{self, Finished, Running};
@@ -19,9 +20,18 @@ pub const RKT_FAILED: i32 = 254;
 /// An rkt with directories of its own.
 #[derive(Debug)]
 pub struct TestRkt {
-    directory: TempDir,
+    directory: Directory,
     program: PathBuf,
     environment: Vec<(OsString, OsString)>,
+}
+
+/// Where an rkt's directories are.
+#[derive(Debug)]
+enum Directory {
+    /// In one that goes away with this value.
+    Own(TempDir),
+    /// In one that other processes use as well.
+    Shared(PathBuf),
 }
 
 impl Default for TestRkt {
@@ -40,20 +50,55 @@ impl TestRkt {
     pub fn with_program(program: &Path) -> Self {
         let directory =
             tempfile::Builder::new().prefix("rkt-test-").tempdir_in(scratch()).expect("a directory");
-        for name in ["data", "local", "system"] {
-            fs::create_dir(directory.path().join(name)).expect("creating a directory");
-        }
-        Self { directory, program: program.to_owned(), environment: Vec::new() }
+        Self::at(Directory::Own(directory), program)
     }
 
-    /// A directory that goes away with this rkt.
+    /// An rkt whose directories outlive this process, for tests that each run in a process of their own and would
+    /// otherwise all have to fill a store. `fill` is called when they are new; they are new whenever the product is.
+    pub fn shared(fill: impl FnOnce(&Self)) -> Self {
+        let prefix = "rkt-tests-shared-";
+        let name = format!("{prefix}{:016x}", dist::state());
+        let lock = File::create(scratch().join(".rkt-tests-shared.lock")).expect("a lock file");
+        let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("a lock");
+        for entry in fs::read_dir(scratch()).expect("listing").flatten() {
+            let outdated =
+                entry.file_name().to_string_lossy().starts_with(prefix) && entry.file_name() != *name;
+            if outdated {
+                leaks::end(&entry.path());
+                fs::remove_dir_all(entry.path()).expect("removing the directories of an earlier build");
+            }
+        }
+        let directory = scratch().join(&name);
+        let filled = directory.join("filled");
+        fs::create_dir_all(&directory).expect("a directory");
+        let rkt = Self::at(Directory::Shared(directory), &dist::file("rkt"));
+        if !filled.exists() {
+            fill(&rkt);
+            File::create(filled).expect("a mark");
+        }
+        drop(lock);
+        rkt
+    }
+
+    fn at(directory: Directory, program: &Path) -> Self {
+        let rkt = Self { directory, program: program.to_owned(), environment: Vec::new() };
+        for name in ["data", "local", "system"] {
+            fs::create_dir_all(rkt.path(name)).expect("creating a directory");
+        }
+        rkt
+    }
+
+    /// The directory that holds this rkt's own.
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        match &self.directory {
+            Directory::Own(directory) => directory.path(),
+            Directory::Shared(directory) => directory,
+        }
     }
 
     /// A path in [`Self::directory`].
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory().join(name)
     }
 
     /// rkt's data directory.
@@ -77,7 +122,7 @@ impl TestRkt {
         for (flag, name) in [("--dir", "data"), ("--local-config", "local"), ("--system-config", "system")] {
             command.arg(format!("{flag}={}", self.path(name).display()));
         }
-        command.args(arguments).current_dir(self.directory.path());
+        command.args(arguments).current_dir(self.directory());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -142,14 +187,16 @@ impl TestRkt {
     /// Checks that nothing below this rkt's directory is mounted, runs or listens.
     #[track_caller]
     pub fn expect_nothing_left(&self) {
-        let left = leaks::below(self.directory.path());
+        let left = leaks::below(self.directory());
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }
 
 impl Drop for TestRkt {
     fn drop(&mut self) {
-        leaks::end(self.directory.path());
+        if let Directory::Own(directory) = &self.directory {
+            leaks::end(directory.path());
+        }
     }
 }
 

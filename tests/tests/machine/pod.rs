@@ -20,20 +20,20 @@ pub fn brief() -> Duration {
     limit(30)
 }
 
-/// The rkt that all tests of this process share.
+/// The rkt that all tests share.
 static RKT: LazyLock<TestRkt> = LazyLock::new(|| {
     assert_eq!(
         kvm_machine::place(),
         kvm_machine::Place::Host,
         "KVM does not work here; run this through `cargo xtask test machine`"
     );
-    let rkt = TestRkt::new();
-    for name in ["inspect", "busybox"] {
-        let image = dist::image(name);
-        let arguments = ["--insecure-options=image", "fetch", image.to_str().expect("UTF-8")];
-        rkt.run(arguments).expect_code(0);
-    }
-    rkt
+    TestRkt::shared(|rkt| {
+        for name in ["inspect", "busybox"] {
+            let image = dist::image(name);
+            let arguments = ["--insecure-options=image", "fetch", image.to_str().expect("UTF-8")];
+            rkt.run(arguments).expect_code(0);
+        }
+    })
 });
 
 /// The rkt that all tests share.
@@ -44,7 +44,8 @@ pub fn rkt() -> &'static TestRkt {
 /// A file name in the shared directory that nobody else has.
 pub fn fresh_path(prefix: &str) -> PathBuf {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    rkt().path(&format!("{prefix}-{}", COUNTER.fetch_add(1, Ordering::Relaxed)))
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    rkt().path(&format!("{prefix}-{}-{number}", std::process::id()))
 }
 
 /// A pod that runs, or ran.

@@ -1,3 +1,82 @@
 //! rkt stage1: runs a pod in a virtual machine.
+//!
+//! Responsible for: choosing the entrypoint by argv\[0\], printing its failure, ending with its exit code. Must not know: what
+//! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
-fn main() {}
+mod control;
+mod diagnostics;
+mod entrypoints;
+mod environment;
+mod error;
+mod exit;
+mod file_server;
+mod flags;
+mod guest;
+mod jail;
+mod kvm_device;
+mod name_files;
+mod plan;
+mod pod_directory;
+mod process;
+mod shares;
+mod sink;
+mod sizing;
+mod status;
+mod stdio;
+mod supervisor;
+mod vmm_process;
+mod volumes;
+
+#[cfg(test)]
+mod environment_test;
+#[cfg(test)]
+mod exit_test;
+#[cfg(test)]
+mod flags_test;
+#[cfg(test)]
+mod guest_test;
+#[cfg(test)]
+mod kvm_device_test;
+#[cfg(test)]
+mod name_files_test;
+#[cfg(test)]
+mod plan_test;
+#[cfg(test)]
+mod process_test;
+#[cfg(test)]
+mod sink_test;
+#[cfg(test)]
+mod sizing_test;
+#[cfg(test)]
+mod stdio_test;
+#[cfg(test)]
+mod volumes_test;
+
+use std::path::Path;
+use std::process::ExitCode as ProcessExitCode;
+
+use error::Error;
+use exit::ExitCode;
+use flags::{GcFlags, RunFlags};
+
+fn main() -> ProcessExitCode {
+    let mut arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    let debug = arguments.iter().any(|argument| argument == "--debug" || argument == "--debug=true");
+    process::report_panics_of_children();
+    let code = dispatch(&program, arguments).unwrap_or_else(|error| {
+        diagnostics::complain(&error, debug);
+        ExitCode::RKT_FAILED
+    });
+    ProcessExitCode::from(code.0)
+}
+
+fn dispatch(program: &str, arguments: Vec<String>) -> Result<ExitCode, Error> {
+    let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name {
+        "init" => entrypoints::run::run(&RunFlags::parse(arguments)?),
+        "gc" => entrypoints::gc::run(&GcFlags::parse(arguments)?),
+        _ => Err(Error::UnknownEntrypoint(program.to_owned())),
+    }
+}

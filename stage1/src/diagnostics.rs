@@ -1,0 +1,47 @@
+//! What stage1 says to the person at the terminal.
+//!
+//! Responsible for: prefixes and error chains on standard error. Must not know: what went wrong. Follows rkt-reference 1.1
+//! (stderr prefix, error chains).
+
+use std::error::Error;
+use std::io::Write;
+
+/// Prefix of stage1's own lines.
+pub const STAGE1: &str = "stage1";
+
+/// Prints a line. Standard error is the last resort: a failure to write to it is nobody's to hear.
+pub fn say(subsystem: &str, text: &str) {
+    let _ = std::io::stderr().write_all(format!("{subsystem}: {text}\n").as_bytes());
+}
+
+/// Prints an error: its message and its innermost cause or, with `debug`, every cause in between.
+pub fn complain(error: &dyn Error, debug: bool) {
+    if debug {
+        say(STAGE1, &tree(error));
+    } else {
+        say(STAGE1, &sentence(error));
+    }
+}
+
+/// Message and innermost cause.
+pub fn sentence(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    let (message, cause) = (error.to_string(), innermost.to_string());
+    if message == cause { message } else { format!("{message}: {cause}") }
+}
+
+/// The whole chain, one level a line.
+fn tree(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut depth = 0;
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!("\n{}└─{error}", "  ".repeat(depth)));
+        depth += 1;
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,4 @@
+//! The programs that stage0 starts; each is named as in the stage1 image's manifest.
+
+pub mod gc;
+pub mod run;

@@ -1,0 +1,117 @@
+//! `run`: carries out a pod and ends with its exit code.
+//!
+//! Responsible for: the order of things, from arguments to the supervisor's loop. Must not know: how any one of them is done.
+//! Follows design.md, "The walk of a pod", and rkt-reference 4.3.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Instant;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::diagnostics;
+use crate::error::Error;
+use crate::exit::ExitCode;
+use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
+use crate::name_files::NameSources;
+use crate::plan::{self, HostFacts, Plan};
+use crate::supervisor::{self, Pod};
+use crate::vmm_process::{self, VmParts};
+use crate::{file_server, kvm_device, pod_directory, shares, status};
+
+/// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
+const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
+
+/// Further kernel parameters (rkt-reference 5.5).
+const KERNEL_PARAMETERS_VARIABLE: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
+
+/// Runs the pod in the working directory.
+pub fn run(flags: &RunFlags) -> Result<ExitCode, Error> {
+    let started = Instant::now();
+    let signals = take_signals()?;
+    check_lock()?;
+
+    let plan = make_plan(flags)?;
+    for warning in &plan.warnings {
+        diagnostics::say(warning.subsystem, &warning.text);
+    }
+    let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
+    let kernel = open_stage1("vmlinux")?;
+    let initramfs = open_stage1("initramfs")?;
+    shares::prepare_volumes(&plan.shares)?;
+
+    let (files_vmm, files_server) = UnixStream::pair().map_err(Error::Socket)?;
+    let (control, control_vmm) = UnixStream::pair().map_err(Error::Socket)?;
+    let (serial, serial_vmm) = if flags.debug {
+        let (reader, writer) = std::io::pipe().map_err(Error::Socket)?;
+        (Some(into_file(reader)), Some(into_file(writer)))
+    } else {
+        (None, None)
+    };
+    // The file server first: it has its tree to build while the VMM loads the kernel.
+    let files = file_server::start(&plan.shares, files_server)?;
+    let parts =
+        VmParts { kvm, kernel, initramfs, files: files_vmm, control: control_vmm, serial: serial_vmm };
+    let vmm = vmm_process::start(&plan.vm, parts)?;
+    status::pod_starts(&plan.environment_files)?;
+
+    let pod = Pod { uuid: flags.uuid, guest: plan.guest, started, vmm, files, control, serial };
+    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+    Ok(supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd())?)
+}
+
+/// Signals become something to read, so that one loop sees everything.
+fn take_signals() -> Result<SignalFd, Error> {
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block().map_err(|errno| Error::Signals(errno.into()))?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(|errno| Error::Signals(errno.into()))
+}
+
+/// The lock's descriptor is only held: the lock falls when this process ends. It must be there, though, or another rkt would
+/// take the pod for an exited one and remove it under our feet.
+fn check_lock() -> Result<(), Error> {
+    let number = std::env::var(LOCK_VARIABLE).ok().and_then(|text| text.parse::<i32>().ok());
+    let number = number.filter(|number| *number >= 0).ok_or(Error::NoLock)?;
+    // SAFETY: the descriptor is borrowed for one fstat; if it is not open, the call fails and nothing else happens.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::fs::fstat(descriptor).map(|_| ()).map_err(|_| Error::NoLock)
+}
+
+fn make_plan(flags: &RunFlags) -> Result<Plan, Error> {
+    let pod = pod_directory::pod_manifest()?;
+    let images = pod_directory::image_manifests(&pod)?;
+    let read = |path: &Path| pod_directory::read(path);
+    let hosts = match flags.hosts {
+        HostsMode::Default => Vec::new(),
+        HostsMode::Host => read(Path::new("/etc/hosts"))?,
+        HostsMode::Stage0 => read(&pod_directory::stage1("etc/rkt-hosts"))?,
+    };
+    let resolv_conf = match flags.resolv_conf {
+        ResolvConfMode::Default | ResolvConfMode::None => Vec::new(),
+        ResolvConfMode::Host => read(Path::new("/etc/resolv.conf"))?,
+        ResolvConfMode::Stage0 => read(&pod_directory::stage1("etc/rkt-resolv.conf"))?,
+    };
+    let host = HostFacts {
+        cpus: rustix::thread::sched_getaffinity(None)
+            .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
+        names: NameSources { hosts, resolv_conf },
+        extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),
+    };
+    Ok(plan::plan(flags, &pod, &images, &host)?)
+}
+
+fn open_stage1(name: &str) -> Result<File, Error> {
+    let path = pod_directory::stage1(name);
+    File::open(&path).map_err(|cause| Error::Stage1File { path, cause })
+}
+
+fn into_file(pipe: impl Into<std::os::fd::OwnedFd>) -> File {
+    File::from(pipe.into())
+}

@@ -1,0 +1,63 @@
+//! Why an entrypoint of stage1 failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::flags::FlagError;
+use crate::kvm_device::KvmError;
+use crate::plan::PlanError;
+use crate::pod_directory::PodDirectoryError;
+use crate::process::ProcessError;
+use crate::shares::ShareError;
+use crate::status::StatusError;
+use crate::supervisor::SupervisorError;
+
+/// Why an entrypoint failed; rkt exits with 254 for each.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// argv\[0\] names no entrypoint.
+    #[error("{0:?} is no entrypoint of this stage1")]
+    UnknownEntrypoint(String),
+    /// The command line is wrong.
+    #[error("bad command line")]
+    Flags(#[from] FlagError),
+    /// The pod's lock was not handed over.
+    #[error("RKT_LOCK_FD is not set to an open file descriptor: stage1 is started by rkt, not by hand")]
+    NoLock,
+    /// Signals could not be taken.
+    #[error("cannot take signals")]
+    Signals(#[source] io::Error),
+    /// The pod directory is damaged.
+    #[error(transparent)]
+    PodDirectory(#[from] PodDirectoryError),
+    /// The pod cannot be run as asked.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// There is no KVM.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// The stage1 image is damaged.
+    #[error("cannot open {} of the stage1 image", path.display())]
+    Stage1File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// A volume cannot be used.
+    #[error(transparent)]
+    Shares(#[from] ShareError),
+    /// The processes could not be connected.
+    #[error("cannot create a socket pair")]
+    Socket(#[source] io::Error),
+    /// A process could not be started.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The pod's state could not be written down.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// The pod failed while it ran.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+}

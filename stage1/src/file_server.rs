@@ -1,0 +1,96 @@
+//! The file server process.
+//!
+//! Responsible for: confining itself to the pod's shared tree and serving that to the VMM. Must not know: KVM, the network,
+//! the pod's manifests. Follows docs/threat-model.md, "The file server".
+//!
+//! It is confined as `jail` says, to a root directory with the apps' root file systems and the volumes and nothing
+//! else. It runs as the caller's user (root) with [`CAPABILITIES`], because the guest's users own files; each is
+//! there for one operation on files, none for anything else.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use file_server::{Tree, Writers};
+use rustix::fs::CWD;
+use rustix::mount::OpenTreeFlags;
+use rustix::process::{Resource, Rlimit};
+use rustix::thread::CapabilitySet;
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostics::sentence;
+use crate::jail::Jail;
+use crate::plan::SharePlan;
+use crate::process::{self, Child, ProcessError};
+use crate::shares;
+
+/// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
+/// reading and writing what the guest's kernel has already permitted (`DAC_OVERRIDE`, `DAC_READ_SEARCH`), creating files
+/// as the guest's users (`SETUID`, `SETGID`), device nodes (`MKNOD`; they are never opened here) and file capabilities
+/// (`SETFCAP`).
+const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::SETFCAP);
+
+/// Every file the guest remembers costs a descriptor. The kernel's own ceiling is `fs.nr_open`, 2^20 by default; where
+/// less is allowed, less is used.
+const DESCRIPTORS: u64 = 1 << 20;
+
+/// Descriptors kept back for the server itself: sockets, eventfds, and what one request opens for a moment.
+const OWN_DESCRIPTORS: u64 = 64;
+
+/// How the file server ended.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileServerEnd {
+    /// The VMM closed the connection.
+    HungUp,
+    /// It could not go on.
+    Failed(String),
+}
+
+/// Starts the file server of the pod in the working directory, for the VMM at the other end of `frontend`.
+pub fn start(plan: &SharePlan, frontend: UnixStream) -> Result<Child, ProcessError> {
+    let end = |result: Result<(), String>| match result {
+        Ok(()) => FileServerEnd::HungUp,
+        Err(reason) => FileServerEnd::Failed(reason),
+    };
+    let keep = [frontend.as_fd()];
+    process::spawn("file server", &keep, || end(serve(plan, &frontend)))
+}
+
+fn serve(plan: &SharePlan, frontend: &UnixStream) -> Result<(), String> {
+    let guest_descriptors = raise_descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
+    let jail = Jail::enter().map_err(|error| sentence(&error))?;
+    // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
+        .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
+    let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
+    jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
+    let frontend = frontend.try_clone().map_err(|error| error.to_string())?;
+    let writers = if plan.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
+    let tree = Tree {
+        root: "/".to_owned(),
+        own_descriptors: File::from(own_descriptors),
+        writers,
+        guest_descriptors,
+    };
+    file_server::serve(frontend, tree).map_err(|error| sentence(&error))
+}
+
+/// Raises the limit on open files as far as this process may, and returns it.
+fn raise_descriptor_limit() -> u64 {
+    let whole = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+    if rustix::process::setrlimit(Resource::Nofile, whole).is_err() {
+        let held = rustix::process::getrlimit(Resource::Nofile);
+        // Raising the soft limit to the hard one is always allowed; if not, what is there has to do.
+        let _ = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: held.maximum, ..held });
+    }
+    rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(DESCRIPTORS)
+}

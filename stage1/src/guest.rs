@@ -1,0 +1,320 @@
+//! The conversation with the guest, as a state machine without I/O.
+//!
+//! Responsible for: which message may come when, how much an app may write, when the pod fails, when it is over and with
+//! which exit code. Must not know: sockets, processes, files; the supervisor carries the [`Action`]s out. Follows
+//! guest-api's message order and rkt-reference 6.8.
+
+use guest_api::{
+    AppExit, AppId, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec, StdioStream,
+    ToGuest, ToHost,
+};
+
+use crate::exit::{ExitCode, PodOutcome};
+
+/// Credit is granted in steps of a quarter of what the guest starts with: a message for every line would wake the guest for
+/// every line, and what is held back (a step and a partial line) is less than half of it.
+const CREDIT_STEP_BYTES: u32 = INITIAL_CREDIT_BYTES / 4;
+
+/// What the supervisor is to do next, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send the message.
+    Send(Box<ToGuest>),
+    /// The app's process runs: label its output with the PID.
+    AppStarted {
+        /// The app.
+        app: AppId,
+        /// Its PID in the guest.
+        pid: u32,
+    },
+    /// Every app was started: tell the host so.
+    PodReady,
+    /// Pass the bytes on, then report them with [`Conversation::written`].
+    Output {
+        /// The app.
+        app: AppId,
+        /// Its stream.
+        stream: StdioStream,
+        /// The bytes.
+        data: Vec<u8>,
+    },
+    /// Nothing more comes from the stream.
+    OutputClosed {
+        /// The app.
+        app: AppId,
+        /// Its stream.
+        stream: StdioStream,
+    },
+    /// Record the app's exit status.
+    RecordStatus {
+        /// The app.
+        app: AppId,
+        /// The status.
+        status: u8,
+    },
+    /// Tell the user.
+    Complain(String),
+    /// The guest has nothing more to say and nothing more to lose.
+    Finished,
+}
+
+/// What a guest must not do. Any of it ends the pod: both sides come from the same image, so the guest is broken or
+/// hostile.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Another version of guest-init.
+    #[error("guest-init speaks protocol version {guest}, stage1 version {PROTOCOL_VERSION}")]
+    ProtocolVersion {
+        /// Its version.
+        guest: u16,
+    },
+    /// A message that does not fit the state of the conversation.
+    #[error("the guest sent {message} {when}")]
+    OutOfOrder {
+        /// Name of the message.
+        message: &'static str,
+        /// State of the conversation.
+        when: &'static str,
+    },
+    /// An app that the pod does not have.
+    #[error("the guest speaks of app number {0}, which the pod does not have")]
+    UnknownApp(u16),
+    /// More output than was granted, or in pieces larger than agreed.
+    #[error("app {0:?} sent more output than the host granted")]
+    BeyondCredit(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nobody has called yet.
+    Booting,
+    /// The guest has its pod and starts it.
+    Starting,
+    /// Every app was started.
+    Running,
+    /// `Halting` has come.
+    Halted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AppPhase {
+    Starting,
+    Started,
+    Ended,
+}
+
+#[derive(Debug)]
+struct Stream {
+    credit: u32,
+    /// Bytes written but not granted yet.
+    earned: u32,
+    open: bool,
+}
+
+#[derive(Debug)]
+struct App {
+    name: String,
+    phase: AppPhase,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+impl App {
+    fn stream(&mut self, stream: StdioStream) -> &mut Stream {
+        match stream {
+            StdioStream::Stdout => &mut self.stdout,
+            StdioStream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// One pod's conversation.
+#[derive(Debug)]
+pub struct Conversation {
+    phase: Phase,
+    apps: Vec<App>,
+    outcome: PodOutcome,
+    stop_requested: bool,
+}
+
+impl Conversation {
+    /// With a guest that has not called yet and will get the apps `names`, numbered from 0.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let stream = || Stream { credit: INITIAL_CREDIT_BYTES, earned: 0, open: true };
+        let app = |name| App { name, phase: AppPhase::Starting, stdout: stream(), stderr: stream() };
+        Self {
+            phase: Phase::Booting,
+            apps: names.into_iter().map(app).collect(),
+            outcome: PodOutcome::default(),
+            stop_requested: false,
+        }
+    }
+
+    /// Whether the guest has said its last word.
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Halted
+    }
+
+    /// Exit code of the pod as far as it is known.
+    pub fn exit_code(&self) -> ExitCode {
+        self.outcome.exit_code()
+    }
+
+    /// The user wants the pod to end. A guest that has not called yet is told when it does.
+    pub fn stop(&mut self) -> Vec<Action> {
+        let first = !std::mem::replace(&mut self.stop_requested, true);
+        if first && matches!(self.phase, Phase::Starting | Phase::Running) {
+            vec![send(ToGuest::Stop)]
+        } else {
+            vec![]
+        }
+    }
+
+    /// That many bytes of the stream have reached their destination: the guest may send as many more.
+    pub fn written(&mut self, app: AppId, stream: StdioStream, bytes: u32) -> Vec<Action> {
+        let Ok(known) = self.app(app) else { return vec![] };
+        let state = known.stream(stream);
+        state.earned = state.earned.saturating_add(bytes);
+        if !state.open || state.earned < CREDIT_STEP_BYTES {
+            return vec![];
+        }
+        let bytes = std::mem::take(&mut state.earned);
+        state.credit = state.credit.saturating_add(bytes);
+        vec![send(ToGuest::Credit { app, stream, bytes })]
+    }
+
+    /// Takes the guest's next message. `spec` makes the pod's specification when the guest asks for it: it holds the time
+    /// and fresh entropy.
+    pub fn receive(
+        &mut self,
+        message: ToHost,
+        spec: impl FnOnce() -> PodSpec,
+    ) -> Result<Vec<Action>, Violation> {
+        match message {
+            ToHost::Hello(hello) => self.hello(&hello, spec),
+            message if self.phase == Phase::Booting => {
+                Err(Violation::OutOfOrder { message: name(&message), when: "before its Hello" })
+            }
+            message if self.phase == Phase::Halted => {
+                Err(Violation::OutOfOrder { message: name(&message), when: "after Halting" })
+            }
+            ToHost::Started { app, pid } => {
+                self.advance(app, AppPhase::Starting, AppPhase::Started, "Started")?;
+                Ok(vec![Action::AppStarted { app, pid }])
+            }
+            ToHost::StartFailed { app, reason } => {
+                self.advance(app, AppPhase::Starting, AppPhase::Ended, "StartFailed")?;
+                let known = self.app(app)?;
+                (known.stdout.open, known.stderr.open) = (false, false);
+                self.outcome.fail();
+                let mut actions = vec![Action::Complain(reason)];
+                actions.extend(self.stop());
+                Ok(actions)
+            }
+            ToHost::Ready if self.phase == Phase::Starting => {
+                self.phase = Phase::Running;
+                Ok(vec![Action::PodReady])
+            }
+            ToHost::Ready => Err(Violation::OutOfOrder { message: "Ready", when: "twice" }),
+            ToHost::Output { app, stream, data } => self.output(app, stream, data),
+            ToHost::OutputClosed { app, stream } => {
+                let state = self.app(app)?.stream(stream);
+                if !std::mem::replace(&mut state.open, false) {
+                    return Err(Violation::OutOfOrder { message: "OutputClosed", when: "twice" });
+                }
+                Ok(vec![Action::OutputClosed { app, stream }])
+            }
+            ToHost::Exited { app, exit } => self.exited(app, exit),
+            ToHost::Failed { reason } => {
+                self.outcome.fail();
+                self.phase = Phase::Halted;
+                Ok(vec![Action::Complain(reason), Action::Finished])
+            }
+            ToHost::Halting => {
+                self.phase = Phase::Halted;
+                Ok(vec![Action::Finished])
+            }
+        }
+    }
+
+    fn hello(&mut self, hello: &Hello, spec: impl FnOnce() -> PodSpec) -> Result<Vec<Action>, Violation> {
+        if self.phase != Phase::Booting {
+            return Err(Violation::OutOfOrder { message: "Hello", when: "twice" });
+        }
+        if hello.protocol != PROTOCOL_VERSION {
+            return Err(Violation::ProtocolVersion { guest: hello.protocol });
+        }
+        self.phase = Phase::Starting;
+        let mut actions = vec![send(ToGuest::Configure(spec()))];
+        if self.stop_requested {
+            actions.push(send(ToGuest::Stop));
+        }
+        Ok(actions)
+    }
+
+    fn output(&mut self, app: AppId, stream: StdioStream, data: Vec<u8>) -> Result<Vec<Action>, Violation> {
+        let known = self.app(app)?;
+        let name = known.name.clone();
+        // An app's descendants may outlive it and go on writing.
+        let started = known.phase != AppPhase::Starting;
+        let state = known.stream(stream);
+        if !state.open || !started {
+            return Err(Violation::OutOfOrder {
+                message: "Output",
+                when: "of an app or stream that is not open",
+            });
+        }
+        let length = u32::try_from(data.len()).ok().filter(|_| data.len() <= MAX_OUTPUT_BYTES);
+        let left = length.and_then(|length| state.credit.checked_sub(length));
+        state.credit = left.ok_or(Violation::BeyondCredit(name))?;
+        Ok(vec![Action::Output { app, stream, data }])
+    }
+
+    fn exited(&mut self, app: AppId, exit: AppExit) -> Result<Vec<Action>, Violation> {
+        self.advance(app, AppPhase::Started, AppPhase::Ended, "Exited")?;
+        self.outcome.app_ended(exit);
+        Ok(vec![Action::RecordStatus { app, status: exit.status() }])
+    }
+
+    fn advance(
+        &mut self,
+        app: AppId,
+        from: AppPhase,
+        to: AppPhase,
+        message: &'static str,
+    ) -> Result<(), Violation> {
+        let known = self.app(app)?;
+        if known.phase != from {
+            let when = match known.phase {
+                AppPhase::Starting => "of an app that was not started",
+                AppPhase::Started => "of an app that was started",
+                AppPhase::Ended => "of an app that ended",
+            };
+            return Err(Violation::OutOfOrder { message, when });
+        }
+        known.phase = to;
+        Ok(())
+    }
+
+    fn app(&mut self, id: AppId) -> Result<&mut App, Violation> {
+        self.apps.get_mut(usize::from(id.0)).ok_or(Violation::UnknownApp(id.0))
+    }
+}
+
+fn send(message: ToGuest) -> Action {
+    Action::Send(Box::new(message))
+}
+
+fn name(message: &ToHost) -> &'static str {
+    match message {
+        ToHost::Hello(_) => "Hello",
+        ToHost::Started { .. } => "Started",
+        ToHost::StartFailed { .. } => "StartFailed",
+        ToHost::Ready => "Ready",
+        ToHost::Output { .. } => "Output",
+        ToHost::OutputClosed { .. } => "OutputClosed",
+        ToHost::Exited { .. } => "Exited",
+        ToHost::Failed { .. } => "Failed",
+        ToHost::Halting => "Halting",
+    }
+}

@@ -1,0 +1,230 @@
+use guest_api::*;
+
+use super::exit::ExitCode;
+use super::guest::*;
+
+fn conversation() -> Conversation {
+    Conversation::new(["web".to_owned(), "db".to_owned()])
+}
+
+fn spec() -> PodSpec {
+    PodSpec {
+        identity: Identity { uuid: String::new(), hostname: String::new(), realtime_ns: 0, entropy: [0; 32] },
+        apps: vec![],
+        stop_on_failure: true,
+        stop_grace_ms: 0,
+    }
+}
+
+fn hello() -> ToHost {
+    ToHost::Hello(Hello { protocol: PROTOCOL_VERSION, kernel_release: "6.12".into() })
+}
+
+fn send(message: ToGuest) -> Action {
+    Action::Send(Box::new(message))
+}
+
+/// Feeds the messages and returns what the last one led to.
+fn after(conversation: &mut Conversation, messages: Vec<ToHost>) -> Result<Vec<Action>, Violation> {
+    messages.into_iter().map(|message| conversation.receive(message, spec)).last().unwrap()
+}
+
+fn started(app: u16) -> ToHost {
+    ToHost::Started { app: AppId(app), pid: 10 + u32::from(app) }
+}
+
+fn closed() -> ToHost {
+    ToHost::OutputClosed { app: AppId(0), stream: StdioStream::Stdout }
+}
+
+fn exited(app: u16, exit: AppExit) -> ToHost {
+    ToHost::Exited { app: AppId(app), exit }
+}
+
+fn stdout(app: u16, bytes: usize) -> ToHost {
+    ToHost::Output { app: AppId(app), stream: StdioStream::Stdout, data: vec![b'x'; bytes] }
+}
+
+#[test]
+fn guest_that_calls_is_told_its_pod() {
+    assert_eq!(after(&mut conversation(), vec![hello()]), Ok(vec![send(ToGuest::Configure(spec()))]));
+}
+
+#[test]
+fn guest_of_another_version_is_refused() {
+    let hello = ToHost::Hello(Hello { protocol: PROTOCOL_VERSION + 1, kernel_release: String::new() });
+
+    let result = after(&mut conversation(), vec![hello]);
+
+    assert_eq!(result, Err(Violation::ProtocolVersion { guest: PROTOCOL_VERSION + 1 }));
+}
+
+#[test]
+fn pod_is_ready_when_the_guest_says_so_and_only_once() {
+    let mut conversation = conversation();
+
+    let ready = after(&mut conversation, vec![hello(), started(0), started(1), ToHost::Ready]);
+
+    assert_eq!(ready, Ok(vec![Action::PodReady]));
+    assert!(conversation.receive(ToHost::Ready, spec).is_err());
+}
+
+#[test]
+fn exit_is_recorded_with_its_status() {
+    let actions =
+        after(&mut conversation(), vec![hello(), started(0), exited(0, AppExit::Signal(9))]).unwrap();
+
+    assert_eq!(actions, [Action::RecordStatus { app: AppId(0), status: 9 }]);
+}
+
+#[test]
+fn descendants_of_an_app_may_write_after_its_end() {
+    let actions =
+        after(&mut conversation(), vec![hello(), started(0), exited(0, AppExit::Code(0)), stdout(0, 1)])
+            .unwrap();
+
+    assert!(matches!(actions[..], [Action::Output { .. }]));
+}
+
+#[test]
+fn exit_code_is_that_of_the_first_failing_app() {
+    let mut conversation = conversation();
+
+    let last = after(
+        &mut conversation,
+        vec![
+            hello(),
+            started(0),
+            started(1),
+            exited(1, AppExit::Code(42)),
+            exited(0, AppExit::Signal(15)),
+            ToHost::Halting,
+        ],
+    );
+
+    assert_eq!(last, Ok(vec![Action::Finished]));
+    assert!(conversation.is_finished());
+    assert_eq!(conversation.exit_code(), ExitCode(42));
+}
+
+#[test]
+fn app_that_cannot_start_fails_the_pod_and_stops_the_others() {
+    let mut conversation = conversation();
+    let failed = ToHost::StartFailed { app: AppId(0), reason: "unable to find \"x\"".into() };
+
+    let actions = after(&mut conversation, vec![hello(), started(1), failed]).unwrap();
+
+    assert_eq!(actions, [Action::Complain("unable to find \"x\"".into()), send(ToGuest::Stop)]);
+    assert_eq!(conversation.exit_code(), ExitCode::RKT_FAILED);
+}
+
+#[test]
+fn guest_that_gives_up_ends_the_pod_with_its_reason() {
+    let mut conversation = conversation();
+
+    let actions = after(&mut conversation, vec![hello(), ToHost::Failed { reason: "mount".into() }]).unwrap();
+
+    assert_eq!(actions, [Action::Complain("mount".into()), Action::Finished]);
+    assert_eq!(conversation.exit_code(), ExitCode::RKT_FAILED);
+}
+
+#[test]
+fn stop_is_sent_once() {
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello()]).unwrap();
+
+    assert_eq!(conversation.stop(), [send(ToGuest::Stop)]);
+    assert_eq!(conversation.stop(), []);
+}
+
+#[test]
+fn stop_before_the_guest_calls_is_remembered() {
+    let mut conversation = conversation();
+
+    assert_eq!(conversation.stop(), []);
+    let actions = after(&mut conversation, vec![hello()]).unwrap();
+
+    assert_eq!(actions, [send(ToGuest::Configure(spec())), send(ToGuest::Stop)]);
+}
+
+#[test]
+fn output_within_credit_is_passed_on() {
+    let actions = after(&mut conversation(), vec![hello(), started(0), stdout(0, 3)]).unwrap();
+
+    assert_eq!(
+        actions,
+        [Action::Output { app: AppId(0), stream: StdioStream::Stdout, data: b"xxx".to_vec() }]
+    );
+}
+
+#[test]
+fn output_beyond_credit_is_a_violation() {
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), started(0)]).unwrap();
+    let pieces = INITIAL_CREDIT_BYTES as usize / MAX_OUTPUT_BYTES;
+
+    for _ in 0..pieces {
+        assert!(conversation.receive(stdout(0, MAX_OUTPUT_BYTES), spec).is_ok());
+    }
+
+    assert_eq!(conversation.receive(stdout(0, 1), spec), Err(Violation::BeyondCredit("web".into())));
+}
+
+#[test]
+fn written_bytes_are_granted_again_in_steps() {
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), started(0)]).unwrap();
+    for _ in 0..INITIAL_CREDIT_BYTES as usize / MAX_OUTPUT_BYTES {
+        conversation.receive(stdout(0, MAX_OUTPUT_BYTES), spec).unwrap();
+    }
+    let step = INITIAL_CREDIT_BYTES / 4;
+
+    assert_eq!(conversation.written(AppId(0), StdioStream::Stdout, step - 1), []);
+    let actions = conversation.written(AppId(0), StdioStream::Stdout, 8);
+
+    let credit = ToGuest::Credit { app: AppId(0), stream: StdioStream::Stdout, bytes: step + 7 };
+    assert_eq!(actions, [send(credit)]);
+    assert!(conversation.receive(stdout(0, MAX_OUTPUT_BYTES), spec).is_ok());
+    assert!(conversation.receive(stdout(0, 7), spec).is_ok());
+    assert!(conversation.receive(stdout(0, 1), spec).is_err());
+}
+
+#[test]
+fn stream_that_was_closed_earns_nothing() {
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), started(0), stdout(0, 9), closed()]).unwrap();
+
+    assert_eq!(conversation.written(AppId(0), StdioStream::Stdout, INITIAL_CREDIT_BYTES), []);
+}
+
+#[test]
+fn message_larger_than_agreed_is_a_violation() {
+    let result = after(&mut conversation(), vec![hello(), started(0), stdout(0, MAX_OUTPUT_BYTES + 1)]);
+
+    assert_eq!(result, Err(Violation::BeyondCredit("web".into())));
+}
+
+#[test]
+fn nothing_may_come_out_of_order() {
+    let cases = [
+        vec![started(0)],
+        vec![hello(), hello()],
+        vec![hello(), exited(0, AppExit::Code(0))],
+        vec![hello(), started(0), started(0)],
+        vec![hello(), stdout(0, 1)],
+        vec![hello(), ToHost::StartFailed { app: AppId(0), reason: String::new() }, stdout(0, 1)],
+        vec![hello(), started(0), closed(), stdout(0, 1)],
+        vec![hello(), started(0), closed(), closed()],
+        vec![hello(), started(0), exited(0, AppExit::Code(0)), exited(0, AppExit::Code(0))],
+        vec![hello(), ToHost::Halting, ToHost::Ready],
+    ];
+    for messages in cases {
+        let text = format!("{messages:?}");
+        assert!(matches!(after(&mut conversation(), messages), Err(Violation::OutOfOrder { .. })), "{text}");
+    }
+}
+
+#[test]
+fn app_the_pod_does_not_have_is_a_violation() {
+    assert_eq!(after(&mut conversation(), vec![hello(), started(2)]), Err(Violation::UnknownApp(2)));
+}

@@ -1,0 +1,142 @@
+//! The walls around a child process, put up one after the other.
+//!
+//! Responsible for: name spaces, root directory and capabilities, in the only order that works, which the types enforce.
+//! Must not know: which child it is. Follows namespaces(7), pivot_root(2), capabilities(7); docs/threat-model.md.
+//!
+//! What stands today: own mount, network, IPC and UTS name spaces; a root directory that holds only what the process
+//! needs; no capabilities but a named list; no_new_privs. What does not yet: user and PID name spaces, Landlock, seccomp,
+//! cgroups; the processes keep the caller's user ID.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+
+/// A wall that could not be put up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot confine the process: {wall} failed")]
+pub struct JailError {
+    wall: &'static str,
+    #[source]
+    cause: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(wall: &'static str) -> impl FnOnce(E) -> JailError {
+    move |cause| JailError { wall, cause: cause.into() }
+}
+
+/// The process shares nothing but file system and privileges with the host any more.
+#[derive(Debug)]
+pub struct Namespaced;
+
+/// The process sees its own root directory only.
+#[derive(Debug)]
+pub struct Rooted;
+
+/// The process holds the capabilities it needs and can gain no others.
+#[derive(Debug)]
+pub struct Confined;
+
+/// A process on its way into confinement.
+#[derive(Debug)]
+pub struct Jail<Stage>(PhantomData<Stage>);
+
+impl Jail<Namespaced> {
+    /// Leaves the host's mount, network, IPC and UTS name spaces. Mounts of either side no longer reach the other.
+    ///
+    /// Must be called while the process has one thread.
+    pub fn enter() -> Result<Self, JailError> {
+        let flags = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+        // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
+        unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(failed("unshare"))?;
+        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+            .map_err(failed("making mounts private"))?;
+        Ok(Self(PhantomData))
+    }
+
+    /// Makes `root`, a detached mount, the root directory, and lets go of the old one with everything mounted there.
+    pub fn change_root(self, root: &OwnedFd) -> Result<Jail<Rooted>, JailError> {
+        rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(failed("mounting the new root"))?;
+        rustix::process::fchdir(root).map_err(failed("entering the new root"))?;
+        // With both arguments the same directory, the old root lands on top of the new one and can be taken off
+        // without a directory to put it in (pivot_root(2), NOTES).
+        rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
+        rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the old root"))?;
+        rustix::process::chdir("/").map_err(failed("entering the new root"))?;
+        Ok(Jail(PhantomData))
+    }
+}
+
+impl Jail<Rooted> {
+    /// Gives up every capability that is not in `kept`, for good.
+    pub fn keep_capabilities(self, kept: CapabilitySet) -> Result<Jail<Confined>, JailError> {
+        rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs"))?;
+        for number in 0..u64::BITS {
+            let capability = CapabilitySet::from_bits_retain(1 << number);
+            if kept.contains(capability) {
+                continue;
+            }
+            match rustix::thread::remove_capability_from_bounding_set(capability) {
+                Ok(()) => {}
+                // The first number the kernel does not know: there are no more.
+                Err(Errno::INVAL) => break,
+                Err(errno) => return Err(failed("shrinking the capability bounding set")(errno)),
+            }
+        }
+        rustix::thread::clear_ambient_capability_set().map_err(failed("clearing ambient capabilities"))?;
+        let held = rustix::thread::capabilities(None).map_err(failed("reading capabilities"))?;
+        let kept = kept & held.permitted;
+        let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+        rustix::thread::set_capabilities(None, sets).map_err(failed("dropping capabilities"))?;
+        Ok(Jail(PhantomData))
+    }
+}
+
+/// A new, empty, detached tmpfs.
+pub fn empty_tree() -> Result<OwnedFd, JailError> {
+    let context =
+        rustix::mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(failed("opening a tmpfs"))?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), "mode", "0755")
+        .map_err(failed("configuring a tmpfs"))?;
+    rustix::mount::fsconfig_create(context.as_fd()).map_err(failed("creating a tmpfs"))?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        .map_err(failed("mounting a tmpfs"))
+}
+
+/// Which mounts [`make_read_only`] means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// The one mount.
+    Single,
+    /// What is mounted below it as well.
+    Recursive,
+}
+
+/// Makes a mount read-only. Needs Linux 5.12.
+pub fn make_read_only(mount: &OwnedFd, depth: Depth) -> Result<(), JailError> {
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if depth == Depth::Recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(failed("making a mount read-only")(io::Error::last_os_error())) }
+}

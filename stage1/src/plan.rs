@@ -1,0 +1,319 @@
+//! The plan of a pod: everything that follows from its manifests and flags, decided before anything is touched.
+//!
+//! Responsible for: one pure function from manifests, flags and a few facts of the host to a [`Plan`]. Must not know: files,
+//! processes, KVM; so it is tested without any. Follows design.md, "The walk of a pod", and rkt-reference 6.
+
+use std::collections::BTreeMap;
+
+use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
+use guest_api::{AppId, AppSpec, MountSpec};
+
+use crate::flags::{IpcMode, RunFlags};
+use crate::name_files::{self, NameSources};
+use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
+use crate::{environment, sizing};
+
+/// How long apps have between SIGTERM and SIGKILL: systemd's `DefaultTimeoutStopSec`, which is what rkt's pods had.
+pub const STOP_GRACE_MS: u32 = 90_000;
+
+/// Longest host name the kernel takes (`HOST_NAME_MAX`).
+const MAX_HOSTNAME_BYTES: usize = 64;
+
+/// Always on the guest kernel's command line. Nothing of the pod is: the VM is told over the control connection.
+///
+/// `panic=-1` and `reboot=k` turn a panic into a reset that the VMM sees at once; the others take probing and
+/// self-tests out of the boot.
+const KERNEL_PARAMETERS: &str = "panic=-1 reboot=k nomodule tsc=reliable no_timer_check random.trust_cpu=1 \
+                                 cryptomgr.notests rdinit=/init";
+
+/// Kernel messages on the serial port that the VM has with `--debug` only.
+const DEBUG_PARAMETERS: &str = "console=ttyS0 earlyprintk=ttyS0 8250.nr_uarts=1";
+
+/// No console at all.
+const QUIET_PARAMETERS: &str = "quiet loglevel=0 8250.nr_uarts=0";
+
+/// Isolators whose limits size the VM. All others wait for the guest to apply them, and are named in a warning.
+const SIZING_ISOLATORS: [&str; 2] = ["resource/memory", "resource/cpu"];
+
+/// Why a pod cannot be run as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// `--net=host`.
+    #[error("flavor kvm requires private network configuration (try --net)")]
+    HostNetwork,
+    /// A network other than `default` and `none`.
+    #[error("network {0:?} is not supported: this stage1 knows \"none\" and \"default\", both loopback only")]
+    Network(String),
+    /// `--ipc=parent`.
+    #[error("flavor kvm requires private IPC namespace (try to remove --ipc)")]
+    ParentIpc,
+    /// `--interactive`.
+    #[error("--interactive is not supported by this stage1")]
+    Interactive,
+    /// A mutable pod.
+    #[error("stage1 does not support mutable pods")]
+    Mutable,
+    /// `--mds-token`.
+    #[error(
+        "the metadata service cannot be reached from a pod that has loopback only (try without --mds-register)"
+    )]
+    MetadataService,
+    /// A host name the kernel would not take.
+    #[error("host name {0:?} is empty or longer than {MAX_HOSTNAME_BYTES} bytes")]
+    Hostname(String),
+    /// A pod without apps.
+    #[error("the pod has no apps")]
+    NoApps,
+    /// More apps than the control protocol can number.
+    #[error("the pod has too many apps ({0})")]
+    TooManyApps(usize),
+    /// Neither the pod manifest nor the image says how to run the app.
+    #[error("app {0:?} has no app section")]
+    NoAppSection(String),
+    /// Nothing to execute.
+    #[error("image {0:?} has an empty \"exec\" (try --exec=BINARY)")]
+    EmptyExec(String),
+    /// `pre-start` or `post-stop`.
+    #[error("app {app:?}: event handler {handler:?} is not supported by this stage1")]
+    EventHandler {
+        /// The app.
+        app: String,
+        /// Its handler.
+        handler: String,
+    },
+    /// The app's volumes do not fit.
+    #[error("app {app:?}: cannot mount its volumes")]
+    Volumes {
+        /// The app.
+        app: String,
+        /// What does not fit.
+        #[source]
+        cause: VolumeError,
+    },
+}
+
+/// What the plan has to know of the host.
+#[derive(Clone, Debug, Default)]
+pub struct HostFacts {
+    /// Logical CPUs this process may use.
+    pub cpus: usize,
+    /// Files that the DNS modes copy.
+    pub names: NameSources,
+    /// `RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS` of the caller.
+    pub extra_kernel_parameters: Option<String>,
+}
+
+/// The VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VmPlan {
+    /// Virtual CPUs.
+    pub vcpus: u8,
+    /// Guest memory.
+    pub memory_mib: u32,
+    /// Kernel command line.
+    pub command_line: String,
+}
+
+/// What the guest is told, but for what is only known when it asks (time, entropy).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestPlan {
+    /// Host name of the pod.
+    pub hostname: String,
+    /// Its apps, in manifest order.
+    pub apps: Vec<AppSpec>,
+}
+
+/// What of the host's files the guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharePlan {
+    /// Apps whose root file systems appear below `apps/`.
+    pub apps: Vec<String>,
+    /// Volumes that appear below `volumes/`.
+    pub volumes: Vec<SharedVolume>,
+}
+
+/// Something the user should know; the pod runs all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Who says it: the prefix of the line (rkt-reference 1.1).
+    pub subsystem: &'static str,
+    /// What.
+    pub text: String,
+}
+
+/// A pod, ready to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The VM.
+    pub vm: VmPlan,
+    /// What the guest is told.
+    pub guest: GuestPlan,
+    /// What the guest sees of the host.
+    pub shares: SharePlan,
+    /// Content of `/rkt/env/APP` by app.
+    pub environment_files: Vec<(String, String)>,
+    /// What to tell the user first.
+    pub warnings: Vec<Warning>,
+}
+
+/// Decides everything about a pod. `images` holds the image manifest of every app, by app name.
+pub fn plan(
+    flags: &RunFlags,
+    pod: &PodManifest,
+    images: &BTreeMap<AcName, ImageManifest>,
+    host: &HostFacts,
+) -> Result<Plan, PlanError> {
+    let mut warnings = check_flags(flags, pod)?;
+    let hostname = flags.hostname.clone().unwrap_or_else(|| format!("rkt-{}", flags.uuid));
+    if hostname.is_empty() || hostname.len() > MAX_HOSTNAME_BYTES {
+        return Err(PlanError::Hostname(hostname));
+    }
+    if pod.apps.is_empty() {
+        return Err(PlanError::NoApps);
+    }
+    let files = name_files::generate(&hostname, flags.hosts, flags.resolv_conf, &host.names);
+
+    let mut sections = Vec::new();
+    let mut apps = Vec::new();
+    let mut environment_files = Vec::new();
+    let mut shared: BTreeMap<String, SharedVolume> = BTreeMap::new();
+    for (index, runtime) in pod.apps.iter().enumerate() {
+        let id = u16::try_from(index).map(AppId).map_err(|_| PlanError::TooManyApps(pod.apps.len()))?;
+        let image = images.get(&runtime.name);
+        let section = section(runtime, image)?;
+        let of_app = volumes::mounts(&runtime.name, section, &runtime.mounts, &pod.volumes)
+            .map_err(|cause| PlanError::Volumes { app: runtime.name.to_string(), cause })?;
+        warnings.extend(of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }));
+        warnings.extend(unapplied_isolators(&runtime.name, section));
+        for mount in &of_app.mounts {
+            // The host enforces read-only where no app at all may write.
+            shared
+                .entry(mount.volume.name.clone())
+                .and_modify(|volume| volume.read_only &= mount.volume.read_only)
+                .or_insert_with(|| mount.volume.clone());
+        }
+        let environment = environment::complete(&runtime.name, section);
+        environment_files.push((runtime.name.to_string(), environment::file(&environment)));
+        apps.push(AppSpec {
+            id,
+            name: runtime.name.to_string(),
+            rootfs: format!("apps/{}", runtime.name),
+            read_only_rootfs: runtime.read_only_root_fs,
+            exec: section.exec.clone(),
+            environment,
+            working_directory: section.working_directory.clone().unwrap_or_else(|| "/".to_owned()),
+            user: section.user.clone(),
+            group: section.group.clone(),
+            group_falls_back_to_user: falls_back(section, image),
+            supplementary_gids: section.supplementary_gids.clone(),
+            mounts: of_app
+                .mounts
+                .into_iter()
+                .map(|mount| MountSpec {
+                    source: format!("volumes/{}", mount.volume.name),
+                    target: mount.target,
+                    read_only: mount.volume.read_only,
+                })
+                .collect(),
+            files: files.clone(),
+        });
+        sections.push(section);
+    }
+
+    Ok(Plan {
+        vm: VmPlan {
+            vcpus: sizing::vcpus(sections.iter().copied(), host.cpus),
+            memory_mib: sizing::memory_mib(sections.iter().copied()),
+            command_line: command_line(flags.debug, host.extra_kernel_parameters.as_deref()),
+        },
+        shares: SharePlan {
+            apps: apps.iter().map(|app| app.name.clone()).collect(),
+            volumes: shared.into_values().collect(),
+        },
+        guest: GuestPlan { hostname, apps },
+        environment_files,
+        warnings,
+    })
+}
+
+impl SharePlan {
+    /// Whether programs on the host may change what the guest sees. The pod's own trees are the guest's alone.
+    pub fn host_may_write(&self) -> bool {
+        self.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Host { .. }))
+    }
+}
+
+/// Refuses what a VM of ours cannot do, and says what it does less of.
+fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, PlanError> {
+    if flags.ipc == IpcMode::Parent {
+        return Err(PlanError::ParentIpc);
+    }
+    if flags.mutable {
+        return Err(PlanError::Mutable);
+    }
+    if flags.interactive {
+        return Err(PlanError::Interactive);
+    }
+    if flags.mds_token.is_some() {
+        return Err(PlanError::MetadataService);
+    }
+    let mut warnings = Vec::new();
+    let mut warn = |text: &str| warnings.push(Warning { subsystem: "networking", text: text.to_owned() });
+    for network in &flags.networks {
+        match network.name.as_str() {
+            "none" => {}
+            "default" => warn("warning: network \"default\" is not available yet: the pod has loopback only"),
+            "host" => return Err(PlanError::HostNetwork),
+            other => return Err(PlanError::Network(other.to_owned())),
+        }
+    }
+    if !pod.ports.is_empty() {
+        warn("warning: ports are not forwarded: the pod has loopback only");
+    }
+    Ok(warnings)
+}
+
+fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Result<&'a App, PlanError> {
+    let section = runtime
+        .app
+        .as_ref()
+        .or_else(|| image?.app.as_ref())
+        .ok_or_else(|| PlanError::NoAppSection(runtime.name.to_string()))?;
+    if section.exec.first().is_none_or(String::is_empty) {
+        let name = runtime.image.name.as_ref().map_or(runtime.name.as_str(), |name| name.as_str());
+        return Err(PlanError::EmptyExec(name.to_owned()));
+    }
+    if let Some(handler) = section.event_handlers.first() {
+        let (app, handler) = (runtime.name.to_string(), handler.name.clone());
+        return Err(PlanError::EventHandler { app, handler });
+    }
+    Ok(section)
+}
+
+/// Converted docker images name a group that need not exist, equal to the user (rkt-reference 6.4).
+fn falls_back(section: &App, image: Option<&ImageManifest>) -> bool {
+    let Some(image) = image else { return false };
+    let converted = image.annotations.get("appc.io/docker/repository").is_some();
+    let untouched = image.app.as_ref().is_some_and(|own| own.user == own.group && own.group == section.group);
+    converted && untouched
+}
+
+fn unapplied_isolators(name: &AcName, section: &App) -> Vec<Warning> {
+    section
+        .isolators
+        .iter()
+        .filter(|isolator| !SIZING_ISOLATORS.contains(&isolator.name.as_str()))
+        .map(|isolator| Warning {
+            subsystem: "stage1",
+            text: format!("warning: isolator {} of app {:?} is not applied", isolator.name, name.as_str()),
+        })
+        .collect()
+}
+
+fn command_line(debug: bool, extra: Option<&str>) -> String {
+    let console = if debug { DEBUG_PARAMETERS } else { QUIET_PARAMETERS };
+    match extra.map(str::trim).filter(|extra| !extra.is_empty()) {
+        Some(extra) => format!("{console} {KERNEL_PARAMETERS} {extra}"),
+        None => format!("{console} {KERNEL_PARAMETERS}"),
+    }
+}

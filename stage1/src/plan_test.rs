@@ -1,0 +1,260 @@
+use std::collections::BTreeMap;
+
+use appc::{AcName, ImageManifest, PodManifest};
+use guest_api::{AppId, MountSpec};
+
+use super::flags::{IpcMode, NetworkRequest, RunFlags};
+use super::plan::*;
+use super::volumes::VolumeSource;
+
+const ID: &str = "sha512-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+fn pod(apps: &str, rest: &str) -> PodManifest {
+    let json = format!(r#"{{"acVersion":"1.30.0","acKind":"PodManifest","apps":[{apps}]{rest}}}"#);
+    PodManifest::from_json(json.as_bytes()).unwrap()
+}
+
+fn app(name: &str, section: &str, rest: &str) -> String {
+    format!(
+        r#"{{"name":"{name}","image":{{"name":"example.com/{name}","id":"{ID}"}},
+            "app":{{"user":"0","group":"0"{section}}}{rest}}}"#
+    )
+}
+
+const ECHO: &str = r#","exec":["/bin/echo","hi"]"#;
+
+fn flags() -> RunFlags {
+    RunFlags { uuid: "8fd9fb5a-2a4d-4f2d-a7d8-0f2b0a6a1c11".parse().unwrap(), ..RunFlags::default() }
+}
+
+fn host() -> HostFacts {
+    HostFacts { cpus: 2, ..HostFacts::default() }
+}
+
+fn plan_of(flags: &RunFlags, pod: &PodManifest) -> Result<Plan, PlanError> {
+    plan(flags, pod, &BTreeMap::new(), &host())
+}
+
+fn net(name: &str) -> Vec<NetworkRequest> {
+    vec![NetworkRequest { name: name.into(), arguments: String::new() }]
+}
+
+#[test]
+fn app_is_told_what_its_manifest_says() {
+    let section = r#","exec":["redis-server","--port","1"],"workingDirectory":"/data","user":"redis","group":"99",
+        "supplementaryGIDs":[5,6],"environment":[{"name":"A","value":"b"}]"#;
+    let pod =
+        pod(&app("db", section, r#","readOnlyRootFS":true"#).replace(r#""user":"0","group":"0","#, ""), "");
+
+    let plan = plan_of(&flags(), &pod).unwrap();
+
+    let spec = &plan.guest.apps[0];
+    assert_eq!(spec.id, AppId(0));
+    assert_eq!(spec.name, "db");
+    assert_eq!(spec.rootfs, "apps/db");
+    assert!(spec.read_only_rootfs);
+    assert_eq!(spec.exec, ["redis-server", "--port", "1"]);
+    assert_eq!(spec.working_directory, "/data");
+    assert_eq!((spec.user.as_str(), spec.group.as_str()), ("redis", "99"));
+    assert_eq!(spec.supplementary_gids, [5, 6]);
+    assert_eq!(spec.environment[0], ("A".to_owned(), "b".to_owned()));
+    assert_eq!(plan.shares.apps, ["db"]);
+    assert_eq!(plan.environment_files[0].0, "db");
+    assert!(plan.environment_files[0].1.starts_with("A=b\nAC_APP_NAME=db\n"));
+}
+
+#[test]
+fn hostname_is_rkt_and_the_uuid_unless_given() {
+    let pod = pod(&app("a", ECHO, ""), "");
+
+    let default = plan_of(&flags(), &pod).unwrap();
+    let given = plan_of(&RunFlags { hostname: Some("db".into()), ..flags() }, &pod).unwrap();
+
+    assert_eq!(default.guest.hostname, "rkt-8fd9fb5a-2a4d-4f2d-a7d8-0f2b0a6a1c11");
+    assert_eq!(given.guest.hostname, "db");
+}
+
+#[test]
+fn hostname_the_kernel_would_not_take_is_refused() {
+    let flags = RunFlags { hostname: Some("x".repeat(65)), ..flags() };
+
+    assert!(matches!(plan_of(&flags, &pod(&app("a", ECHO, ""), "")), Err(PlanError::Hostname(_))));
+}
+
+#[test]
+fn kernel_command_line_says_nothing_of_the_pod() {
+    let plain = plan_of(&flags(), &pod(&app("a", ECHO, ""), "")).unwrap();
+    let other = plan_of(
+        &RunFlags { hostname: Some("db".into()), uuid: uuid::Uuid::nil(), ..flags() },
+        &pod(&app("b", ECHO, ""), ""),
+    )
+    .unwrap();
+
+    assert_eq!(plain.vm.command_line, other.vm.command_line);
+    assert!(plain.vm.command_line.contains("quiet"));
+    assert!(!plain.vm.command_line.contains("ttyS0"));
+}
+
+#[test]
+fn debug_puts_kernel_messages_on_the_serial_port() {
+    let flags = RunFlags { debug: true, ..flags() };
+
+    let plan = plan_of(&flags, &pod(&app("a", ECHO, ""), "")).unwrap();
+
+    assert!(plan.vm.command_line.contains("console=ttyS0 earlyprintk=ttyS0"));
+    assert!(!plan.vm.command_line.contains("quiet"));
+}
+
+#[test]
+fn callers_kernel_parameters_come_last() {
+    let host = HostFacts { extra_kernel_parameters: Some(" loglevel=7 ".into()), ..host() };
+
+    let plan = plan(&flags(), &pod(&app("a", ECHO, ""), ""), &BTreeMap::new(), &host).unwrap();
+
+    assert!(plan.vm.command_line.ends_with(" rdinit=/init loglevel=7"));
+}
+
+#[test]
+fn what_a_vm_cannot_do_is_refused_in_rkts_words() {
+    let pod = pod(&app("a", ECHO, ""), "");
+    let cases = [
+        (
+            RunFlags { networks: net("host"), ..flags() },
+            "flavor kvm requires private network configuration (try --net)",
+        ),
+        (
+            RunFlags { ipc: IpcMode::Parent, ..flags() },
+            "flavor kvm requires private IPC namespace (try to remove --ipc)",
+        ),
+        (RunFlags { mutable: true, ..flags() }, "stage1 does not support mutable pods"),
+        (RunFlags { interactive: true, ..flags() }, "--interactive is not supported by this stage1"),
+    ];
+    for (flags, message) in cases {
+        assert_eq!(plan_of(&flags, &pod).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn unknown_network_is_refused_by_name() {
+    let flags = RunFlags { networks: net("web"), ..flags() };
+
+    let error = plan_of(&flags, &pod(&app("a", ECHO, ""), "")).unwrap_err();
+
+    assert!(error.to_string().contains("\"web\""));
+}
+
+#[test]
+fn default_network_warns_and_none_does_not() {
+    let pod = pod(&app("a", ECHO, ""), "");
+
+    let default = plan_of(&RunFlags { networks: net("default"), ..flags() }, &pod).unwrap();
+    let none = plan_of(&RunFlags { networks: net("none"), ..flags() }, &pod).unwrap();
+
+    assert_eq!(default.warnings.len(), 1);
+    assert_eq!(default.warnings[0].subsystem, "networking");
+    assert!(none.warnings.is_empty());
+}
+
+#[test]
+fn isolator_that_nobody_applies_is_named() {
+    let section = format!(
+        r#"{ECHO},"isolators":[{{"name":"resource/memory","value":{{"limit":"1Gi"}}}},
+            {{"name":"os/linux/seccomp-retain-set","value":{{"set":["@appc.io/all"]}}}}]"#
+    );
+
+    let plan = plan_of(&flags(), &pod(&app("a", &section, ""), "")).unwrap();
+
+    assert_eq!(plan.vm.memory_mib, 1024 + 128);
+    let texts: Vec<_> = plan.warnings.iter().map(|warning| warning.text.as_str()).collect();
+    assert_eq!(texts, ["warning: isolator os/linux/seccomp-retain-set of app \"a\" is not applied"]);
+}
+
+#[test]
+fn app_without_exec_is_refused_with_rkts_advice() {
+    for section in [r#","exec":[]"#, r#","exec":[""]"#] {
+        let error = plan_of(&flags(), &pod(&app("a", section, ""), "")).unwrap_err();
+
+        assert_eq!(error.to_string(), "image \"example.com/a\" has an empty \"exec\" (try --exec=BINARY)");
+    }
+}
+
+#[test]
+fn app_section_of_the_image_serves_where_the_pod_has_none() {
+    let pod = pod(&format!(r#"{{"name":"a","image":{{"id":"{ID}"}}}}"#), "");
+    let image = ImageManifest::from_json(
+        br#"{"acVersion":"0.8.11","acKind":"ImageManifest","name":"x","app":{"exec":["/x"],"user":"0","group":"0"}}"#,
+    )
+    .unwrap();
+    let images: BTreeMap<AcName, _> = [("a".parse().unwrap(), image)].into();
+
+    let plan = plan(&flags(), &pod, &images, &host()).unwrap();
+
+    assert_eq!(plan.guest.apps[0].exec, ["/x"]);
+    assert!(matches!(plan_of(&flags(), &pod), Err(PlanError::NoAppSection(_))));
+}
+
+#[test]
+fn group_falls_back_for_untouched_docker_images_only() {
+    let image = |annotation: &str| {
+        ImageManifest::from_json(
+            format!(
+                r#"{{"acVersion":"0.8.11","acKind":"ImageManifest","name":"x",
+                    "app":{{"exec":["/x"],"user":"app","group":"app"}}{annotation}}}"#
+            )
+            .as_bytes(),
+        )
+        .unwrap()
+    };
+    let docker = image(r#","annotations":[{"name":"appc.io/docker/repository","value":"library/x"}]"#);
+    let runtime = |group: &str| {
+        pod(
+            &format!(
+                r#"{{"name":"a","image":{{"id":"{ID}"}},
+                    "app":{{"exec":["/x"],"user":"app","group":"{group}"}}}}"#
+            ),
+            "",
+        )
+    };
+    let falls_back = |image: &ImageManifest, group: &str| {
+        let images: BTreeMap<AcName, _> = [("a".parse().unwrap(), image.clone())].into();
+        plan(&flags(), &runtime(group), &images, &host()).unwrap().guest.apps[0].group_falls_back_to_user
+    };
+
+    assert!(falls_back(&docker, "app"));
+    assert!(!falls_back(&docker, "other"));
+    assert!(!falls_back(&image(""), "app"));
+}
+
+#[test]
+fn volume_that_one_app_may_write_stays_writable_on_the_host() {
+    let section = |read_only: bool| {
+        format!(r#"{ECHO},"mountPoints":[{{"name":"data","path":"/d","readOnly":{read_only}}}]"#)
+    };
+    let volumes = r#","volumes":[{"name":"data","kind":"empty"}]"#;
+    let apps =
+        |first, second| format!("{},{}", app("a", &section(first), ""), app("b", &section(second), ""));
+
+    let mixed = plan_of(&flags(), &pod(&apps(true, false), volumes)).unwrap();
+    let readers = plan_of(&flags(), &pod(&apps(true, true), volumes)).unwrap();
+
+    assert!(!mixed.shares.volumes[0].read_only);
+    assert!(readers.shares.volumes[0].read_only);
+    let mount = |read_only| MountSpec { source: "volumes/data".into(), target: "/d".into(), read_only };
+    assert_eq!(mixed.guest.apps[0].mounts, [mount(true)]);
+    assert_eq!(mixed.guest.apps[1].mounts, [mount(false)]);
+}
+
+#[test]
+fn host_volumes_are_the_only_ones_the_host_may_write() {
+    let section = format!(r#"{ECHO},"mountPoints":[{{"name":"data","path":"/d"}}]"#);
+    let empty = plan_of(&flags(), &pod(&app("a", &section, ""), "")).unwrap();
+    let host = plan_of(
+        &flags(),
+        &pod(&app("a", &section, ""), r#","volumes":[{"name":"data","kind":"host","source":"/srv"}]"#),
+    )
+    .unwrap();
+
+    assert!(!empty.shares.host_may_write());
+    assert!(host.shares.host_may_write());
+    assert!(matches!(&host.shares.volumes[0].source, VolumeSource::Host { recursive: true, .. }));
+}

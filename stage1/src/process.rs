@@ -1,0 +1,212 @@
+//! Child processes of the supervisor.
+//!
+//! Responsible for: forking a child that has nothing but the descriptors it was given, learning how it ended, killing it.
+//! Must not know: what children do. Follows fork(2), pidfd_open(2), prctl(2), close_range(2).
+//!
+//! A child is a fork without exec: its code and configuration are in memory already, and an exec of this multi-call binary
+//! would cost a page cache walk and a relocation for nothing. That is sound because the supervisor is
+//! single-threaded whenever it forks.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use guest_api::{FrameBuffer, encode};
+use nix::sys::signal::SigSet;
+use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Why a child could not be made, watched or stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {doing} the {name} process")]
+pub struct ProcessError {
+    name: &'static str,
+    doing: &'static str,
+    #[source]
+    cause: std::io::Error,
+}
+
+/// What a child leaves behind.
+#[derive(Debug, Serialize, Deserialize)]
+enum Report<R> {
+    Done(R),
+    /// A bug: where and what.
+    Panicked(String),
+}
+
+/// How a child ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End<R> {
+    /// It did its work and said this.
+    Done(R),
+    /// It had a bug and said this.
+    Panicked(String),
+    /// A signal killed it.
+    Killed(i32),
+    /// It exited without a word.
+    Silent,
+}
+
+/// A child process that will report an `R`.
+#[derive(Debug)]
+pub struct Child {
+    name: &'static str,
+    pidfd: OwnedFd,
+    report: File,
+}
+
+/// Forks a child that runs `work` and reports its result.
+///
+/// The child leads a session of its own, so that a Ctrl-C at the terminal reaches the supervisor only; dies with the
+/// supervisor; holds `/dev/null` as its standard streams and no other descriptor than `keep`, so neither the pod's
+/// lock nor the terminal. (A change of user or group by the child revokes "dies with the supervisor": prctl(2),
+/// PR_SET_PDEATHSIG. The file server changes both, and ends when the VMM hangs up instead.)
+///
+/// Must be called while the process has one thread. `keep` names every descriptor that `work` uses.
+pub fn spawn<R, W>(name: &'static str, keep: &[BorrowedFd<'_>], work: W) -> Result<Child, ProcessError>
+where
+    R: Serialize,
+    W: FnOnce() -> R,
+{
+    let failed = |cause: std::io::Error| ProcessError { name, doing: "start", cause };
+    let (report, mut reporter) = std::io::pipe().map_err(failed)?;
+    let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
+    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
+    keep.extend([0, 1, 2, reporter.as_raw_fd()]);
+    let parent = rustix::process::getpid();
+
+    // SAFETY: the process has one thread, so the child starts with no lock held by a thread that does not exist in it.
+    match unsafe { nix::unistd::fork() }.map_err(|errno| failed(errno.into()))? {
+        ForkResult::Parent { child } => {
+            let pid = Pid::from_raw(child.as_raw()).ok_or_else(|| failed(rustix::io::Errno::SRCH.into()))?;
+            let pidfd =
+                rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
+            let report = File::from(OwnedFd::from(report));
+            Ok(Child { name, pidfd, report })
+        }
+        ForkResult::Child => {
+            let detached = detach(parent, &null, &mut keep);
+            PANIC_REPORT.store(reporter.as_raw_fd(), Ordering::Relaxed);
+            if detached.is_ok() {
+                send(&mut reporter, &Report::Done(work()));
+            }
+            leave()
+        }
+    }
+}
+
+/// Cuts the child off from the supervisor's terminal, signals and descriptors.
+fn detach(parent: Pid, null: &File, keep: &mut Vec<RawFd>) -> Result<(), std::io::Error> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if rustix::process::getppid() != Some(parent) {
+        return Err(rustix::io::Errno::SRCH.into());
+    }
+    rustix::process::setsid()?;
+    dup2_stdin(null)?;
+    dup2_stdout(null)?;
+    dup2_stderr(null)?;
+    SigSet::empty().thread_set_mask()?;
+    keep.sort_unstable();
+    let mut first = 0;
+    for &kept in keep.iter() {
+        close_range(first, kept.saturating_sub(1))?;
+        first = kept.saturating_add(1);
+    }
+    close_range(first, RawFd::MAX)
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Result<(), std::io::Error> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: closes descriptors of values that this child inherited and never uses or drops: it leaves with `_exit`.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Where a panic of this process is reported; -1 in the supervisor, whose panics are printed.
+static PANIC_REPORT: AtomicI32 = AtomicI32::new(-1);
+
+/// Makes panics of children part of their reports. Called once, before the first child: in a child it would be too late,
+/// because std's lock around the hook is nothing to touch after a fork.
+pub fn report_panics_of_children() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let number = PANIC_REPORT.load(Ordering::Relaxed);
+        if number < 0 {
+            return print(panic);
+        }
+        if let Ok(frame) = encode(&Report::<()>::Panicked(panic.to_string())) {
+            // SAFETY: a child's reporting pipe stays open until the process ends.
+            let reporter = unsafe { BorrowedFd::borrow_raw(number) };
+            // Nobody is left to tell that even this failed.
+            let _ = rustix::io::write(reporter, &frame);
+        }
+    }));
+}
+
+fn send<R: Serialize>(reporter: &mut std::io::PipeWriter, report: &Report<R>) {
+    if let Ok(frame) = encode(report) {
+        // Nobody is left to tell that even this failed; the supervisor sees a silent end.
+        let _ = reporter.write_all(&frame);
+    }
+}
+
+/// Ends the child without running destructors or exit handlers, which belong to the supervisor.
+fn leave() -> ! {
+    // SAFETY: `_exit` takes any status and does not return.
+    unsafe { libc::_exit(0) }
+}
+
+impl Child {
+    /// Readable when the process has ended.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        let mut descriptor = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut descriptor, Some(&now)), Ok(1..))
+    }
+
+    /// Kills it. It may have ended before.
+    pub fn kill(&self) -> Result<(), ProcessError> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(errno) => Err(ProcessError { name: self.name, doing: "kill", cause: errno.into() }),
+        }
+    }
+
+    /// Waits until it has ended and is reaped, and reads what it reported.
+    pub fn wait<R: DeserializeOwned>(mut self) -> Result<End<R>, ProcessError> {
+        let failed = |cause| ProcessError { name: self.name, doing: "wait for", cause };
+        let status = loop {
+            match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => break other.map_err(|errno| failed(errno.into()))?,
+            }
+        };
+        let mut bytes = Vec::new();
+        self.report.read_to_end(&mut bytes).map_err(failed)?;
+        let mut frames = FrameBuffer::new();
+        frames.push(&bytes);
+        if let Ok(Some(report)) = frames.next_message::<Report<R>>() {
+            return Ok(match report {
+                Report::Done(result) => End::Done(result),
+                Report::Panicked(message) => End::Panicked(message),
+            });
+        }
+        Ok(match status.and_then(|status| status.terminating_signal()) {
+            Some(signal) => End::Killed(signal),
+            None => End::Silent,
+        })
+    }
+}

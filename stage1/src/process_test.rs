@@ -1,0 +1,49 @@
+// Forking in a test binary breaks the rule of one thread; these children only touch what fork leaves intact: system calls
+// and their own memory, with glibc's allocator safe across fork.
+use std::io::Read;
+use std::os::fd::AsFd;
+
+use rustix::process::{getpgrp, getpid};
+
+use super::process::*;
+
+#[test]
+fn child_reports_its_result() {
+    let child = spawn("test", &[], || 42u32).unwrap();
+
+    assert_eq!(child.wait::<u32>().unwrap(), End::Done(42));
+}
+
+#[test]
+fn child_leads_a_session_of_its_own() {
+    let child = spawn("test", &[], || getpgrp() == getpid()).unwrap();
+
+    assert_eq!(child.wait::<bool>().unwrap(), End::Done(true));
+}
+
+#[test]
+fn child_holds_no_descriptor_but_those_it_was_given() {
+    let secret = tempfile::tempfile().unwrap();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let kept = writer.try_clone().unwrap();
+    let keep = [kept.as_fd()];
+
+    let child = spawn("test", &keep, || {
+        let alive = |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).is_ok();
+        (alive(secret.as_fd()), alive(kept.as_fd()))
+    })
+    .unwrap();
+
+    assert_eq!(child.wait::<(bool, bool)>().unwrap(), End::Done((false, true)));
+    drop((writer, kept));
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn killed_child_is_known_by_its_signal() {
+    let child = spawn("test", &[], || std::thread::sleep(std::time::Duration::from_secs(60))).unwrap();
+
+    child.kill().unwrap();
+
+    assert_eq!(child.wait::<()>().unwrap(), End::Killed(9));
+}

@@ -1,0 +1,160 @@
+//! The private mount tree whose root is what the VM sees as its one shared file system.
+//!
+//! Responsible for: `apps/NAME` and `volumes/NAME`, assembled from the pod's directory and the host's, each a mount of its own
+//! that exists in the file server's name space only. Must not know: how files are served. Follows open_tree(2),
+//! move_mount(2), rkt-reference 6.5.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+
+use crate::jail::{self, Depth, Jail, JailError, Namespaced, Rooted};
+use crate::plan::SharePlan;
+use crate::pod_directory;
+use crate::volumes::{SharedVolume, VolumeSource};
+
+/// Why the tree could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ShareError {
+    /// A volume's source is missing or unusable.
+    #[error("volume {name:?}: cannot use {}", path.display())]
+    Volume {
+        /// The volume.
+        name: String,
+        /// Its source.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: io::Error,
+    },
+    /// An app's root is missing or no directory.
+    #[error("root file system of app {name:?}: cannot use {}", path.display())]
+    App {
+        /// The app.
+        name: String,
+        /// Its root.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: io::Error,
+    },
+    /// The tree's own directories could not be made.
+    #[error("cannot build the shared tree")]
+    Build(#[source] io::Error),
+    /// The process could not be confined to it.
+    #[error(transparent)]
+    Jail(#[from] JailError),
+}
+
+/// Creates the pod's empty volumes and checks that those of the host exist, before anything is booted for them.
+pub fn prepare_volumes(plan: &SharePlan) -> Result<(), ShareError> {
+    for volume in &plan.volumes {
+        let path = source_path(volume);
+        prepare_volume(volume, &path).map_err(|cause| ShareError::Volume {
+            name: volume.name.clone(),
+            path,
+            cause,
+        })?;
+    }
+    Ok(())
+}
+
+fn prepare_volume(volume: &SharedVolume, path: &Path) -> io::Result<()> {
+    match &volume.source {
+        VolumeSource::Host { .. } => fs::metadata(path).map(|_| ()),
+        VolumeSource::Empty { mode, uid, gid, .. } => {
+            fs::create_dir_all(path)?;
+            std::os::unix::fs::chown(path, Some(*uid), Some(*gid))?;
+            // After chown, which clears the set-ID bits.
+            fs::set_permissions(path, Permissions::from_mode(*mode))
+        }
+    }
+}
+
+fn source_path(volume: &SharedVolume) -> PathBuf {
+    match &volume.source {
+        VolumeSource::Host { path, .. } => path.clone(),
+        VolumeSource::Empty { directory, .. } => pod_directory::shared_volume(directory),
+    }
+}
+
+/// Builds the tree and confines the process to it. Paths of the plan are still those of the host here.
+pub fn enter(jail: Jail<Namespaced>, plan: &SharePlan) -> Result<Jail<Rooted>, ShareError> {
+    let tree = jail::empty_tree()?;
+    rustix::fs::mkdirat(&tree, "apps", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
+    rustix::fs::mkdirat(&tree, "volumes", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
+    let mut mounts = Vec::new();
+    for name in &plan.apps {
+        let path = pod_directory::app_rootfs(name);
+        // The root directory comes from an image: it may not be a link to somewhere else.
+        let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
+        let mount = clone_mount(&path, flags)
+            .and_then(|mount| {
+                if is_directory(&mount)? { Ok(mount) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            })
+            .map_err(|cause| ShareError::App { name: name.clone(), path, cause })?;
+        mounts.push((format!("apps/{name}"), mount));
+    }
+    for volume in &plan.volumes {
+        let mount = volume_mount(volume)?;
+        mounts.push((format!("volumes/{}", volume.name), mount));
+    }
+    for (target, mount) in &mounts {
+        place(&tree, target, mount).map_err(ShareError::Build)?;
+    }
+    jail::make_read_only(&tree, Depth::Single)?;
+    let jail = jail.change_root(&tree)?;
+    // Only now is the tree part of a name space, and can take mounts.
+    for (target, mount) in &mounts {
+        rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|e| ShareError::Build(e.into()))?;
+    }
+    Ok(jail)
+}
+
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+fn volume_mount(volume: &SharedVolume) -> Result<OwnedFd, ShareError> {
+    let path = source_path(volume);
+    let (flags, depth) = match volume.source {
+        VolumeSource::Host { recursive: true, .. } => (OpenTreeFlags::AT_RECURSIVE, Depth::Recursive),
+        VolumeSource::Host { recursive: false, .. } | VolumeSource::Empty { .. } => {
+            (OpenTreeFlags::empty(), Depth::Single)
+        }
+    };
+    let mount = clone_mount(&path, flags).map_err(|cause| ShareError::Volume {
+        name: volume.name.clone(),
+        path,
+        cause,
+    })?;
+    if volume.read_only {
+        jail::make_read_only(&mount, depth)?;
+    }
+    Ok(mount)
+}
+
+fn clone_mount(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | flags;
+    Ok(rustix::mount::open_tree(CWD, path, flags)?)
+}
+
+fn is_directory(mount: &OwnedFd) -> io::Result<bool> {
+    let stat = rustix::fs::statat(mount, "", AtFlags::EMPTY_PATH)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Makes the directory or file that `mount` will cover.
+fn place(tree: &OwnedFd, target: &str, mount: &OwnedFd) -> io::Result<()> {
+    if is_directory(mount)? {
+        rustix::fs::mkdirat(tree, target, DIRECTORY_MODE)?;
+    } else {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        rustix::fs::openat(tree.as_fd(), target, flags, Mode::from_raw_mode(0o644))?;
+    }
+    Ok(())
+}

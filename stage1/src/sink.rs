@@ -1,0 +1,115 @@
+//! rkt's own standard output or standard error as a destination that never blocks the supervisor.
+//!
+//! Responsible for: queueing lines, writing each with one `write(2)` and saying which are out. Must not know: apps beyond
+//! the tag a line carries. Follows pipe(7) and tty_ioctl(4): a reader that stops reading must stop the apps, not the pod's
+//! control.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+/// How to write without waiting.
+#[derive(Debug)]
+enum Channel<'fd> {
+    /// A pipe or terminal, opened once more: non-blocking mode belongs to the open description, and the inherited one is
+    /// shared with the caller, who would find it changed.
+    Reopened(OwnedFd),
+    /// A socket.
+    Socket(BorrowedFd<'fd>),
+    /// A file, which does not make anybody wait; or whatever could not be opened once more.
+    Inherited(BorrowedFd<'fd>),
+}
+
+/// A queue of lines in front of a descriptor. `T` tags each line for [`Sink::flush`] to return.
+#[derive(Debug)]
+pub struct Sink<'fd, T> {
+    channel: Channel<'fd>,
+    queue: VecDeque<(Vec<u8>, T)>,
+    /// Bytes of the first line that are out already.
+    written: usize,
+    closed: bool,
+}
+
+impl<'fd, T> Sink<'fd, T> {
+    /// Writes to `fd`.
+    pub fn new(fd: BorrowedFd<'fd>) -> Self {
+        Self { channel: Self::channel(fd), queue: VecDeque::new(), written: 0, closed: false }
+    }
+
+    fn channel(fd: BorrowedFd<'fd>) -> Channel<'fd> {
+        let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        match kind {
+            Ok(FileType::Socket) => Channel::Socket(fd),
+            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+                use std::os::fd::AsRawFd;
+                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                match rustix::fs::open(path, flags, Mode::empty()) {
+                    Ok(reopened) => Channel::Reopened(reopened),
+                    Err(_) => Channel::Inherited(fd),
+                }
+            }
+            _ => Channel::Inherited(fd),
+        }
+    }
+
+    /// The descriptor to wait for while [`Self::is_empty`] is false.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.channel {
+            Channel::Reopened(fd) => fd.as_fd(),
+            Channel::Socket(fd) | Channel::Inherited(fd) => *fd,
+        }
+    }
+
+    /// Whether everything is written.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Queues a line.
+    pub fn push(&mut self, line: Vec<u8>, tag: T) {
+        self.queue.push_back((line, tag));
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        match &self.channel {
+            Channel::Reopened(fd) => rustix::io::write(fd, bytes),
+            Channel::Socket(fd) => rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Channel::Inherited(fd) => rustix::io::write(fd, bytes),
+        }
+    }
+
+    /// Writes as much as the reader takes and returns the tags of the lines that are through. When the reader has gone,
+    /// that is all of them; other errors are returned once, and close the sink as well.
+    pub fn flush(&mut self) -> (Vec<T>, Option<io::Error>) {
+        let mut through = Vec::new();
+        while let Some((line, _)) = self.queue.front() {
+            let rest = line.get(self.written..).unwrap_or_default();
+            if !self.closed && !rest.is_empty() {
+                match self.write(rest) {
+                    Ok(count) => {
+                        self.written += count;
+                        if count < rest.len() {
+                            continue;
+                        }
+                    }
+                    Err(Errno::INTR) => continue,
+                    Err(Errno::AGAIN) => return (through, None),
+                    Err(errno) => {
+                        self.closed = true;
+                        let (tags, _) = self.flush();
+                        through.extend(tags);
+                        return (through, Some(errno.into()));
+                    }
+                }
+            }
+            self.written = 0;
+            through.extend(self.queue.pop_front().map(|(_, tag)| tag));
+        }
+        (through, None)
+    }
+}

@@ -1,0 +1,68 @@
+//! Apps' output, from bytes of many streams to whole lines of two.
+//!
+//! Responsible for: cutting each stream into lines, labelling them, and remembering how many bytes of the stream a line
+//! stands for, because the guest may send more only when they are written. Must not know: descriptors. Follows
+//! rkt-reference 6.11 and guest-api's `Credit`.
+
+use std::time::Duration;
+
+/// Longest line passed on in one piece. Longer ones are cut: a bound is needed, and this one is the pipe-atomic size
+/// (4 KiB) times four, more than any log line people read.
+pub const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// A finished line, ready for one `write(2)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Label, text and newline.
+    pub bytes: Vec<u8>,
+    /// Bytes of the stream it stands for.
+    pub stream_bytes: u32,
+}
+
+/// Cuts one stream of one app into lines.
+#[derive(Debug)]
+pub struct LineAssembler {
+    label: String,
+    partial: Vec<u8>,
+}
+
+impl LineAssembler {
+    /// For the app `name` whose process is `pid` (in the guest).
+    pub fn new(name: &str, pid: u32) -> Self {
+        Self { label: format!("{name}[{pid}]"), partial: Vec::new() }
+    }
+
+    /// Takes the next bytes of the stream and returns the lines they complete. `uptime` is the pod's.
+    pub fn push(&mut self, data: &[u8], uptime: Duration) -> Vec<Line> {
+        let mut lines = Vec::new();
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let room = MAX_LINE_BYTES.saturating_sub(self.partial.len()).max(1);
+                let (taken, left) = rest.split_at(room.min(rest.len()));
+                self.partial.extend_from_slice(taken);
+                rest = left;
+                if self.partial.ends_with(b"\n") || self.partial.len() >= MAX_LINE_BYTES {
+                    lines.extend(self.finish(uptime));
+                }
+            }
+        }
+        lines
+    }
+
+    /// The stream has ended: what is left of it, as a line of its own.
+    pub fn finish(&mut self, uptime: Duration) -> Option<Line> {
+        if self.partial.is_empty() {
+            return None;
+        }
+        let text = std::mem::take(&mut self.partial);
+        let stream_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+        let mut bytes =
+            format!("[{:5}.{:06}] {}: ", uptime.as_secs(), uptime.subsec_micros(), self.label).into_bytes();
+        bytes.extend_from_slice(&text);
+        if !text.ends_with(b"\n") {
+            bytes.push(b'\n');
+        }
+        Some(Line { bytes, stream_bytes })
+    }
+}

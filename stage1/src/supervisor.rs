@@ -1,0 +1,531 @@
+//! The supervisor: one loop between the guest, the two child processes, the user's signals and rkt's own output.
+//!
+//! Responsible for: waiting for everything at once, carrying out what `guest` decides, ending the pod. Must not know: what
+//! messages mean (`guest`), what lines look like (`stdio`). Follows docs/architecture.md, "While the pod runs", and
+//! rkt-reference 4.3 and 6.8.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use guest_api::{AppId, Identity, PodSpec, StdioStream, ToGuest};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use crate::control::{Control, ControlError};
+use crate::diagnostics::{self, sentence};
+use crate::exit::ExitCode;
+use crate::file_server::FileServerEnd;
+use crate::guest::{Action, Conversation, Violation};
+use crate::plan::{GuestPlan, STOP_GRACE_MS};
+use crate::process::{Child, End, ProcessError};
+use crate::sink::Sink;
+use crate::status::{self, StatusError};
+use crate::stdio::{Line, LineAssembler, MAX_LINE_BYTES};
+use crate::vmm_process::VmmEnd;
+
+/// How much longer than the apps' grace period the guest has to sync and unmount before the VM is killed.
+const HALT_GRACE: Duration = Duration::from_secs(10);
+
+/// The apps' grace period.
+const STOP_GRACE: Duration = Duration::from_millis(STOP_GRACE_MS as u64);
+
+/// How long one child may outlive the other before it is killed: they notice each other's end within a system call.
+const CHILD_GRACE: Duration = Duration::from_secs(2);
+
+/// Why a pod failed while it ran. Each is printed, and rkt exits with 254.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// Waiting failed.
+    #[error("cannot wait for the pod")]
+    Wait(#[source] io::Error),
+    /// Fresh entropy for the guest could not be had.
+    #[error("cannot read /dev/urandom")]
+    Entropy(#[source] io::Error),
+    /// The connection to the guest failed.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The guest broke the protocol.
+    #[error("the guest is not to be trusted any more, so the pod was killed")]
+    Violation(#[from] Violation),
+    /// A child could not be handled.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The guest died without saying goodbye.
+    #[error(
+        "the guest kernel panicked or its init died: the VM reset itself without halting (run again with --debug to \
+         see the guest kernel's messages)"
+    )]
+    GuestDied,
+    /// The guest died so badly that not even a panic was possible.
+    #[error("the guest crashed: virtual CPU {vcpu} met a triple fault ({registers})")]
+    TripleFault {
+        /// The virtual CPU.
+        vcpu: u8,
+        /// Its registers.
+        registers: String,
+    },
+    /// The VMM failed.
+    #[error("the VMM failed: {0}")]
+    Vmm(String),
+    /// The file server failed.
+    #[error("the file server failed: {0}")]
+    FileServer(String),
+    /// The user lost patience, or the guest could not be stopped.
+    #[error("the pod was killed: {0}")]
+    Killed(&'static str),
+}
+
+/// A pod that has been started.
+#[derive(Debug)]
+pub struct Pod {
+    /// Its name.
+    pub uuid: Uuid,
+    /// What its guest is told.
+    pub guest: GuestPlan,
+    /// When it started.
+    pub started: Instant,
+    /// The VMM.
+    pub vmm: Child,
+    /// The file server.
+    pub files: Child,
+    /// Our end of the guest's control connection.
+    pub control: UnixStream,
+    /// Kernel messages, with `--debug`.
+    pub serial: Option<File>,
+}
+
+/// The stream bytes that a line stands for; None for a line that is no app's.
+type Tag = Option<(AppId, StdioStream, u32)>;
+
+/// One app's two streams.
+struct AppOutput {
+    stdout: LineAssembler,
+    stderr: LineAssembler,
+}
+
+/// Why the loop ended.
+enum Ending {
+    /// The guest has halted in order.
+    Finished,
+    /// The VMM has ended, or should have long ago, and the guest has not halted.
+    VmmGone,
+}
+
+/// What the loop waits for.
+enum Source {
+    Control,
+    Signals,
+    Vmm,
+    Files,
+    Serial,
+    Sink,
+}
+
+/// What the loop woke up for.
+#[derive(Debug, Default)]
+struct Ready {
+    control: bool,
+    signals: bool,
+    vmm: bool,
+    files: bool,
+    serial: bool,
+}
+
+struct Supervisor<'fd> {
+    uuid: Uuid,
+    guest: GuestPlan,
+    entropy: [u8; 32],
+    started: Instant,
+    conversation: Conversation,
+    control: Control,
+    /// By app number; an app without a process has no output.
+    outputs: Vec<Option<AppOutput>>,
+    running: usize,
+    stdout: Sink<'fd, Tag>,
+    stderr: Sink<'fd, Tag>,
+    serial: Option<File>,
+    kernel_line: Vec<u8>,
+    /// When the VM is killed if it has not ended, and the reason that is given.
+    kill_at: Option<(Instant, &'static str)>,
+    stop_requested: bool,
+}
+
+/// Runs the pod to its end and returns its exit code. Prints whatever goes wrong. When it returns, neither child process
+/// can touch the pod's files any more.
+///
+/// `signals` delivers SIGINT, SIGTERM, SIGQUIT and SIGHUP without blocking; `stdout` and `stderr` take the apps' output.
+pub fn supervise(
+    pod: Pod,
+    signals: &SignalFd,
+    stdout: BorrowedFd<'_>,
+    stderr: BorrowedFd<'_>,
+) -> Result<ExitCode, SupervisorError> {
+    let Pod { uuid, guest, started, vmm, files, control, serial } = pod;
+    let mut entropy = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut entropy))
+        .map_err(SupervisorError::Entropy)?;
+    let mut supervisor = Supervisor {
+        uuid,
+        entropy,
+        started,
+        conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
+        control: Control::new(control)?,
+        outputs: guest.apps.iter().map(|_| None).collect(),
+        running: guest.apps.len(),
+        guest,
+        stdout: Sink::new(stdout),
+        stderr: Sink::new(stderr),
+        serial,
+        kernel_line: Vec::new(),
+        kill_at: None,
+        stop_requested: false,
+    };
+    let ending = supervisor.run(&vmm, &files, signals);
+
+    // Nothing of the guest is needed any more: it has halted, or cannot be trusted to. The VMM has no file open, so nobody
+    // waits for its teardown, which takes KVM tens of milliseconds. The file server is waited for: until it is gone it may
+    // write to the pod's files, and the pod's lock, which says that nobody does, falls with this process.
+    let vmm_ended = vmm.has_ended();
+    let files_ended = files.has_ended();
+    vmm.kill()?;
+    files.kill()?;
+    supervisor.drain(signals)?;
+    let files = files.wait::<FileServerEnd>()?;
+    match ending? {
+        Ending::Finished => Ok(supervisor.conversation.exit_code()),
+        Ending::VmmGone => {
+            if files_ended {
+                file_server_verdict(files)?;
+            }
+            if vmm_ended { vmm_verdict(vmm.wait()?) } else { Err(SupervisorError::GuestDied) }
+        }
+    }
+}
+
+/// The error that the file server's end before the VMM's stands for, if it is one.
+fn file_server_verdict(end: End<FileServerEnd>) -> Result<(), SupervisorError> {
+    match end {
+        End::Done(FileServerEnd::HungUp) => Ok(()),
+        End::Done(FileServerEnd::Failed(reason)) => Err(SupervisorError::FileServer(reason)),
+        other => Err(SupervisorError::FileServer(describe(other))),
+    }
+}
+
+/// The error that the VMM's end before the guest's stands for.
+fn vmm_verdict(end: End<VmmEnd>) -> Result<ExitCode, SupervisorError> {
+    Err(match end {
+        End::Done(VmmEnd::Reset) => SupervisorError::GuestDied,
+        End::Done(VmmEnd::TripleFault { vcpu, registers }) => {
+            SupervisorError::TripleFault { vcpu, registers }
+        }
+        End::Done(VmmEnd::Failed(reason) | VmmEnd::Other(reason)) => SupervisorError::Vmm(reason),
+        other => SupervisorError::Vmm(describe(other)),
+    })
+}
+
+fn describe<R>(end: End<R>) -> String {
+    match end {
+        End::Panicked(message) => message,
+        End::Killed(signal) => format!("it was killed by signal {signal}"),
+        End::Done(_) | End::Silent => "it ended without a reason".to_owned(),
+    }
+}
+
+impl Supervisor<'_> {
+    fn run(&mut self, vmm: &Child, files: &Child, signals: &SignalFd) -> Result<Ending, SupervisorError> {
+        let mut files_alive = true;
+        loop {
+            if self.conversation.is_finished() {
+                return Ok(Ending::Finished);
+            }
+            let ready = self.wait(vmm, files_alive.then_some(files), signals)?;
+            if ready.signals {
+                self.take_signals(signals)?;
+            }
+            if ready.serial {
+                self.relay_kernel_messages();
+            }
+            if ready.control {
+                self.control.fill()?;
+                self.converse()?;
+            }
+            if ready.files {
+                files_alive = false;
+                // It ends because the VMM has, which is about to be seen; or it failed, and the VM is of no use.
+                self.kill_within(CHILD_GRACE, "its file server has ended");
+            }
+            if ready.vmm && !self.conversation.is_finished() {
+                // The guest's last words may still be in the socket.
+                while !self.control.is_closed() {
+                    self.control.fill()?;
+                    self.converse()?;
+                }
+                if !self.conversation.is_finished() {
+                    return Ok(Ending::VmmGone);
+                }
+            }
+            self.flush()?;
+            self.control.flush()?;
+            if let Some((at, reason)) = self.kill_at
+                && at <= Instant::now()
+            {
+                return if files_alive { Err(SupervisorError::Killed(reason)) } else { Ok(Ending::VmmGone) };
+            }
+        }
+    }
+
+    fn wait(&self, vmm: &Child, files: Option<&Child>, signals: &SignalFd) -> Result<Ready, SupervisorError> {
+        let mut waited: Vec<(Source, PollFd<'_>)> = Vec::new();
+        let mut add = |source, fd, flags| waited.push((source, PollFd::from_borrowed_fd(fd, flags)));
+        let mut flags = PollFlags::empty();
+        flags.set(PollFlags::IN, !self.control.is_closed());
+        flags.set(PollFlags::OUT, self.control.has_outgoing());
+        if !flags.is_empty() {
+            add(Source::Control, self.control.descriptor(), flags);
+        }
+        add(Source::Signals, signals.as_fd(), PollFlags::IN);
+        add(Source::Vmm, vmm.descriptor(), PollFlags::IN);
+        if let Some(files) = files {
+            add(Source::Files, files.descriptor(), PollFlags::IN);
+        }
+        if let Some(serial) = &self.serial {
+            add(Source::Serial, serial.as_fd(), PollFlags::IN);
+        }
+        for sink in [&self.stdout, &self.stderr] {
+            if !sink.is_empty() {
+                add(Source::Sink, sink.descriptor(), PollFlags::OUT);
+            }
+        }
+        let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
+        poll_until(&mut descriptors, self.kill_at.map(|(at, _)| at))?;
+        let mut ready = Ready::default();
+        for (source, descriptor) in sources.into_iter().zip(descriptors) {
+            let woken = !descriptor.revents().is_empty();
+            match source {
+                Source::Control => ready.control = woken,
+                Source::Signals => ready.signals = woken,
+                Source::Vmm => ready.vmm = woken,
+                Source::Files => ready.files = woken,
+                Source::Serial => ready.serial = woken,
+                Source::Sink => {}
+            }
+        }
+        Ok(ready)
+    }
+
+    /// The first signal stops the pod in order, the next one kills it. A hang-up counts as a request only: a session's
+    /// end may send it along with SIGTERM.
+    fn take_signals(&mut self, signals: &SignalFd) -> Result<(), SupervisorError> {
+        while let Some(signal) = signals.read_signal().map_err(|errno| SupervisorError::Wait(errno.into()))? {
+            let hang_up = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
+            if self.stop_requested && !hang_up {
+                return Err(SupervisorError::Killed("a second signal asked for it"));
+            }
+            self.stop_requested = true;
+            let actions = self.conversation.stop();
+            self.carry_out(actions)?;
+            self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+        }
+        Ok(())
+    }
+
+    fn kill_within(&mut self, time: Duration, reason: &'static str) {
+        let at = Instant::now() + time;
+        if self.kill_at.is_none_or(|(earlier, _)| at < earlier) {
+            self.kill_at = Some((at, reason));
+        }
+    }
+
+    fn converse(&mut self) -> Result<(), SupervisorError> {
+        while let Some(message) = self.control.next_message()? {
+            let spec = || PodSpec {
+                identity: Identity {
+                    uuid: self.uuid.to_string(),
+                    hostname: self.guest.hostname.clone(),
+                    realtime_ns: now_ns(),
+                    entropy: self.entropy,
+                },
+                apps: self.guest.apps.clone(),
+                stop_on_failure: true,
+                stop_grace_ms: STOP_GRACE_MS,
+            };
+            let actions = self.conversation.receive(message, spec)?;
+            self.carry_out(actions)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), SupervisorError> {
+        for action in actions {
+            match action {
+                Action::Send(message) => {
+                    self.control.send(&message)?;
+                    if *message == ToGuest::Stop {
+                        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+                    }
+                }
+                Action::AppStarted { app, pid } => {
+                    let name = self.name(app);
+                    let output = AppOutput {
+                        stdout: LineAssembler::new(name, pid),
+                        stderr: LineAssembler::new(name, pid),
+                    };
+                    if let Some(slot) = self.outputs.get_mut(usize::from(app.0)) {
+                        *slot = Some(output);
+                    }
+                }
+                Action::PodReady => warn(status::pod_is_ready()),
+                Action::Output { app, stream, data } => {
+                    self.output(app, stream, |lines, uptime| lines.push(&data, uptime))
+                }
+                Action::OutputClosed { app, stream } => {
+                    self.output(app, stream, |lines, uptime| lines.finish(uptime).into_iter().collect());
+                }
+                Action::RecordStatus { app, status } => {
+                    warn(status::app_ended(self.name(app), status));
+                    self.running = self.running.saturating_sub(1);
+                    if self.running == 0 {
+                        self.kill_within(HALT_GRACE, "its guest did not halt after the last app ended");
+                    } else if status != 0 {
+                        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+                    }
+                }
+                Action::Complain(reason) => diagnostics::say(diagnostics::STAGE1, &reason),
+                Action::Finished => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, app: AppId) -> &str {
+        self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str())
+    }
+
+    fn output(
+        &mut self,
+        app: AppId,
+        stream: StdioStream,
+        cut: impl FnOnce(&mut LineAssembler, Duration) -> Vec<Line>,
+    ) {
+        let uptime = self.started.elapsed();
+        let Some(Some(output)) = self.outputs.get_mut(usize::from(app.0)) else { return };
+        let (lines, sink) = match stream {
+            StdioStream::Stdout => (cut(&mut output.stdout, uptime), &mut self.stdout),
+            StdioStream::Stderr => (cut(&mut output.stderr, uptime), &mut self.stderr),
+        };
+        for line in lines {
+            sink.push(line.bytes, Some((app, stream, line.stream_bytes)));
+        }
+    }
+
+    /// Writes what the readers take, and grants the guest as much again.
+    fn flush(&mut self) -> Result<(), SupervisorError> {
+        let mut through = Vec::new();
+        for (sink, name) in [(&mut self.stdout, "output"), (&mut self.stderr, "error")] {
+            let (tags, error) = sink.flush();
+            through.extend(tags.into_iter().flatten());
+            if let Some(error) = error {
+                let text = format!(
+                    "warning: standard {name} is lost, what the apps write to it is dropped: {error}"
+                );
+                diagnostics::say(diagnostics::STAGE1, &text);
+            }
+        }
+        for (app, stream, bytes) in through {
+            let actions = self.conversation.written(app, stream, bytes);
+            self.carry_out(actions)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything the apps wrote has been taken by its readers; a signal ends the wait.
+    fn drain(&mut self, signals: &SignalFd) -> Result<(), SupervisorError> {
+        while self.serial.is_some() {
+            self.relay_kernel_messages();
+        }
+        for index in 0..self.guest.apps.len() {
+            let Ok(app) = u16::try_from(index).map(AppId) else { continue };
+            // Streams that a guest without last words left open.
+            for stream in [StdioStream::Stdout, StdioStream::Stderr] {
+                self.output(app, stream, |lines, uptime| lines.finish(uptime).into_iter().collect());
+            }
+        }
+        loop {
+            self.flush()?;
+            if self.stdout.is_empty() && self.stderr.is_empty() {
+                return Ok(());
+            }
+            let mut descriptors = vec![PollFd::new(signals, PollFlags::IN)];
+            for sink in [&self.stdout, &self.stderr] {
+                if !sink.is_empty() {
+                    descriptors.push(PollFd::from_borrowed_fd(sink.descriptor(), PollFlags::OUT));
+                }
+            }
+            poll_until(&mut descriptors, None)?;
+            let signalled = descriptors.first().is_some_and(|signals| !signals.revents().is_empty());
+            if signalled {
+                // The user does not want to wait for whoever does not read.
+                return Ok(());
+            }
+        }
+    }
+
+    /// Passes kernel messages on to standard error, line by line. The pipe's end is the VMM's.
+    fn relay_kernel_messages(&mut self) {
+        let Some(serial) = &mut self.serial else { return };
+        let mut buffer = [0; 4096];
+        match serial.read(&mut buffer) {
+            Ok(0) => self.serial = None,
+            Ok(count) => self.kernel_line.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => self.serial = None,
+        }
+        let ended = self.serial.is_none();
+        while let Some(end) = self.kernel_line.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.kernel_line.drain(..=end).collect();
+            self.stderr.push(kernel_line(&line), None);
+        }
+        if self.kernel_line.len() > MAX_LINE_BYTES || (ended && !self.kernel_line.is_empty()) {
+            let line = std::mem::take(&mut self.kernel_line);
+            self.stderr.push(kernel_line(&line), None);
+        }
+    }
+}
+
+fn kernel_line(text: &[u8]) -> Vec<u8> {
+    let text = text.trim_ascii_end();
+    [b"kernel: ", text, b"\n"].concat()
+}
+
+fn warn(result: Result<(), StatusError>) {
+    if let Err(error) = result {
+        diagnostics::say(diagnostics::STAGE1, &sentence(&error));
+    }
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn poll_until(descriptors: &mut [PollFd<'_>], at: Option<Instant>) -> Result<(), SupervisorError> {
+    let timeout = at.map(|at| {
+        // Rounded up, so that the time has come when the wait is over.
+        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    match poll(descriptors, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(SupervisorError::Wait(errno.into())),
+    }
+}

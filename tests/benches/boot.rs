@@ -1,0 +1,255 @@
+//! How long it takes to get into a VM, beside QEMU's microvm with the same kernel and initramfs, in interleaved rounds of
+//! one boot of the machine. Run by `cargo xtask bench boot`, on the instruction clock where KVM is not real: there a
+//! nanosecond is an instruction, so the figures compare and do not forecast.
+//!
+//! Phases: `qemu_init` and `vmm_init` from exec of the VMM to the first write of guest-init on the serial console;
+//! `run_first_byte` from exec of `rkt run` to the first byte of the app's output on rkt's stdout, the image rendered before;
+//! `run_exit` to the end of `rkt run`.
+// A bench that meets something unexpected has nothing better to do than to end with a message.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::env;
+use std::fs;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use rkt_tests::command::{Running, Stream, limit};
+use rkt_tests::rkt::TestRkt;
+use rkt_tests::{dist, leaks};
+
+/// Rounds that count; the first one, with a cold page cache, comes before them.
+const ROUNDS: usize = 11;
+
+/// The least from which medians and quartiles mean something.
+const LEAST_ROUNDS: usize = 9;
+
+/// A boot that takes longer than this hangs. On the instruction clock that is some minutes of real time.
+const BOOT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Guest memory of every VM here: what a pod gets that asks for nothing.
+const MEMORY_MIB: &str = "512";
+
+/// What ends a boot: guest-init's first act.
+const INIT_SAYS: &[u8] = b"guest-init ";
+
+/// The kernel command line of both VMMs: no probing, no self-tests, no message but the first of guest-init.
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
+                            random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/init";
+
+/// One phase's times, in milliseconds.
+struct Phase {
+    name: &'static str,
+    times: Vec<f64>,
+}
+
+impl Phase {
+    fn new(name: &'static str) -> Self {
+        Self { name, times: Vec::new() }
+    }
+
+    /// The value below which `share` of the times lie, between two of them if need be.
+    fn quantile(&self, share: f64) -> f64 {
+        let mut sorted = self.times.clone();
+        sorted.sort_by(f64::total_cmp);
+        let position = share * (sorted.len() - 1) as f64;
+        let below = position.floor();
+        let (low, high) = (sorted[below as usize], sorted[position.ceil() as usize]);
+        low + (high - low) * (position - below)
+    }
+
+    fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    fn print(&self) {
+        let (low, median, high) = (self.quantile(0.25), self.median(), self.quantile(0.75));
+        println!(
+            "{:15} {median:9.2} ms   quartiles {low:9.2} {high:9.2}   n={}",
+            self.name,
+            self.times.len()
+        );
+    }
+}
+
+fn main() {
+    let smoke = env::args().any(|argument| argument == "--smoke");
+    assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench boot`");
+    let rounds = if smoke { 1 } else { ROUNDS.max(LEAST_ROUNDS) };
+    let rkt = TestRkt::new();
+    let echo = dist::image("echo");
+    let fetch = ["--insecure-options=image", "fetch", echo.to_str().expect("UTF-8")];
+    rkt.run(fetch).expect_code(0);
+
+    let mut phases = ["qemu_init", "vmm_init", "run_first_byte", "run_exit"].map(Phase::new);
+    let mut exits = Vec::new();
+    for round in 0..=rounds {
+        let qemu = boot(&mut qemu());
+        let (vmm, vm_exits) = boot_counting(&mut vmm_boot());
+        let (first_byte, exit) = run_pod(&rkt);
+        if round == 0 {
+            println!(
+                "cold            qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} ms"
+            );
+            continue;
+        }
+        println!(
+            "round {round:2}        qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} \
+             run_exit {exit:.2} ms, {vm_exits} exits"
+        );
+        for (phase, time) in phases.iter_mut().zip([qemu, vmm, first_byte, exit]) {
+            phase.times.push(time);
+        }
+        exits.push(vm_exits);
+    }
+    let pss = idle_pod_pss(&rkt);
+
+    println!();
+    phases.iter().for_each(Phase::print);
+    let [qemu, vmm, first_byte, _] = phases.each_ref().map(Phase::median);
+    exits.sort_unstable();
+    println!("ratio run_first_byte/qemu_init {:.2}", first_byte / qemu);
+    println!("ratio vmm_init/qemu_init {:.2}", vmm / qemu);
+    println!("vmm_pss_mib {:.1}", pss as f64 / f64::from(1 << 20));
+    println!("vm_exits_to_init {}", exits[exits.len() / 2]);
+}
+
+/// QEMU's microvm with the arguments that make it boot fastest.
+fn qemu() -> Command {
+    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off";
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", MEMORY_MIB]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    command.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(dist::file("initramfs"));
+    command.args(["-append", COMMAND_LINE]);
+    command
+}
+
+/// Our VMM with nothing around it.
+fn vmm_boot() -> Command {
+    let mut command = Command::new(dist::file("vmm-boot"));
+    command.args(["--memory-mib", MEMORY_MIB, "--vcpus", "1", "--cmdline", COMMAND_LINE]);
+    command.arg("--kernel").arg(dist::file("vmlinux")).arg("--initramfs").arg(dist::file("initramfs"));
+    command
+}
+
+/// Milliseconds from exec to guest-init's first write.
+fn boot(command: &mut Command) -> f64 {
+    let (started, mut child) = start(command);
+    let ended = await_text(&mut child, INIT_SAYS);
+    end(child);
+    milliseconds(started, ended)
+}
+
+/// The same, and how often the guest left for the host meanwhile.
+fn boot_counting(command: &mut Command) -> (f64, u64) {
+    let (started, mut child) = start(command);
+    let ended = await_text(&mut child, INIT_SAYS);
+    let exits = vm_exits(child.id());
+    end(child);
+    (milliseconds(started, ended), exits)
+}
+
+/// Milliseconds from exec of `rkt run` to the app's first byte, and to rkt's end.
+fn run_pod(rkt: &TestRkt) -> (f64, f64) {
+    let arguments =
+        ["--insecure-options=image", "run", "--net=none", "--uuid-file-save=uuid", "example.com/echo"];
+    let (started, mut child) = start(&mut rkt.command(arguments));
+    let first = await_text(&mut child, b"[");
+    let status = child.wait().expect("waiting for a child works");
+    let ended = Instant::now();
+    assert!(status.success(), "rkt run ended with {status}");
+    let uuid = fs::read_to_string(rkt.path("uuid")).expect("rkt wrote the pod's UUID");
+    rkt.run(["rm", &uuid]).expect_code(0);
+    (milliseconds(started, first), milliseconds(started, ended))
+}
+
+fn start(command: &mut Command) -> (Instant, Child) {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let started = Instant::now();
+    (started, command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
+}
+
+/// Waits until the child has printed `text`, and says when that was.
+fn await_text(child: &mut Child, text: &'static [u8]) -> Instant {
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let (sender, receiver) = mpsc::channel();
+    // Reads on to the end, so that the child never meets a closed pipe.
+    thread::spawn(move || {
+        let (mut seen, mut chunk, mut found) = (Vec::new(), [0; 4096], false);
+        while let Ok(length @ 1..) = stdout.read(&mut chunk) {
+            let now = Instant::now();
+            seen.extend_from_slice(&chunk[..length]);
+            if !found && seen.windows(text.len()).any(|window| window == text) {
+                found = true;
+                let _ = sender.send(now);
+            }
+        }
+        drop(sender);
+        seen
+    });
+    receiver.recv_timeout(BOOT_LIMIT).unwrap_or_else(|error| {
+        let _ = child.kill();
+        panic!("no {:?} in {BOOT_LIMIT:?}: {error}", String::from_utf8_lossy(text))
+    })
+}
+
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn milliseconds(from: Instant, to: Instant) -> f64 {
+    (to - from).as_secs_f64() * 1000.0
+}
+
+/// KVM's count of all exits of the VM of process `pid` (Documentation/virt/kvm/api.rst and the debugfs directory of each
+/// VM, named PID-FD).
+fn vm_exits(pid: u32) -> u64 {
+    let directory = PathBuf::from("/sys/kernel/debug/kvm");
+    let entries = fs::read_dir(&directory).expect("debugfs is mounted");
+    let ours =
+        entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{pid}-")));
+    let file = ours.expect("the VM still runs").path().join("exits");
+    fs::read_to_string(file).expect("KVM counts exits").trim().parse().expect("a number")
+}
+
+/// What the VMM and the file server of an idle pod hold beyond the guest's memory, in bytes.
+fn idle_pod_pss(rkt: &TestRkt) -> u64 {
+    let steps = ["--", "print-msg", "ready", "sleep", "100000"];
+    let image = dist::image("inspect");
+    let save = "--uuid-file-save=idle";
+    let run = ["--insecure-options=image", "run", "--net=none", save, image.to_str().expect("UTF-8")];
+    let mut pod: Running = rkt.start([&run[..], &steps[..]].concat());
+    pod.wait_for(Stream::Out, "ready", limit(60));
+    thread::sleep(Duration::from_secs(1));
+    let uuid = fs::read_to_string(rkt.path("idle")).expect("rkt wrote the pod's UUID");
+    let supervisor = pod.pid();
+    let helpers: Vec<Pid> = leaks::processes(&uuid).into_iter().map(|(pid, _)| pid).collect();
+    let pss = helpers.iter().filter(|pid| **pid != supervisor).map(|pid| pss_beyond_guest(*pid)).sum();
+    signal::kill(supervisor, Signal::SIGTERM).expect("the pod runs");
+    pod.finish(limit(60));
+    pss
+}
+
+/// The proportional set size of a process without its mappings of memory files, of which guest memory is the only one.
+fn pss_beyond_guest(pid: Pid) -> u64 {
+    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("root may read it");
+    let mut guest_memory = false;
+    let mut sum = 0;
+    for line in smaps.lines() {
+        if let Some(size) = line.strip_prefix("Pss:") {
+            let kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
+            sum += if guest_memory { 0 } else { kib * 1024 };
+        } else if line.split(' ').next().is_some_and(|word| word.contains('-') && !word.ends_with(':')) {
+            guest_memory = line.contains("/memfd:");
+        }
+    }
+    sum
+}

@@ -25,14 +25,13 @@ const FINGERPRINT_DIGITS: [usize; 2] = [40, 64];
 #[derive(Debug, thiserror::Error)]
 pub enum KeystoreError {
     /// A key file or its directory could not be used.
-    #[error("cannot {operation} {path:?}")]
+    #[error("cannot {operation} {path:?}: {cause}")]
     File {
         /// A verb.
         operation: &'static str,
         /// Which one.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
     /// The file is no OpenPGP key.

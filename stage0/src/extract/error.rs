@@ -1,4 +1,7 @@
 //! Why an archive was refused or could not be written.
+//!
+//! A cause of the kernel's stands in the message instead of behind it: rkt prints an error's outermost and innermost text
+//! only (rkt-reference.md 1.1), and "No space left on device" alone names no file.
 
 use std::io;
 
@@ -9,8 +12,8 @@ const SHOWN_NAME_CHARS: usize = 80;
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
     /// The source of the archive failed: a full disk, a broken download, a bad checksum of the compression.
-    #[error("cannot read the archive")]
-    Read(#[source] io::Error),
+    #[error("cannot read the archive: {0}")]
+    Read(io::Error),
     /// The archive ends inside an entry.
     #[error("archive is truncated: {0}")]
     Truncated(&'static str),
@@ -34,14 +37,13 @@ pub enum ExtractError {
         reason: String,
     },
     /// An entry could not be written.
-    #[error("cannot {operation} {name:?}")]
+    #[error("cannot {operation} {name:?}: {cause}")]
     Write {
         /// A verb.
         operation: &'static str,
         /// The entry's name.
         name: String,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
 }

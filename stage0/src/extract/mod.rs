@@ -15,7 +15,7 @@ mod sparse;
 pub use archive::{Archive, Entry, EntryKind};
 pub use entry_name::EntryName;
 pub use error::ExtractError;
-pub use extraction::{Selection, extract};
+pub use extraction::extract;
 pub use root::remove_tree;
 
 /// Longest path of an entry: the kernel's PATH_MAX without the terminating zero.

@@ -38,11 +38,6 @@ impl Root {
         Ok(Self { fd, last: None })
     }
 
-    /// The directory itself.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
-
     /// Opens the directory at `path` (components joined by `/`, none of them special; empty for the root itself).
     pub fn directory(&self, path: &OsStr) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { OsStr::new(".") } else { path };

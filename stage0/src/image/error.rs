@@ -1,4 +1,7 @@
 //! What can go wrong on the way to an image.
+//!
+//! A cause of the kernel's stands in the message instead of behind it: rkt prints an error's outermost and innermost text
+//! only (rkt-reference.md 1.1), and "No space left on device" alone names no file.
 
 use std::io;
 use std::path::PathBuf;
@@ -37,32 +40,29 @@ pub enum ImageError {
     )]
     Docker(String),
     /// An image file could not be read.
-    #[error("cannot read image {path:?}")]
+    #[error("cannot read image {path:?}: {cause}")]
     ReadImage {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
     /// A signature file could not be read.
-    #[error("cannot read signature {path:?} (sign the image, or use --insecure-options=image)")]
+    #[error("cannot read signature {path:?} (sign the image, or use --insecure-options=image): {cause}")]
     ReadSignature {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
     /// A download failed.
-    #[error("error downloading {what} from {url}")]
+    #[error("error downloading {what} from {url}: {cause}")]
     Download {
         /// `image` or `signature`.
         what: &'static str,
         /// From where.
         url: String,
         /// Why.
-        #[source]
         cause: HttpError,
     },
     /// The server promised the signature for later and did not keep it.
@@ -71,12 +71,11 @@ pub enum ImageError {
     )]
     SignatureDeferred(String),
     /// The image could not be believed.
-    #[error("signature of image {image:?} is not accepted")]
+    #[error("signature of image {image:?} is not accepted: {cause}")]
     Verify {
         /// The image's name, or where it comes from while its name is not known.
         image: String,
         /// Why.
-        #[source]
         cause: VerifyError,
     },
     /// An image file is not the one that was verified.
@@ -89,12 +88,11 @@ pub enum ImageError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A download could not be kept, most likely because the disk is full.
-    #[error("cannot write the download {path:?}")]
+    #[error("cannot write the download {path:?}: {cause}")]
     WriteDownload {
         /// The temporary file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
 }

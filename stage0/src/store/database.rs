@@ -139,19 +139,6 @@ impl Database {
         })
     }
 
-    /// Removes an image and what is known of where it came from.
-    pub fn remove_image(&self, key: &Key) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            let mut images = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
-            images.remove(key.as_str()).map_err(|e| self.error(e))?;
-            let mut remotes = transaction.open_table(REMOTES).map_err(|e| self.error(e))?;
-            let of_other_images = |_: &str, value: &[u8]| {
-                self.decode::<Remote>(value).map_or(true, |remote| remote.blob_key != *key)
-            };
-            remotes.retain(of_other_images).map_err(|e| self.error(e))
-        })
-    }
-
     /// What is known of a URL.
     pub fn remote(&self, url: &str) -> Result<Option<Remote>, StoreError> {
         self.get(REMOTES, url)

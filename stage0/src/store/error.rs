@@ -1,4 +1,7 @@
 //! What can go wrong in the stores.
+//!
+//! A cause of the kernel's stands in the message instead of behind it: rkt prints an error's outermost and innermost text
+//! only (rkt-reference.md 1.1), and "No space left on device" alone names no file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +12,13 @@ use crate::extract::ExtractError;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file or directory of a store could not be used.
-    #[error("cannot {operation} {path:?}")]
+    #[error("cannot {operation} {path:?}: {cause}")]
     File {
         /// A verb.
         operation: &'static str,
         /// Which one.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
     /// The database of images could not be used.
@@ -48,8 +50,8 @@ pub enum StoreError {
     #[error("invalid image: it has more than one manifest")]
     SecondManifest,
     /// The manifest is not one.
-    #[error("invalid image manifest")]
-    Manifest(#[source] appc::AppcError),
+    #[error("invalid image manifest: {0}")]
+    Manifest(appc::AppcError),
     /// The image is larger than any image may be.
     #[error("image is larger than {limit} bytes when uncompressed")]
     TooLarge {
@@ -77,16 +79,6 @@ pub enum StoreError {
         /// What it is stored as.
         expected: String,
         /// What it is.
-        found: String,
-    },
-    /// A rendered tree changed after it was rendered.
-    #[error("rendered image {id} has changed: hash {found}, expected {expected}")]
-    TreeChanged {
-        /// The tree.
-        id: String,
-        /// The hash recorded when it was rendered.
-        expected: String,
-        /// The hash it has now.
         found: String,
     },
     /// A dependency is not in the store.

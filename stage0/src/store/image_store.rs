@@ -142,34 +142,9 @@ impl ImageStore {
         Ok(Blob { file, _lock: lock })
     }
 
-    /// What is known of one image.
-    pub fn info(&self, key: &Key) -> Result<Option<ImageInfo>, StoreError> {
-        self.database.image(key)
-    }
-
-    /// All images, by key.
-    pub fn list(&self) -> Result<Vec<ImageInfo>, StoreError> {
-        self.database.images()
-    }
-
     /// Records how large the image's rendered tree is.
     pub(super) fn set_tree_size(&self, key: &Key, bytes: u64) -> Result<(), StoreError> {
         self.database.update_image(key, |image| image.tree_size = bytes)
-    }
-
-    /// Removes an image: first what points at it, then its files. Waits for readers.
-    pub fn remove(&self, key: &Key) -> Result<(), StoreError> {
-        let _lock = self.lock(key, LockKind::Exclusive)?;
-        self.database.remove_image(key)?;
-        for path in [self.blob_path(key), self.manifest_path(key)] {
-            match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::file("remove", &path)(e));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// What is known of a URL; only if its image is still in the store.

@@ -17,8 +17,6 @@ const TREE_PREFIX: &str = "deps-";
 const KEY_DIGITS: usize = 64;
 /// Characters `rkt fetch` prints.
 const SHORT_CHARS: usize = 39;
-/// Characters `rkt image list` and `rkt list --full` print.
-const LISTED_CHARS: usize = 19;
 
 /// An image in the store: `sha512-` and the first 64 digits of the SHA-512 over its uncompressed tar.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,11 +40,6 @@ impl Key {
     /// The 39 characters that `rkt fetch` prints.
     pub fn short(&self) -> &str {
         self.0.get(..SHORT_CHARS).unwrap_or(&self.0)
-    }
-
-    /// The 19 characters that `rkt image list` prints.
-    pub fn listed(&self) -> &str {
-        self.0.get(..LISTED_CHARS).unwrap_or(&self.0)
     }
 
     /// The first two digits, which name the directory the image is in.

@@ -15,9 +15,9 @@ mod key_lock;
 mod tree_hash;
 mod tree_store;
 
-pub use database::{ImageInfo, Remote};
+pub use database::Remote;
 pub use error::StoreError;
-pub use image_store::{Blob, ImageStore};
+pub use image_store::ImageStore;
 pub use import::{Import, peek_manifest};
 pub use key::{Key, TreeId};
 pub use key_lock::{KeyLock, LockKind};

@@ -115,38 +115,6 @@ impl TreeStore {
         self.path(id).join("rendered").exists()
     }
 
-    /// Computes the tree's hash again. Errors: [`StoreError::TreeChanged`].
-    pub fn verify(&self, id: &TreeId) -> Result<(), StoreError> {
-        let _lock = self.lock(id, LockKind::Shared)?;
-        let path = self.path(id).join("hash");
-        let expected = std::fs::read_to_string(&path).map_err(StoreError::file("read", &path))?;
-        let found = summarise(&self.rootfs(id))?.hash;
-        if found == expected.trim() {
-            Ok(())
-        } else {
-            Err(StoreError::TreeChanged { id: id.to_string(), expected: expected.trim().to_owned(), found })
-        }
-    }
-
-    /// The trees that are there, whole or not.
-    pub fn ids(&self) -> Result<Vec<TreeId>, StoreError> {
-        let entries = std::fs::read_dir(&self.trees).map_err(StoreError::file("read", &self.trees))?;
-        let mut ids = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(StoreError::file("read", &self.trees))?;
-            // Anything else in there is not ours to judge.
-            ids.extend(entry.file_name().to_str().and_then(|name| name.parse().ok()));
-        }
-        ids.sort();
-        Ok(ids)
-    }
-
-    /// Removes a tree, its mark first. Waits for those who render or check it; that no pod uses it, the caller knows.
-    pub fn remove(&self, id: &TreeId) -> Result<(), StoreError> {
-        let _lock = self.lock(id, LockKind::Exclusive)?;
-        self.remove_locked(id)
-    }
-
     fn remove_locked(&self, id: &TreeId) -> Result<(), StoreError> {
         let tree = self.path(id);
         let mark = tree.join("rendered");

@@ -1,0 +1,150 @@
+//! The command line: what can be said to rkt, and how it is understood.
+//!
+//! Responsible for: parsing, help, usage errors, exit codes of both. Must not know: stores and pods. Follows
+//! rkt-reference.md 1.
+
+pub mod app_flags;
+pub mod apps;
+pub mod globals;
+pub mod help;
+pub mod insecure;
+pub mod pod_flags;
+pub mod usage;
+pub mod values;
+pub mod volume;
+
+#[cfg(test)]
+mod apps_test;
+
+use clap::{CommandFactory, Parser};
+
+use crate::commands::{self, Command};
+use crate::log::Log;
+use crate::output;
+use apps::{AppList, Grammar};
+use globals::GlobalFlags;
+
+/// rkt's own failure, told apart from any app's exit code.
+pub const EXIT_FAILURE: u8 = 254;
+/// No command at all.
+const EXIT_MISSING_COMMAND: u8 = 2;
+
+/// What was typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rkt",
+    about = "rkt, the application container runner",
+    long_about = "A CLI for running app containers on Linux, each pod in a virtual machine of its own.\n\nTo get the help on any specific command, run \"rkt help command\".",
+    infer_subcommands = true,
+    disable_help_subcommand = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    args_override_self = true
+)]
+pub struct Cli {
+    /// Flags that every command accepts.
+    #[command(flatten)]
+    pub globals: GlobalFlags,
+
+    /// The command, unless none was given.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Runs the program and returns its exit code. `argv` begins with the program's name.
+pub fn run(argv: Vec<std::ffi::OsString>) -> u8 {
+    let mut words = Vec::with_capacity(argv.len());
+    for argument in argv {
+        match argument.into_string() {
+            Ok(word) => words.push(word),
+            Err(argument) => {
+                return usage_error(None, &format!("argument {argument:?} is not valid UTF-8"));
+            }
+        }
+    }
+    let cli = match Cli::try_parse_from(&words) {
+        Ok(cli) => cli,
+        Err(error) => return clap_error(&words, &error),
+    };
+    let (cli, list) = match with_apps(&words, cli) {
+        Ok(parsed) => parsed,
+        Err((name, message)) => return usage_error(Some(name), &message),
+    };
+    let Some(command) = cli.command else {
+        if cli.globals.help {
+            return print_help(None);
+        }
+        Log::new("rkt", false).print("missing command");
+        print_help(None);
+        return EXIT_MISSING_COMMAND;
+    };
+    if cli.globals.help {
+        return print_help(Some(command.name()));
+    }
+    commands::dispatch(command, list, &cli.globals)
+}
+
+/// Parses the image list of the commands that take one. Pod flags found in it are given to clap once more, behind
+/// the ones that preceded the first image, so that both come out of one definition.
+fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (&'static str, String)> {
+    let Some((name, rest)) = cli.command.as_ref().and_then(|command| Some((command.name(), command.rest()?)))
+    else {
+        return Ok((cli, AppList::default()));
+    };
+    let mut root = Cli::command();
+    root.build();
+    let Some(definition) = root.find_subcommand(name) else { return Ok((cli, AppList::default())) };
+    let grammar = Grammar {
+        command: definition,
+        app_flags: commands::app_flags(name),
+        app_arguments: commands::takes_app_arguments(name),
+    };
+    let list = grammar.parse(rest).map_err(|message| (name, message))?;
+    if list.pod_tokens.is_empty() {
+        return Ok((cli, list));
+    }
+    let before = words.len().saturating_sub(rest.len());
+    let mut again: Vec<&String> = words.iter().take(before).collect();
+    if again.last().is_some_and(|word| *word == "--") {
+        again.pop();
+    }
+    again.extend(&list.pod_tokens);
+    let cli = Cli::try_parse_from(again).map_err(|error| (name, usage::describe(&error)))?;
+    Ok((cli, list))
+}
+
+/// Prints a page on stdout. An unknown command gets the program's page.
+pub fn print_help(name: Option<&str>) -> u8 {
+    output::print(&help_page(name));
+    0
+}
+
+fn help_page(name: Option<&str>) -> String {
+    let mut root = Cli::command();
+    root.build();
+    match name.and_then(|name| root.find_subcommand(name)) {
+        Some(command) => help::command(&root, command, commands::app_flags(command.get_name())),
+        None => help::program(&root),
+    }
+}
+
+/// A usage error of clap's, with the page of the command it happened in.
+fn clap_error(words: &[String], error: &clap::Error) -> u8 {
+    let message = usage::describe(error);
+    if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        output::complain(&format!("Error: {message}\nRun 'rkt --help' for usage."));
+        return EXIT_FAILURE;
+    }
+    let root = Cli::command();
+    let name = words
+        .iter()
+        .skip(1)
+        .find_map(|word| root.get_subcommands().find(|command| command.get_name().starts_with(word.as_str())))
+        .map(|command| command.get_name().to_owned());
+    usage_error(name.as_deref(), &message)
+}
+
+fn usage_error(name: Option<&str>, message: &str) -> u8 {
+    output::complain(&format!("Error: {message}\n{}", help_page(name)));
+    EXIT_FAILURE
+}

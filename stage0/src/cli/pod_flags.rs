@@ -1,0 +1,192 @@
+//! Flags of a whole pod.
+//!
+//! Responsible for: their definition and the checks that need no pod. Must not know: stores, pods on disk. Follows
+//! rkt-reference.md 1.5 and 4.10.
+
+use std::path::PathBuf;
+
+use appc::Volume;
+use clap::{ArgAction, Args};
+
+use super::values::{parse_bool, parse_pair};
+use super::volume::parse_volume;
+use crate::image::PullPolicy;
+
+/// Flags that say how a pod is prepared.
+#[derive(Debug, Clone, Args)]
+pub struct PrepareFlags {
+    /// volumes to make available in the pod
+    #[arg(long, value_parser = parse_volume, action = ArgAction::Append)]
+    pub volume: Vec<Volume>,
+
+    /// disable overlay filesystem
+    #[arg(
+        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = ArgAction::Set
+    )]
+    pub no_overlay: bool,
+
+    /// inherit all environment variables not set by apps
+    #[arg(
+        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = ArgAction::Set
+    )]
+    pub inherit_env: bool,
+
+    /// environment variable to set for all the apps in the form key=value
+    #[arg(long, value_parser = set_env, action = ArgAction::Append)]
+    pub set_env: Vec<(String, String)>,
+
+    /// path to an environment variables file
+    #[arg(long, action = ArgAction::Append)]
+    pub set_env_file: Vec<PathBuf>,
+
+    /// when to pull an image
+    #[arg(long, default_value = "new")]
+    pub pull_policy: PullPolicy,
+
+    /// the path to the pod manifest. If it's non-empty, then only '--net', '--no-overlay' and '--interactive' will have effect
+    #[arg(long, value_name = "string", value_parser = clap::value_parser!(PathBuf))]
+    pub pod_manifest: Option<PathBuf>,
+}
+
+/// Flags that choose the stage1 image; at most one of them, once.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Stage1Flags {
+    /// URL to an image to use as stage1
+    #[arg(long, value_name = "string", action = ArgAction::Append)]
+    pub stage1_url: Vec<String>,
+
+    /// absolute or relative path to an image to use as stage1
+    #[arg(long, value_name = "string", action = ArgAction::Append)]
+    pub stage1_path: Vec<String>,
+
+    /// name of an image to use as stage1
+    #[arg(long, value_name = "string", action = ArgAction::Append)]
+    pub stage1_name: Vec<String>,
+
+    /// hash of an image to use as stage1
+    #[arg(long, value_name = "string", action = ArgAction::Append)]
+    pub stage1_hash: Vec<String>,
+
+    /// filename of stage1 image to search for in stage1 images directory
+    #[arg(long, value_name = "string", action = ArgAction::Append)]
+    pub stage1_from_dir: Vec<String>,
+}
+
+/// The stage1 image the user asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stage1Choice {
+    /// An image string that is a URL.
+    Url(String),
+    /// A file.
+    Path(String),
+    /// A name, with or without labels.
+    Name(String),
+    /// An image ID in the store.
+    Hash(String),
+    /// A file name in the directory of stage1 images.
+    FromDir(String),
+}
+
+impl Stage1Flags {
+    /// The one flag given, if any. Errors: two of them, or one twice.
+    pub fn choice(&self) -> Result<Option<Stage1Choice>, String> {
+        type Make = fn(String) -> Stage1Choice;
+        let all: [(&str, &Vec<String>, Make); 5] = [
+            ("url", &self.stage1_url, Stage1Choice::Url),
+            ("path", &self.stage1_path, Stage1Choice::Path),
+            ("name", &self.stage1_name, Stage1Choice::Name),
+            ("hash", &self.stage1_hash, Stage1Choice::Hash),
+            ("from-dir", &self.stage1_from_dir, Stage1Choice::FromDir),
+        ];
+        let mut chosen: Option<(&str, Stage1Choice)> = None;
+        for (flag, values, make) in all {
+            let Some(value) = values.first() else { continue };
+            if values.len() > 1 {
+                return Err(format!("--stage1-{flag} already used"));
+            }
+            if let Some((earlier, _)) = chosen {
+                return Err(format!("flags --stage1-{earlier} and --stage1-{flag} are mutually exclusive"));
+            }
+            chosen = Some((flag, make(value.clone())));
+        }
+        Ok(chosen.map(|(_, choice)| choice))
+    }
+}
+
+/// Networks of a pod.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NetworkFlags {
+    /// configure the pod's networking. Optionally, pass a list of user-configured networks to load and set arguments to pass to each network, respectively. Syntax: --net[=n[:args], ...]
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_missing_value = "default",
+        action = ArgAction::Append
+    )]
+    pub net: Vec<String>,
+
+    /// pod's hostname. If empty, it will be "rkt-$PODUUID"
+    #[arg(long, value_name = "string")]
+    pub hostname: Option<String>,
+}
+
+impl NetworkFlags {
+    /// The networks as stage1 gets them: `name[:args]`, joined by commas; `default` when nothing was asked for.
+    pub fn networks(&self) -> Result<String, String> {
+        let mut names = Vec::new();
+        let mut networks = Vec::new();
+        for network in self.net.iter().flat_map(|list| list.split(',')) {
+            let name = network.split(':').next().unwrap_or_default();
+            if name.is_empty() {
+                return Err(format!("invalid argument {network:?} for --net: netname can't be empty"));
+            }
+            if names.contains(&name) {
+                return Err(format!(
+                    "invalid argument {network:?} for --net: found duplicate netname {name:?}"
+                ));
+            }
+            names.push(name);
+            networks.push(network);
+        }
+        if networks.is_empty() { Ok("default".to_owned()) } else { Ok(networks.join(",")) }
+    }
+}
+
+fn set_env(text: &str) -> Result<(String, String), String> {
+    parse_pair("set-env", text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_default_to_the_one_named_default() {
+        assert_eq!(NetworkFlags::default().networks().as_deref(), Ok("default"));
+    }
+
+    #[test]
+    fn network_names_must_be_given_and_unique() {
+        let flags = |list: &str| NetworkFlags { net: vec![list.to_owned()], hostname: None };
+
+        assert_eq!(flags("a:IP=10.0.0.1,b").networks().as_deref(), Ok("a:IP=10.0.0.1,b"));
+        assert!(flags("a,,b").networks().unwrap_err().contains("can't be empty"));
+        assert!(flags("a,b,a:x=y").networks().unwrap_err().contains("duplicate"));
+    }
+
+    #[test]
+    fn stage1_is_chosen_by_one_flag_used_once() {
+        let twice = Stage1Flags { stage1_url: vec!["a".into(), "b".into()], ..Stage1Flags::default() };
+        let both = Stage1Flags {
+            stage1_url: vec!["a".into()],
+            stage1_hash: vec!["b".into()],
+            ..Stage1Flags::default()
+        };
+        let one = Stage1Flags { stage1_name: vec!["a".into()], ..Stage1Flags::default() };
+
+        assert_eq!(twice.choice(), Err("--stage1-url already used".into()));
+        assert_eq!(both.choice(), Err("flags --stage1-url and --stage1-hash are mutually exclusive".into()));
+        assert_eq!(one.choice(), Ok(Some(Stage1Choice::Name("a".into()))));
+        assert_eq!(Stage1Flags::default().choice(), Ok(None));
+    }
+}

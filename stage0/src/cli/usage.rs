@@ -1,0 +1,58 @@
+//! Usage errors in rkt's words.
+//!
+//! Responsible for: turning clap's errors into the sentences users and scripts know. Must not know: exit codes.
+//! Follows rkt-reference.md 1.1 ("Unknown command", "Bad flag") and pflag's messages.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+/// One or more lines, without `Error: ` in front.
+pub fn describe(error: &clap::Error) -> String {
+    let argument = text(error, ContextKind::InvalidArg);
+    let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            if flag.starts_with("--") {
+                format!("unknown flag: {flag}")
+            } else if let Some(shorthand) = flag.strip_prefix('-') {
+                format!("unknown shorthand flag: '{shorthand}' in {flag}")
+            } else {
+                format!("unexpected argument {argument:?}")
+            }
+        }
+        ErrorKind::InvalidSubcommand => unknown_command(error),
+        ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
+            format!("flag needs an argument: {flag}")
+        }
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            let value = text(error, ContextKind::InvalidValue);
+            let cause =
+                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("invalid argument {value:?} for {flag}{cause}")
+        }
+        _ => {
+            let rendered = error.to_string();
+            let first = rendered.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        }
+    }
+}
+
+fn unknown_command(error: &clap::Error) -> String {
+    let mut message =
+        format!("unknown command {:?} for \"rkt\"", text(error, ContextKind::InvalidSubcommand));
+    if let Some(ContextValue::Strings(suggestions)) = error.get(ContextKind::SuggestedSubcommand) {
+        message.push_str("\n\nDid you mean this?\n");
+        for suggestion in suggestions {
+            message.push_str(&format!("\t{suggestion}\n"));
+        }
+    }
+    message
+}
+
+fn text(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" "),
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Images for commands that run pods.
+//!
+//! Responsible for: telling the image side what the command line said. Must not know: how images are found or verified.
+//! Follows rkt-reference.md 3.1, 3.3 and 4.10.
+
+use std::path::Path;
+
+use crate::cli::apps::AppArguments;
+use crate::cli::globals::GlobalFlags;
+use crate::error::{Context, Result};
+use crate::image::{FetchOptions, Fetcher, Finder, PullPolicy};
+use crate::keystore::Keystore;
+use crate::store::{ImageStore, Key};
+
+/// Finds the images of one command.
+pub struct Images<'a> {
+    /// Where they end up.
+    pub store: &'a ImageStore,
+    /// Where trusted keys are, and which checks are off.
+    pub globals: &'a GlobalFlags,
+    /// When images are fetched again.
+    pub pull_policy: PullPolicy,
+}
+
+impl Images<'_> {
+    /// The image of an app: an image ID means one in the store, anything else is fetched as the pull policy says.
+    pub fn find(&self, app: &AppArguments) -> Result<Key> {
+        let keystore = self.keystore();
+        Finder::new(self.fetcher(&keystore, self.pull_policy))
+            .find(&app.image, signature(app))
+            .context(format!("error finding image {:?}", app.image))
+    }
+
+    /// Fetches an image; an image ID means nothing here.
+    pub fn fetch(&self, app: &AppArguments) -> Result<Key> {
+        let keystore = self.keystore();
+        self.fetcher(&keystore, self.pull_policy)
+            .fetch(&app.image, signature(app))
+            .context(format!("error fetching image {:?}", app.image))
+    }
+
+    /// A stage1 image that the user chose. Its pull policy is always `new`.
+    pub fn find_stage1(&self, image: &str) -> Result<Key> {
+        let keystore = self.keystore();
+        Finder::new(self.fetcher(&keystore, PullPolicy::New))
+            .find(image, None)
+            .context(format!("error finding image {image:?}"))
+    }
+
+    fn keystore(&self) -> Keystore {
+        Keystore::new(&self.globals.system_config, &self.globals.local_config)
+    }
+
+    fn fetcher<'k>(&'k self, keystore: &'k Keystore, pull_policy: PullPolicy) -> Fetcher<'k> {
+        let options =
+            FetchOptions { pull_policy, insecure: self.globals.insecure_options, debug: self.globals.debug };
+        Fetcher::new(self.store, keystore, options)
+    }
+}
+
+fn signature(app: &AppArguments) -> Option<&Path> {
+    app.flags.signature.first().map(Path::new)
+}

@@ -1,0 +1,145 @@
+//! rkt's commands, one file each.
+//!
+//! Responsible for: the list of commands and calling the right one. Must not know: how a command works. Follows
+//! rkt-reference.md 1.6.
+
+pub mod fetch;
+pub mod format;
+pub mod gc;
+pub mod images;
+pub mod list;
+pub mod rm;
+pub mod run;
+pub mod status;
+pub mod trust;
+pub mod version;
+
+use clap::Subcommand;
+
+use crate::cli::apps::AppList;
+use crate::cli::globals::GlobalFlags;
+use crate::cli::{self, EXIT_FAILURE};
+use crate::error::{Error, Result};
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    #[command(
+        about = "Fetch image(s) and store them in the local store",
+        long_about = "Locates and downloads remote ACIs and their attached signatures.\n\nThe result is the hash of each image, one a line.",
+        override_usage = "fetch IMAGE_URL..."
+    )]
+    Fetch(fetch::Arguments),
+    #[command(
+        about = "Garbage collect rkt pods no longer in use",
+        long_about = "This is intended to be run periodically.\n\nPods that exited are marked first, and removed by the first gc after the grace period.",
+        override_usage = "gc [--grace-period=duration] [--expire-prepared=duration]"
+    )]
+    Gc(gc::Arguments),
+    #[command(about = "Help about any command", override_usage = "help [command]")]
+    Help(HelpArguments),
+    #[command(about = "List pods", override_usage = "list")]
+    List(list::Arguments),
+    #[command(
+        about = "Remove all files and resources associated with an exited pod",
+        override_usage = "rm --uuid-file=FILE | UUID ..."
+    )]
+    Rm(rm::Arguments),
+    #[command(
+        about = "Run image(s) in a pod in rkt",
+        long_about = "IMAGE should be a string referencing an image; either a hash, local file on disk, or URL.\nThey will be checked in that order and the first match will be used.\n\nVolumes are made available to the container via --volume.\nMounts bind volumes into each image's root within the container via --mount.\n--mount is position-sensitive; occurring before any images applies to all images,\noccurring after any images applies only to the nearest preceding image.\n\nAn \"--\" may be used to inhibit rkt run's parsing of subsequent arguments,\nwhich will instead be appended to the preceding image app's exec arguments.\nEnd the image arguments with a lone \"---\" to resume argument parsing.",
+        override_usage = "run [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] IMAGE [-- image-args...[---]]..."
+    )]
+    Run(run::Arguments),
+    #[command(
+        about = "Check the status of a rkt pod",
+        override_usage = "status [--wait=bool|timeout] [--wait-ready=bool|timeout] --uuid-file=FILE | UUID"
+    )]
+    Status(status::Arguments),
+    #[command(
+        about = "Trust a key for image verification",
+        long_about = "Adds keys to the local keystore for use in verifying signed images.\n\nPUBKEY may be either a local file or URL.\n\nA key is trusted for images of the name --prefix says and below it, or with --root for every image.",
+        override_usage = "trust [--prefix=PREFIX] [--insecure-allow-http] [--skip-fingerprint-review] [--root] PUBKEY ..."
+    )]
+    Trust(trust::Arguments),
+    #[command(about = "Print the version and exit", override_usage = "version")]
+    Version,
+}
+
+/// `rkt help [command]`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HelpArguments {
+    command: Option<String>,
+}
+
+impl Command {
+    /// The command's name: prefix of its diagnostics, argument of `help`.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Command::Fetch(_) => "fetch",
+            Command::Gc(_) => "gc",
+            Command::Help(_) => "help",
+            Command::List(_) => "list",
+            Command::Rm(_) => "rm",
+            Command::Run(_) => "run",
+            Command::Status(_) => "status",
+            Command::Trust(_) => "trust",
+            Command::Version => "version",
+        }
+    }
+
+    /// What follows the first non-flag, for commands that take an image list.
+    pub fn rest(&self) -> Option<&[String]> {
+        match self {
+            Command::Fetch(arguments) => Some(&arguments.rest),
+            Command::Run(arguments) => Some(&arguments.rest),
+            _ => None,
+        }
+    }
+}
+
+/// The per-app flags a command accepts; `None` means all.
+pub fn app_flags(name: &str) -> Option<&'static [&'static str]> {
+    match name {
+        "fetch" => Some(&["signature"]),
+        "run" => None,
+        _ => Some(&[]),
+    }
+}
+
+/// Whether `--` may introduce app arguments.
+pub fn takes_app_arguments(name: &str) -> bool {
+    name == "run"
+}
+
+/// Runs a command; its exit code.
+pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
+    let log = globals.log(command.name());
+    let outcome = match command {
+        Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
+        Command::Gc(arguments) => gc::run(&arguments, globals, log),
+        Command::Help(arguments) => Ok(cli::print_help(arguments.command.as_deref())),
+        Command::List(arguments) => list::run(&arguments, globals, log),
+        Command::Rm(arguments) => rm::run(&arguments, globals, log),
+        Command::Run(arguments) => run::run(&arguments, list, globals, log),
+        Command::Status(arguments) => status::run(&arguments, globals, log),
+        Command::Trust(arguments) => trust::run(&arguments, globals, log),
+        Command::Version => Ok(version::run()),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            log.error(&error);
+            EXIT_FAILURE
+        }
+    }
+}
+
+/// Refuses anyone but root, before anything is touched.
+pub fn require_superuser() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(Error::refused("cannot run as unprivileged user"))
+    }
+}

@@ -1,0 +1,78 @@
+//! `rkt rm`.
+//!
+//! Responsible for: removing the pods a user names. Must not know: how a pod is deleted. Follows rkt-reference.md 1.6.
+
+use std::path::PathBuf;
+
+use super::require_superuser;
+use crate::cli::EXIT_FAILURE;
+use crate::cli::globals::GlobalFlags;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::output;
+use crate::pod::collect::Collector;
+use crate::pod::lifecycle::mark;
+use crate::pod::locate::Pods;
+use crate::pod::mounts::MountTable;
+use crate::pod::state::{Stage, State};
+use crate::pod::uuid_file;
+
+/// Flags of `rkt rm`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// read pod UUID from file instead of argument
+    #[arg(long, value_name = "string")]
+    uuid_file: Option<PathBuf>,
+
+    uuids: Vec<String>,
+}
+
+/// Removes each pod; those that can be removed are, whatever happens to the others.
+pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
+    require_superuser()?;
+    let uuids = match (&arguments.uuid_file, arguments.uuids.as_slice()) {
+        (Some(path), []) => vec![uuid_file::read(path)?],
+        (None, [_, ..]) => arguments.uuids.clone(),
+        _ => return Err(Error::refused("must provide at least one UUID or --uuid-file")),
+    };
+    let data = config::data_directory(globals)?;
+    let pods = Pods::of(&data);
+    let collector = Collector { data: &data, local_config: &globals.local_config, log };
+    let mut failed = false;
+    for uuid in uuids {
+        match remove(&pods, &collector, &uuid) {
+            Ok(uuid) => output::print(&format!("{uuid:?}")),
+            Err(error) => {
+                log.error(&error);
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        log.print("failed to remove one or more pods");
+        return Ok(EXIT_FAILURE);
+    }
+    Ok(0)
+}
+
+/// Removes one pod and returns its whole UUID.
+fn remove(pods: &Pods, collector: &Collector<'_>, prefix: &str) -> Result<String> {
+    let pod = pods.resolve(prefix)?;
+    let uuid = pod.uuid().to_string();
+    let refuse = |why: &str| Err(Error::refused(format!("pod {uuid:?} is currently {why}")));
+    let to = match pod.state() {
+        State::Running => return refuse("running"),
+        State::Embryo | State::Preparing => return refuse("being prepared"),
+        State::Deleting | State::ExitedDeleting => return refuse("being deleted"),
+        State::AbortedPrepare | State::Prepared | State::Garbage => Stage::Garbage,
+        State::Exited | State::ExitedGarbage => Stage::ExitedGarbage,
+    };
+    if pod.stage() != to {
+        mark(pods, &pod, to)?;
+    }
+    if let Some(pod) = pods.open(pod.uuid(), to)? {
+        collector.delete(&pod, &MountTable::read()?)?;
+    }
+    Ok(uuid)
+}

@@ -1,0 +1,183 @@
+//! `rkt status`.
+//!
+//! Responsible for: one pod's state as text and JSON, waiting for its end or its readiness. Must not know: how a pod's files
+//! look. Follows rkt-reference.md 1.6.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::format::Format;
+use super::list::format_networks;
+use crate::cli::globals::GlobalFlags;
+use crate::cli::values::parse_duration;
+use crate::clock;
+use crate::config;
+use crate::error::{Context, Error, Result};
+use crate::log::Log;
+use crate::output;
+use crate::pod::locate::{FoundPod, Pods};
+use crate::pod::report::{PodReport, to_json};
+use crate::pod::state::State;
+use crate::pod::uuid_file;
+
+/// How often a pod that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(100);
+/// What an unreadable UUID file ends with, unlike every other error.
+const EXIT_UUID_FILE: u8 = 1;
+
+/// Flags of `rkt status`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// toggle waiting for the pod to exit; optionally, a timeout
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = parse_wait
+    )]
+    wait: Wait,
+
+    /// toggle waiting until the pod is ready; optionally, a timeout
+    #[arg(
+        long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        value_parser = parse_wait
+    )]
+    wait_ready: Wait,
+
+    /// read pod UUID from file instead of argument
+    #[arg(long, value_name = "string")]
+    uuid_file: Option<PathBuf>,
+
+    /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
+    #[arg(long, value_name = "string", default_value = "")]
+    format: Format,
+
+    uuid: Vec<String>,
+}
+
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    No,
+    /// Until it happens.
+    Forever,
+    /// At most this long.
+    AtMost(Duration),
+}
+
+fn parse_wait(text: &str) -> std::result::Result<Wait, String> {
+    match text {
+        "" => Ok(Wait::Forever),
+        text => match crate::cli::values::parse_bool(text) {
+            Ok(true) => Ok(Wait::Forever),
+            Ok(false) => Ok(Wait::No),
+            Err(_) => Ok(parse_duration(text)?.map_or(Wait::Forever, Wait::AtMost)),
+        },
+    }
+}
+
+/// Prints the status of one pod.
+pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
+    let uuid = match (&arguments.uuid_file, arguments.uuid.as_slice()) {
+        (Some(path), []) => match uuid_file::read(path) {
+            Ok(uuid) => uuid,
+            Err(error) => {
+                log.error(&error);
+                return Ok(EXIT_UUID_FILE);
+            }
+        },
+        (None, [uuid]) => uuid.clone(),
+        _ => return Err(Error::refused("must provide exactly one UUID or --uuid-file")),
+    };
+    let pods = Pods::of(&config::data_directory(globals)?);
+    let mut pod = pods.resolve(&uuid)?;
+    pod = wait_for(&pods, pod, arguments.wait_ready, |pod| pod.is_ready() || pod.state().is_finished())
+        .context("error waiting for pod to become ready")?;
+    if arguments.wait_ready != Wait::No && !pod.is_ready() {
+        return Err(Error::refused("error waiting for pod to become ready: pod exited"));
+    }
+    pod = wait_for(&pods, pod, arguments.wait, |pod| pod.state().is_finished())
+        .context("error waiting for pod to finish")?;
+    let text = match arguments.format {
+        Format::Text => describe(&pod)?,
+        Format::Json { pretty } => {
+            to_json(&PodReport::of(&pod).context("error getting pod status")?, pretty)?
+        }
+    };
+    output::print(&text);
+    Ok(0)
+}
+
+/// Looks at the pod until `done`; a pod that is gone is returned as it was last seen.
+fn wait_for(
+    pods: &Pods,
+    mut pod: FoundPod,
+    wait: Wait,
+    done: impl Fn(&FoundPod) -> bool,
+) -> Result<FoundPod> {
+    let deadline = match wait {
+        Wait::No => return Ok(pod),
+        Wait::Forever => None,
+        Wait::AtMost(timeout) => Some(Instant::now() + timeout),
+    };
+    while !done(&pod) {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Error::refused("context deadline exceeded"));
+        }
+        std::thread::sleep(POLL);
+        match pod.again(pods)? {
+            Some(again) => pod = again,
+            None => return Ok(pod),
+        }
+    }
+    Ok(pod)
+}
+
+fn describe(pod: &FoundPod) -> Result<String> {
+    let state = pod.state();
+    let mut text = format!("state={}\n", state.as_str());
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(text, "created={}", clock::full(pod.creation_time()));
+    if let Some(started) = pod.start_time() {
+        let _ = writeln!(text, "started={}", clock::full(Some(started)));
+    }
+    if matches!(state, State::Running | State::Exited) {
+        let _ = writeln!(text, "networks={}", format_networks(&pod.networks()?));
+    }
+    if !state.was_started() {
+        return Ok(text);
+    }
+    if let Some(pid) = pod.pid() {
+        let _ = writeln!(text, "pid={pid}");
+    }
+    let _ = writeln!(text, "exited={}", matches!(state, State::Exited | State::ExitedGarbage));
+    if state != State::Running && state.has_manifest() {
+        for app in &pod.manifest()?.apps {
+            if let Some(code) = pod.exit_code(app.name.as_str()) {
+                let _ = writeln!(text, "app-{}={code}", app.name);
+            }
+        }
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_is_a_truth_value_or_a_duration() {
+        let cases = [
+            ("", Wait::Forever),
+            ("true", Wait::Forever),
+            ("false", Wait::No),
+            ("10s", Wait::AtMost(Duration::from_secs(10))),
+            ("-1s", Wait::Forever),
+        ];
+
+        for (text, expected) in cases {
+            assert_eq!(parse_wait(text), Ok(expected), "{text:?}");
+        }
+        assert!(parse_wait("soon").is_err());
+    }
+}

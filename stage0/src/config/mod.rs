@@ -1,0 +1,164 @@
+//! Configuration: JSON files below up to three directories.
+//!
+//! Responsible for: reading and merging them. Must not know: what uses a value. Follows rkt-reference.md 2.8.
+
+mod files;
+mod paths;
+mod stage1;
+
+use std::path::{Path, PathBuf};
+
+pub use paths::PathsConfig;
+pub use stage1::Stage1Config;
+
+use crate::cli::globals::{DEFAULT_DATA_DIRECTORY, GlobalFlags};
+use crate::error::Result;
+
+/// The configuration directories in ascending priority.
+#[derive(Debug, Clone)]
+pub struct Configuration {
+    directories: Vec<PathBuf>,
+}
+
+impl Configuration {
+    /// The directories the command line names.
+    pub fn of(globals: &GlobalFlags) -> Self {
+        let mut directories = vec![globals.system_config.clone(), globals.local_config.clone()];
+        directories.extend(globals.user_config.clone());
+        Configuration { directories }
+    }
+
+    /// The `paths` kind, merged field by field.
+    pub fn paths(&self) -> Result<PathsConfig> {
+        self.merge("paths.d", PathsConfig::read)
+    }
+
+    /// The `stage1` kind, merged field by field.
+    pub fn stage1(&self) -> Result<Stage1Config> {
+        self.merge("stage1.d", Stage1Config::read)
+    }
+
+    fn merge<T: Default + Merge>(&self, kind: &str, read: impl Fn(&Path) -> Result<T>) -> Result<T> {
+        let mut merged = T::default();
+        for directory in &self.directories {
+            merged.override_with(read(&directory.join(kind))?);
+        }
+        Ok(merged)
+    }
+}
+
+/// A configuration kind whose later directory wins.
+trait Merge {
+    /// Takes every field that `later` sets.
+    fn override_with(&mut self, later: Self);
+}
+
+/// The data directory: `--dir`, else the configuration's, else the default.
+pub fn data_directory(globals: &GlobalFlags) -> Result<PathBuf> {
+    if let Some(directory) = &globals.dir {
+        return Ok(directory.clone());
+    }
+    let configured = Configuration::of(globals).paths()?.data;
+    Ok(configured.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(root: &Path, kind: &str, name: &str, text: &str) {
+        std::fs::create_dir_all(root.join(kind)).unwrap();
+        std::fs::write(root.join(kind).join(name), text).unwrap();
+    }
+
+    fn configuration(directories: &[&Path]) -> Configuration {
+        Configuration { directories: directories.iter().map(|path| (*path).to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_later_directory_overrides_field_by_field() {
+        let (system, local) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(
+            system.path(),
+            "paths.d",
+            "a.json",
+            r#"{"rktKind":"paths","rktVersion":"v1","data":"/srv/rkt","stage1-images":"/srv/stage1"}"#,
+        );
+        write(local.path(), "paths.d", "b.json", r#"{"rktKind":"paths","rktVersion":"v1","data":"/data"}"#);
+
+        let paths = configuration(&[system.path(), local.path()]).paths().unwrap();
+
+        assert_eq!(paths.data.as_deref(), Some(Path::new("/data")));
+        assert_eq!(paths.stage1_images.as_deref(), Some(Path::new("/srv/stage1")));
+    }
+
+    #[test]
+    fn a_field_given_twice_in_one_directory_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["a.json", "b.json"] {
+            write(
+                directory.path(),
+                "paths.d",
+                name,
+                r#"{"rktKind":"paths","rktVersion":"v1","data":"/data"}"#,
+            );
+        }
+
+        assert!(configuration(&[directory.path()]).paths().is_err());
+    }
+
+    #[test]
+    fn wrong_kinds_versions_and_relative_paths_are_errors() {
+        let cases = [
+            r#"{"rktKind":"auth","rktVersion":"v1"}"#,
+            r#"{"rktKind":"paths","rktVersion":"v2"}"#,
+            r#"{"rktKind":"paths","rktVersion":"v1","data":"relative"}"#,
+            r#"{"rktVersion":"v1"}"#,
+            "not json",
+        ];
+
+        for case in cases {
+            let directory = tempfile::tempdir().unwrap();
+            write(directory.path(), "paths.d", "a.json", case);
+
+            assert!(configuration(&[directory.path()]).paths().is_err(), "{case}");
+        }
+    }
+
+    #[test]
+    fn other_suffixes_symlinks_and_missing_directories_are_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "paths.d", "a.conf", "not json");
+        std::os::unix::fs::symlink("/nowhere", directory.path().join("paths.d/b.json")).unwrap();
+
+        let configuration = configuration(&[directory.path(), Path::new("/does/not/exist")]);
+
+        assert_eq!(configuration.paths().unwrap().data, None);
+    }
+
+    #[test]
+    fn stage1_needs_name_and_version_together() {
+        let directory = tempfile::tempdir().unwrap();
+        write(
+            directory.path(),
+            "stage1.d",
+            "a.json",
+            r#"{"rktKind":"stage1","rktVersion":"v1","name":"example.com/s"}"#,
+        );
+
+        assert!(configuration(&[directory.path()]).stage1().is_err());
+    }
+
+    #[test]
+    fn stage1_location_is_an_absolute_path_or_a_known_url() {
+        let read = |location: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let text = format!(r#"{{"rktKind":"stage1","rktVersion":"v1","location":"{location}"}}"#);
+            write(directory.path(), "stage1.d", "a.json", &text);
+            configuration(&[directory.path()]).stage1()
+        };
+
+        assert!(read("/opt/stage1.aci").is_ok() && read("https://example.com/stage1.aci").is_ok());
+        assert!(read("stage1.aci").is_err() && read("ftp://example.com/stage1.aci").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! Putting a prepared pod together: stage1's root with every app in its place.
+//!
+//! Responsible for: the overlays of a pod and what stage0 writes into stage1's root. Must not know: how stage1 is
+//! started. Follows rkt-reference.md 2.5 and 4.3 ("Already prepared when `run` starts").
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use appc::PodManifest;
+
+use super::environment;
+use super::overlay::Overlay;
+use super::prepare::{create_directory, write};
+use crate::error::{FileContext, Result};
+use crate::store::{TreeId, TreeStore};
+
+/// The trees of a pod that uses overlays.
+#[derive(Debug)]
+pub struct PodTrees<'a> {
+    /// The tree store.
+    pub store: &'a TreeStore,
+    /// stage1's tree.
+    pub stage1: &'a TreeId,
+    /// The apps' trees by app name.
+    pub apps: Vec<(&'a str, &'a TreeId)>,
+    /// Who besides root may look at what apps changed.
+    pub group: Option<u32>,
+}
+
+/// Mounts the overlays. What is mounted when this fails stays until the pod is collected.
+pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
+    mount_stage1(pod, trees.store, trees.stage1)?;
+    for (name, tree) in &trees.apps {
+        let own = pod.join("overlay").join(tree.as_str());
+        let target = app_directory(pod, name).join("rootfs");
+        let overlay = Overlay {
+            lower: trees.store.rootfs(tree),
+            upper: own.join("upper").join(name),
+            work: own.join("work").join(name),
+            target: target.clone(),
+        };
+        overlay.mount()?;
+        if let Some(group) = trees.group {
+            std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
+        }
+        link_mtab(&target)?;
+    }
+    Ok(())
+}
+
+/// Mounts stage1's own overlay.
+pub fn mount_stage1(pod: &Path, store: &TreeStore, tree: &TreeId) -> Result<()> {
+    let own = pod.join("overlay").join(tree.as_str());
+    let overlay = Overlay {
+        lower: store.rootfs(tree),
+        upper: own.join("upper"),
+        work: own.join("work"),
+        target: stage1_root(pod),
+    };
+    overlay.mount()
+}
+
+/// Writes each app's image manifest and environment into stage1's root.
+pub fn write_apps<'m>(
+    pod: &Path,
+    manifest: &PodManifest,
+    image_manifest: impl Fn(&str) -> Option<&'m [u8]>,
+) -> Result<()> {
+    let rkt = stage1_root(pod).join("rkt");
+    // Touched, so that the directory is in the upper layer: readers look for it there.
+    let status = rkt.join("status");
+    create_directory(&status)?;
+    touch(&status)?;
+    create_directory(&rkt.join("env"))?;
+    for app in &manifest.apps {
+        let name = app.name.as_str();
+        let directory = app_directory(pod, name);
+        create_directory(&directory)?;
+        if let Some(bytes) = image_manifest(name) {
+            write(&directory.join("manifest"), bytes, 0o640)?;
+        }
+        write(&rkt.join("env").join(name), environment::file_content(app).as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Where stage1's root is.
+pub fn stage1_root(pod: &Path) -> PathBuf {
+    pod.join("stage1/rootfs")
+}
+
+fn app_directory(pod: &Path, name: &str) -> PathBuf {
+    stage1_root(pod).join("opt/stage2").join(name)
+}
+
+fn touch(path: &Path) -> Result<()> {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .file("change", path)
+}
+
+/// Programs look for the list of mounts in `/etc/mtab`. Only a real `/etc` of the app is touched: a link could lead
+/// anywhere on the host.
+fn link_mtab(root: &Path) -> Result<()> {
+    let etc = root.join("etc");
+    let mtab = etc.join("mtab");
+    let is_directory = etc.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    if is_directory && mtab.symlink_metadata().is_err() {
+        symlink("../proc/self/mounts", &mtab).file("create", &mtab)?;
+    }
+    Ok(())
+}

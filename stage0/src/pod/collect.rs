@@ -1,0 +1,92 @@
+//! Deleting pods: stage1's own cleaning, mounts, files, in this order.
+//!
+//! Responsible for: leaving nothing of a pod behind, in any order of crashes. Must not know: when a pod is due.
+//! Follows rkt-reference.md 2.7, `deletePod`.
+
+use std::path::Path;
+
+use appc::ImageManifest;
+
+use super::assemble::{mount_stage1, stage1_root};
+use super::locate::FoundPod;
+use super::lock;
+use super::mounts::{MountTable, unmount, unmount_below};
+use super::remove::remove_path;
+use super::state::Stage;
+use crate::error::{Context, FileContext, Result};
+use crate::log::Log;
+use crate::stage1::call::{gc_arguments, run_gc};
+use crate::stage1::{Entrypoint, Stage1Manifest};
+use crate::store::TreeStore;
+
+/// Times the mounts of a pod are looked for anew when one turns up while its files are removed.
+const MAX_UNMOUNT_ATTEMPTS: usize = 3;
+
+/// Deletes pods below one data directory.
+pub struct Collector<'a> {
+    /// The data directory.
+    pub data: &'a Path,
+    /// Handed to stage1's gc.
+    pub local_config: &'a Path,
+    /// Where trouble is reported.
+    pub log: Log,
+}
+
+impl Collector<'_> {
+    /// Deletes a pod found in (exited-)garbage; waits for others that do the same. `mounts` is a table read after the pod
+    /// exited; it saves reading one for each pod.
+    pub fn delete(&self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+        let path = pod.path();
+        lock::lock_exclusive(pod.directory()).file("lock", path)?;
+        if !path.exists() {
+            // Somebody else held the lock until it was gone.
+            return Ok(());
+        }
+        if pod.stage() == Stage::ExitedGarbage
+            && let Err(error) = self.call_stage1(pod, mounts)
+        {
+            self.log.named("stage1 gc").error(&error);
+        }
+        // The manifest and everything else that says what the pod was go last: a failed attempt can be repeated.
+        self.remove(&stage1_root(path), path, mounts)?;
+        self.remove(path, path, mounts)
+    }
+
+    fn call_stage1(&self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+        let path = pod.path();
+        let bytes = pod.read("stage1/manifest", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
+        let manifest = ImageManifest::from_json(&bytes).context("invalid stage1 manifest")?;
+        let manifest = Stage1Manifest(&manifest);
+        let entrypoint = manifest.entrypoint(Entrypoint::Gc)?;
+        let interface = manifest.interface_version()?;
+        let root = stage1_root(path);
+        // After a reboot nothing is mounted; stage1's gc lives in the mount.
+        let remounted = pod.uses_overlay() && !mounts.contains(&root);
+        if remounted {
+            let trees = TreeStore::open(self.data).context("cannot open treestore")?;
+            let tree = pod.stage1_tree()?.parse().context("invalid stage1 tree store ID")?;
+            mount_stage1(path, &trees, &tree)?;
+        }
+        let arguments =
+            gc_arguments(self.log.is_debug(), self.local_config, interface, &pod.uuid().to_string());
+        let result = run_gc(path, entrypoint, &arguments);
+        if remounted {
+            unmount(&root)?;
+        }
+        result
+    }
+
+    /// Removes a part of the pod after unmounting what is in it.
+    fn remove(&self, part: &Path, pod: &Path, mounts: &MountTable) -> Result<()> {
+        unmount_below(mounts, pod)?;
+        for _ in 0..MAX_UNMOUNT_ATTEMPTS {
+            match remove_path(part) {
+                Err(rustix::io::Errno::BUSY | rustix::io::Errno::XDEV) => {
+                    unmount_below(&MountTable::read()?, pod)?;
+                }
+                result => return result.file("remove", part),
+            }
+        }
+        remove_path(part).file("remove", part)
+    }
+}

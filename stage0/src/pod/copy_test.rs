@@ -1,0 +1,31 @@
+//! A copied tree cannot be told from the original.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::copy::copy_tree;
+
+#[test]
+fn modes_times_and_links_survive_a_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("source"), directory.path().join("target"));
+    let long_ago = UNIX_EPOCH + Duration::from_secs(86_400);
+    std::fs::create_dir_all(source.join("bin")).unwrap();
+    std::fs::write(source.join("bin/tool"), "#!").unwrap();
+    std::fs::set_permissions(source.join("bin/tool"), PermissionsExt::from_mode(0o4755)).unwrap();
+    std::fs::hard_link(source.join("bin/tool"), source.join("bin/alias")).unwrap();
+    symlink("/etc/../tool", source.join("link")).unwrap();
+    std::fs::File::open(source.join("bin/tool")).unwrap().set_modified(long_ago).unwrap();
+    std::fs::File::open(source.join("bin")).unwrap().set_modified(long_ago).unwrap();
+
+    copy_tree(&source, &target).unwrap();
+
+    let tool = target.join("bin/tool").metadata().unwrap();
+    assert_eq!(std::fs::read(target.join("bin/tool")).unwrap(), b"#!");
+    assert_eq!(tool.mode() & 0o7777, 0o4755);
+    assert_eq!(tool.modified().unwrap(), long_ago);
+    assert_eq!(target.join("bin").metadata().unwrap().modified().unwrap(), long_ago);
+    assert_eq!(tool.ino(), target.join("bin/alias").metadata().unwrap().ino());
+    assert_ne!(tool.ino(), source.join("bin/tool").metadata().unwrap().ino());
+    assert_eq!(std::fs::read_link(target.join("link")).unwrap().to_str(), Some("/etc/../tool"));
+}

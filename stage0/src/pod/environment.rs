@@ -1,0 +1,170 @@
+//! Environment variables of apps.
+//!
+//! Responsible for: the order in which the sources of variables override each other, and the file stage1 and `enter` read. Must
+//! not know: where a value was typed. Follows rkt-reference.md 6.1.
+
+use std::path::{Path, PathBuf};
+
+use appc::{App, RuntimeApp};
+
+use crate::error::{Error, FileContext, Result};
+
+/// Variables every app has unless something sets them. They are root's whatever the app's user is, as in rkt.
+const DEFAULTS: [(&str, &str); 5] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("SHELL", "/bin/sh"),
+    ("USER", "root"),
+    ("LOGNAME", "root"),
+    ("HOME", "/root"),
+];
+
+/// Variables for all apps of a pod.
+#[derive(Debug, Clone, Default)]
+pub struct PodEnvironment {
+    /// `--inherit-env`: the caller's environment, for names that no app sets.
+    pub inherited: Vec<(String, String)>,
+    /// `--set-env-file`, in order.
+    pub from_files: Vec<(String, String)>,
+    /// `--set-env`, in order.
+    pub explicit: Vec<(String, String)>,
+}
+
+impl PodEnvironment {
+    /// Applies the variables to an app that already has its own.
+    pub fn apply(&self, app: &mut App) {
+        for (name, value) in &self.inherited {
+            // A name that a manifest cannot carry (bash exports functions as `BASH_FUNC_x%%`) stays behind.
+            if app.env(name).is_none() && is_name(name) {
+                app.set_env(name, value);
+            }
+        }
+        for (name, value) in self.from_files.iter().chain(&self.explicit) {
+            app.set_env(name, value);
+        }
+    }
+}
+
+/// The complete environment of an app as it will see it, one unquoted `KEY=VALUE` a line.
+pub fn file_content(app: &RuntimeApp) -> String {
+    let mut complete = app.app.clone().unwrap_or_default();
+    complete.set_env("AC_APP_NAME", app.name.as_str());
+    for (name, value) in DEFAULTS {
+        if complete.env(name).is_none() {
+            complete.set_env(name, value);
+        }
+    }
+    complete.environment.iter().map(|variable| format!("{}={}\n", variable.name, variable.value)).collect()
+}
+
+/// Reads `--set-env-file`s: lines `NAME=VALUE`, neither quoted nor trimmed; empty lines and those beginning with
+/// `#` or `;` are comments. A name may appear once in all of them.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
+    let mut variables: Vec<(String, String)> = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).file("read", path)?;
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
+            let (name, value) = parse_line(path, line)?;
+            if variables.iter().any(|(earlier, _)| earlier == name) {
+                return Err(Error::refused(format!("environment variable {name:?} already set ({path:?})")));
+            }
+            variables.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    Ok(variables)
+}
+
+fn parse_line<'l>(path: &Path, line: &'l str) -> Result<(&'l str, &'l str)> {
+    match line.split_once('=') {
+        Some(("", _)) => {
+            Err(Error::refused(format!("environment variable without a name in {path:?}: {line:?}")))
+        }
+        Some(pair) => Ok(pair),
+        None => Err(Error::refused(format!("environment variable without a value in {path:?}: {line:?}"))),
+    }
+}
+
+/// Whether a manifest may carry a variable of this name (appc-spec `schema/types/environment.go`).
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn inherited_fills_gaps_only_then_files_override_and_explicit_values_last() {
+        let mut app = App::default();
+        app.set_env("A", "app");
+        app.set_env("B", "app");
+        app.set_env("C", "app");
+        let environment = PodEnvironment {
+            inherited: pairs(&[("A", "inherited"), ("D", "inherited"), ("BASH_FUNC_x%%", "() { :; }")]),
+            from_files: pairs(&[("B", "file"), ("C", "file")]),
+            explicit: pairs(&[("C", "explicit"), ("E", "explicit")]),
+        };
+
+        environment.apply(&mut app);
+
+        let seen: Vec<_> = app.environment.iter().map(|v| format!("{}={}", v.name, v.value)).collect();
+        assert_eq!(seen, ["A=app", "B=file", "C=explicit", "D=inherited", "E=explicit"]);
+    }
+
+    #[test]
+    fn defaults_fill_gaps_and_the_app_name_overrides() {
+        let mut app = App::default();
+        app.set_env("HOME", "/data");
+        app.set_env("AC_APP_NAME", "forged");
+        let app = RuntimeApp {
+            name: "db".parse().unwrap(),
+            image: appc::RuntimeImage {
+                name: None,
+                id: "sha512-00".parse().unwrap(),
+                labels: Default::default(),
+            },
+            app: Some(app),
+            read_only_root_fs: false,
+            mounts: Vec::new(),
+            annotations: Default::default(),
+        };
+
+        let content = file_content(&app);
+
+        assert_eq!(
+            content,
+            "HOME=/data\nAC_APP_NAME=db\n\
+             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+             SHELL=/bin/sh\nUSER=root\nLOGNAME=root\n"
+        );
+    }
+
+    #[test]
+    fn files_are_taken_literally_and_a_name_may_appear_once_in_all_of_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        std::fs::write(&one, "# comment\n; comment\n\nA= \"quoted\" \nB=x=y\n").unwrap();
+        std::fs::write(&two, "B=again\n").unwrap();
+
+        let read = read_files(std::slice::from_ref(&one)).unwrap();
+        let twice = read_files(&[one, two]);
+
+        assert_eq!(read, pairs(&[("A", " \"quoted\" "), ("B", "x=y")]));
+        assert!(twice.unwrap_err().to_string().contains("already set"));
+    }
+
+    #[test]
+    fn lines_without_a_name_or_a_value_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("env");
+        for line in ["=x", "JUST_A_NAME"] {
+            std::fs::write(&path, line).unwrap();
+
+            assert!(read_files(std::slice::from_ref(&path)).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The pod manifest: made from what was typed and from the images' own manifests.
+//!
+//! Responsible for: how the command line overrides images, byte for byte as rkt wrote it. Must not know: stores, pods on
+//! disk. Follows rkt-reference.md 1.4, 2.6 and 6.2.
+
+use appc::{
+    AcVersion, App, ImageId, ImageManifest, Isolator, Mount, PodManifest, Quantity, RuntimeApp, RuntimeImage,
+    Volume,
+};
+
+use super::environment::PodEnvironment;
+use crate::cli::apps::AppArguments;
+use crate::error::{Context, Error, Result};
+
+/// Name of the annotation that tells mutable pods.
+const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
+
+/// An image of the store that an app runs.
+#[derive(Debug, Clone)]
+pub struct AppImage {
+    /// Its key.
+    pub id: ImageId,
+    /// Its manifest.
+    pub manifest: ImageManifest,
+}
+
+/// What was said about the whole pod.
+#[derive(Debug, Clone, Default)]
+pub struct PodSettings {
+    /// Volumes of the pod.
+    pub volumes: Vec<Volume>,
+    /// Mounts of every app.
+    pub mounts: Vec<Mount>,
+    /// Variables of every app.
+    pub environment: PodEnvironment,
+}
+
+/// Makes the manifest of a pod.
+pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Result<PodManifest> {
+    let version: AcVersion = env!("CARGO_PKG_VERSION").parse().context("bad version of rkt itself")?;
+    let mut manifest = PodManifest::new(version);
+    for (arguments, image) in apps {
+        let app = runtime_app(arguments, image, settings)?;
+        if manifest.app(app.name.as_str()).is_some() {
+            return Err(Error::refused(format!("error: multiple apps with name {}", app.name)));
+        }
+        manifest.apps.push(app);
+    }
+    manifest.volumes = settings.volumes.clone();
+    manifest.annotations.set(MUTABLE.parse().context("bad annotation name")?, "false");
+    manifest.validate().context("error generating pod manifest")?;
+    Ok(manifest)
+}
+
+/// Every mount must name a volume of the pod.
+pub fn check_mounts<'m>(mounts: impl IntoIterator<Item = &'m Mount>, volumes: &[Volume]) -> Result<()> {
+    for mount in mounts {
+        if !volumes.iter().any(|volume| volume.name == mount.volume) {
+            return Err(Error::refused(format!(
+                "dangling mount point {:?}: volume {:?} not found",
+                mount.path,
+                mount.volume.as_str()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn runtime_app(arguments: &AppArguments, image: &AppImage, settings: &PodSettings) -> Result<RuntimeApp> {
+    let flags = &arguments.flags;
+    let name = match &flags.name {
+        Some(name) => name.clone(),
+        None => image.manifest.name.default_app_name().context("error naming app (try --name)")?,
+    };
+    let mut annotations = appc::Annotations::default();
+    for (key, value) in &flags.annotation {
+        annotations.set(key.parse().context("error parsing --annotation")?, value.as_str());
+    }
+    Ok(RuntimeApp {
+        name,
+        image: RuntimeImage {
+            name: Some(image.manifest.name.clone()),
+            id: image.id.clone(),
+            labels: image.manifest.labels.clone(),
+        },
+        app: Some(app_section(arguments, image, settings)?),
+        read_only_root_fs: flags.readonly_rootfs.unwrap_or(false),
+        mounts: merge_mounts(&flags.mount, &settings.mounts),
+        annotations,
+    })
+}
+
+fn app_section(arguments: &AppArguments, image: &AppImage, settings: &PodSettings) -> Result<App> {
+    let flags = &arguments.flags;
+    let mut app = match (&image.manifest.app, flags.exec.first()) {
+        (Some(app), _) => app.clone(),
+        (None, Some(_)) => App {
+            user: rustix::process::getuid().as_raw().to_string(),
+            group: rustix::process::getgid().as_raw().to_string(),
+            ..App::default()
+        },
+        (None, None) => {
+            return Err(Error::refused(format!(
+                "error: image {} has no app section and --exec argument is not provided",
+                image.id
+            )));
+        }
+    };
+    if let Some(exec) = flags.exec.first() {
+        app.exec = vec![exec.clone()];
+    }
+    app.exec.extend(arguments.arguments.iter().cloned());
+    if let Some(memory) = &flags.memory {
+        app.isolators.push(limit("resource/memory", memory)?);
+    }
+    if let Some(cpu) = &flags.cpu {
+        app.isolators.push(limit("resource/cpu", cpu)?);
+    }
+    if let Some(user) = &flags.user {
+        app.user.clone_from(user);
+    }
+    if let Some(group) = &flags.group {
+        app.group.clone_from(group);
+    }
+    app.supplementary_gids.extend(&flags.supplementary_gids);
+    if let Some(directory) = &flags.working_dir {
+        app.working_directory = Some(directory.clone());
+    }
+    for (name, value) in &flags.environment {
+        app.set_env(name, value);
+    }
+    settings.environment.apply(&mut app);
+    Ok(app)
+}
+
+/// Request and limit are the same: a pod's machine is given what it may use.
+fn limit(name: &str, quantity: &Quantity) -> Result<Isolator> {
+    Ok(Isolator {
+        name: name.parse().context("bad isolator name")?,
+        value: serde_json::json!({
+            "default": false,
+            "request": quantity.to_string(),
+            "limit": quantity.to_string(),
+        }),
+    })
+}
+
+/// An app's own mounts win over the pod's at the same place.
+fn merge_mounts(app: &[Mount], pod: &[Mount]) -> Vec<Mount> {
+    let mut merged: Vec<Mount> = Vec::new();
+    for mount in app.iter().chain(pod) {
+        let path = clean(&mount.path);
+        if !merged.iter().any(|earlier| clean(&earlier.path) == path) {
+            merged.push(mount.clone());
+        }
+    }
+    merged
+}
+
+/// A path without `.`, `..` and repeated slashes, in the text alone (Go's `path.Clean`).
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    format!("{}{}", if rooted { "/" } else { "" }, parts.join("/"))
+}

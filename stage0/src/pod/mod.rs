@@ -1,0 +1,32 @@
+//! Pods on disk: where they are, what state they are in, how they move from one state to the next.
+//!
+//! Responsible for: pod directories, their locks and names, everything `rkt` writes into them. Must not know: how
+//! images are fetched, what stage1 does with a pod. Follows rkt-reference.md 2.1 to 2.7.
+
+pub mod assemble;
+pub mod collect;
+pub mod copy;
+pub mod environment;
+pub mod inspect;
+pub mod lifecycle;
+pub mod locate;
+pub mod lock;
+pub mod manifest;
+pub mod mounts;
+pub mod overlay;
+pub mod prepare;
+pub mod remove;
+pub mod report;
+pub mod state;
+pub mod uuid_file;
+
+#[cfg(test)]
+mod copy_test;
+#[cfg(test)]
+mod lifecycle_test;
+#[cfg(test)]
+mod locate_test;
+#[cfg(test)]
+mod manifest_test;
+#[cfg(test)]
+mod remove_test;

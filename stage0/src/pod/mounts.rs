@@ -1,0 +1,120 @@
+//! Mounts below a pod's directory.
+//!
+//! Responsible for: finding and undoing them. Must not know: who made them. Follows proc(5), `mountinfo`, and
+//! rkt-reference.md 2.7.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use crate::error::{FileContext, Result};
+
+/// The mount points of this process's mount namespace, in the order they were mounted.
+#[derive(Debug, Default)]
+pub struct MountTable {
+    points: Vec<PathBuf>,
+}
+
+impl MountTable {
+    /// Reads the table as it is now.
+    pub fn read() -> Result<Self> {
+        let path = Path::new("/proc/self/mountinfo");
+        let text = std::fs::read(path).file("read", path)?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Parses the fifth field of each line.
+    pub fn parse(text: &[u8]) -> Self {
+        let points = text
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+            .map(unescape)
+            .collect();
+        MountTable { points }
+    }
+
+    /// Whether something is mounted exactly here.
+    pub fn contains(&self, point: &Path) -> bool {
+        self.points.iter().any(|other| other == point)
+    }
+
+    /// The mount points at or below `directory`, last mounted first.
+    pub fn below(&self, directory: &Path) -> impl Iterator<Item = &PathBuf> {
+        self.points.iter().rev().filter(move |point| point.starts_with(directory))
+    }
+}
+
+/// Unmounts everything the table knows at or below `directory`. What is busy is detached: it vanishes when its last user does.
+pub fn unmount_below(table: &MountTable, directory: &Path) -> Result<()> {
+    for point in table.below(directory) {
+        unmount(point)?;
+    }
+    Ok(())
+}
+
+/// Unmounts one mount point; one that is not mounted (any more) is no error.
+pub fn unmount(point: &Path) -> Result<()> {
+    let result = match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW) {
+        Err(Errno::BUSY) => rustix::mount::unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH),
+        result => result,
+    };
+    match result {
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => Ok(()),
+        Err(error) => Err(error).file("unmount", point),
+    }
+}
+
+/// The kernel writes space, tab, newline and backslash as three octal digits.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((byte, tail)) = rest.split_first() {
+        let escaped = (*byte == b'\\').then(|| tail.get(..3).and_then(octal)).flatten();
+        match escaped {
+            Some(value) => {
+                bytes.push(value);
+                rest = tail.get(3..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"22 1 254:0 / / rw - ext4 /dev/root rw\n\
+        60 22 0:50 / /pods/run/u/stage1/rootfs rw - overlay overlay rw\n\
+        61 60 0:51 / /pods/run/u/stage1/rootfs/opt/stage2/a\\040b/rootfs rw - overlay overlay rw\n\
+        62 22 0:52 / /pods/run/ux rw - tmpfs none rw\n";
+
+    #[test]
+    fn mounts_below_a_pod_are_found_deepest_first_and_those_of_its_neighbours_are_not() {
+        let table = MountTable::parse(TABLE);
+
+        let below: Vec<_> =
+            table.below(Path::new("/pods/run/u")).map(|point| point.to_str().unwrap()).collect();
+
+        assert_eq!(below, ["/pods/run/u/stage1/rootfs/opt/stage2/a b/rootfs", "/pods/run/u/stage1/rootfs"]);
+    }
+
+    #[test]
+    fn a_mount_point_is_compared_as_a_whole() {
+        let table = MountTable::parse(TABLE);
+
+        assert!(table.contains(Path::new("/pods/run/u/stage1/rootfs")));
+        assert!(!table.contains(Path::new("/pods/run/u/stage1")));
+    }
+}

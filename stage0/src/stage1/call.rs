@@ -1,0 +1,131 @@
+//! Calling stage1's programs.
+//!
+//! Responsible for: their arguments, environment, directory and descriptors. Must not know: what happens inside.
+//! Follows rkt-reference.md 4.2, 4.3 and 4.5.
+
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::io::FdFlags;
+
+use crate::cli::insecure::InsecureOptions;
+use crate::error::{Context, Error, FileContext, Result};
+use crate::log::Log;
+use crate::pod::assemble::stage1_root;
+
+/// First interface version with `--hostname`.
+const HOSTNAME_VERSION: u32 = 2;
+/// First interface version with `--disable-…`.
+const INSECURE_VERSION: u32 = 3;
+/// First interface version whose gc takes `--local-config`.
+const GC_CONFIG_VERSION: u32 = 5;
+
+/// What `run` tells stage1.
+#[derive(Debug, Clone)]
+pub struct RunOptions<'a> {
+    /// `--debug` was given.
+    pub debug: bool,
+    /// Networks, joined by commas.
+    pub networks: &'a str,
+    /// The local configuration directory.
+    pub local_config: &'a Path,
+    /// The pod's host name, if the user wants another than the default.
+    pub hostname: Option<&'a str>,
+    /// Restrictions that apps are spared.
+    pub insecure: InsecureOptions,
+}
+
+/// Arguments of the run entrypoint, without the program itself.
+pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: Log) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    if options.debug {
+        arguments.push("--debug".into());
+    }
+    arguments.push(format!("--net={}", options.networks).into());
+    let mut local_config = OsString::from("--local-config=");
+    local_config.push(options.local_config);
+    arguments.push(local_config);
+    if let Some(hostname) = options.hostname {
+        if interface >= HOSTNAME_VERSION {
+            arguments.push(format!("--hostname={hostname}").into());
+        } else {
+            log.print("warning: --hostname option is not supported by stage1");
+        }
+    }
+    let restrictions = [
+        (options.insecure.skip_capabilities(), "--disable-capabilities-restriction"),
+        (options.insecure.skip_paths(), "--disable-paths"),
+        (options.insecure.skip_seccomp(), "--disable-seccomp"),
+    ];
+    for (disabled, flag) in restrictions {
+        if !disabled {
+            continue;
+        }
+        if interface >= INSECURE_VERSION {
+            arguments.push(flag.into());
+        } else {
+            log.print(format!("warning: {flag} option is not supported by stage1"));
+        }
+    }
+    arguments.push(uuid.into());
+    arguments
+}
+
+/// Replaces this process by stage1's run entrypoint, which inherits the pod's lock. Returns only if that fails.
+pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &OwnedFd) -> Error {
+    let program = program(pod, entrypoint);
+    if let Err(error) =
+        rustix::io::fcntl_setfd(lock, FdFlags::empty()).context("error clearing FD_CLOEXEC on lock fd")
+    {
+        return error;
+    }
+    let cause = Command::new(&program)
+        .args(arguments)
+        .current_dir(pod)
+        .env("RKT_LOCK_FD", lock.as_raw_fd().to_string())
+        .env("RKT_SELINUX_CONTEXT", "")
+        .env("RKT_SELINUX_MOUNT_CONTEXT", "")
+        .exec();
+    match Err::<(), _>(cause).file("execute", &program).context("error execing init") {
+        Err(error) => error,
+        Ok(()) => Error::refused("error execing init"),
+    }
+}
+
+/// Arguments of the gc entrypoint, without the program itself.
+pub fn gc_arguments(debug: bool, local_config: &Path, interface: u32, uuid: &str) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    if debug {
+        arguments.push("--debug".into());
+    }
+    if interface >= GC_CONFIG_VERSION {
+        arguments.push("--local-config".into());
+        arguments.push(local_config.into());
+    }
+    arguments.push(uuid.into());
+    arguments
+}
+
+/// Runs the gc entrypoint to its end.
+pub fn run_gc(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<()> {
+    let program = program(pod, entrypoint);
+    let status = Command::new(&program)
+        .args(arguments)
+        .current_dir(pod)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .file("execute", &program)?;
+    match status.code() {
+        Some(0) => Ok(()),
+        Some(code) => Err(Error::refused(format!("exit status {code}"))),
+        None => Err(Error::refused(status.to_string())),
+    }
+}
+
+fn program(pod: &Path, entrypoint: &str) -> PathBuf {
+    stage1_root(pod).join(entrypoint)
+}

@@ -1,0 +1,66 @@
+//! stage1 as stage0 sees it: an image whose annotations name programs to run.
+//!
+//! Responsible for: choosing the image, its entrypoints and interface version, calling them. Must not know: what any
+//! flavor does. Follows rkt-reference.md 4.
+
+pub mod call;
+pub mod select;
+
+#[cfg(test)]
+mod call_test;
+
+use appc::ImageManifest;
+
+use crate::error::{Error, Result};
+
+/// What stage0 asks a stage1 to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrypoint {
+    /// Run the pod.
+    Run,
+    /// Clean up after it.
+    Gc,
+}
+
+impl Entrypoint {
+    const fn name(self) -> &'static str {
+        match self {
+            Entrypoint::Run => "run",
+            Entrypoint::Gc => "gc",
+        }
+    }
+}
+
+/// The manifest of a stage1 image.
+#[derive(Debug)]
+pub struct Stage1Manifest<'m>(pub &'m ImageManifest);
+
+impl Stage1Manifest<'_> {
+    /// Path of a program below stage1's root, without a leading slash. Errors: the annotation is missing or leads
+    /// out of the root.
+    pub fn entrypoint(&self, entrypoint: Entrypoint) -> Result<&str> {
+        let name = entrypoint.name();
+        let path = self
+            .0
+            .annotations
+            .get(&format!("coreos.com/rkt/stage1/{name}"))
+            .ok_or_else(|| Error::refused(format!("entrypoint {name:?} not found")))?;
+        let relative = path.trim_start_matches('/');
+        if relative.is_empty() || relative.split('/').any(|part| part == "..") {
+            return Err(Error::refused(format!(
+                "entrypoint {name:?} of stage1 is not a path below its root: {path:?}"
+            )));
+        }
+        Ok(relative)
+    }
+
+    /// The version of the interface it was written for.
+    pub fn interface_version(&self) -> Result<u32> {
+        match self.0.annotations.get("coreos.com/rkt/stage1/interface-version") {
+            None => Ok(1),
+            Some(text) => text
+                .parse()
+                .map_err(|_| Error::refused(format!("invalid interface version {text:?} of stage1"))),
+        }
+    }
+}

@@ -18,6 +18,10 @@ use crate::process::{run, text};
 use crate::progress::{Step, say};
 use crate::workspace;
 
+#[cfg(test)]
+#[path = "kernel_test.rs"]
+mod kernel_test;
+
 const SOURCE_PACKAGE: &str = "linux-source-6.12";
 
 /// Part of the key: raise it when this file makes something else of the same inputs.

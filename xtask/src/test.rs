@@ -21,6 +21,10 @@ use crate::cargo::cargo;
 use crate::{bench, dist, machine, progress, setup, workspace};
 use tally::Tally;
 
+#[cfg(test)]
+#[path = "test_test.rs"]
+mod test_test;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tier {
     Unit,

@@ -6,6 +6,10 @@
 
 use std::io::{self, Write};
 
+#[cfg(test)]
+#[path = "cpio_test.rs"]
+mod cpio_test;
+
 const REGULAR: u32 = 0o100_000;
 const DIRECTORY: u32 = 0o040_000;
 const SYMLINK: u32 = 0o120_000;

@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use crate::kernel::Kernel;
 use crate::{Job, MachineError, cpio};
 
+#[cfg(test)]
+#[path = "initramfs_test.rs"]
+mod initramfs_test;
+
 const BUSYBOX: &str = "/bin/busybox";
 
 /// Needed before the root is there, and what every test of the machine needs; all others load on demand.

@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::{Job, MachineError, Outcome};
 
+#[cfg(test)]
+#[path = "place_test.rs"]
+mod place_test;
+
 /// Where a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -9,6 +9,10 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::cargo;
 use crate::process::text;
 
+#[cfg(test)]
+#[path = "licences_test.rs"]
+mod licences_test;
+
 const ALLOWED: &[&str] = &[
     "0BSD",
     "Apache-2.0",
@@ -18,6 +22,7 @@ const ALLOWED: &[&str] = &[
     "BSL-1.0",
     "CC0-1.0",
     "CDLA-Permissive-2.0",
+    "bzip2-1.0.6",
     "ISC",
     "MIT",
     "MIT-0",

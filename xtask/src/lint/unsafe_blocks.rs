@@ -7,6 +7,10 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
+#[cfg(test)]
+#[path = "unsafe_blocks_test.rs"]
+mod unsafe_blocks_test;
+
 /// Prints the count.
 pub(super) fn count() -> Result<()> {
     println!("  unsafe blocks: {}", in_directory(&workspace::root())?);

@@ -1,0 +1,19 @@
+use super::libtest_summary;
+use super::tally::Tally;
+
+#[test]
+fn summary_of_libtest_is_counted() {
+    let summary = "FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.00s";
+
+    assert_eq!(libtest_summary(summary), Some(Tally { passed: 3, failed: 2, skipped: 1 }));
+    assert_eq!(libtest_summary("nonsense"), None);
+}
+
+#[test]
+fn tally_is_read_back_as_it_was_printed() {
+    let tally = Tally { passed: 12, failed: 0, skipped: 3 };
+
+    assert_eq!(tally.to_string(), "12 passed, 0 failed, 3 skipped");
+    assert_eq!(Tally::parse(&tally.to_string()), Some(tally));
+    assert_eq!(Tally::parse("12 passed"), None);
+}

@@ -15,8 +15,8 @@ use std::time::Duration;
 use guest_api::{AppExit, AppId, ToHost};
 
 /// How long processes may take to die of SIGKILL. One that outlives it hangs in the kernel (a lost file server, for
-/// example), where nothing but the end of the VM helps.
-pub const KILL_WAIT: Duration = Duration::from_secs(10);
+/// example), where nothing but the end of the VM helps. Less than the host waits for `Halting` after the last app.
+pub const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

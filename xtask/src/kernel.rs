@@ -199,7 +199,9 @@ fn compile(tree: &Path, build: &Path) -> Result<()> {
         .spawn()
         .context("cannot start make")?;
     let errors = child.stderr.take().context("make has no stderr")?;
-    let errors = thread::spawn(move || -> Vec<String> { BufReader::new(errors).lines().flatten().collect() });
+    let errors = thread::spawn(move || -> Vec<String> {
+        BufReader::new(errors).lines().map_while(Result::ok).collect()
+    });
     let output = child.stdout.take().context("make has no stdout")?;
     for (count, _) in BufReader::new(output).lines().map_while(Result::ok).enumerate() {
         step.advance(&format!("{} %", (count * 100 / EXPECTED_LINES).min(99)));

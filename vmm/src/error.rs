@@ -8,6 +8,7 @@ use std::io;
 /// Why a virtual machine could not be built or had to stop.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(clippy::error_impl_error, reason = "the crate has one error, and callers write vmm::Error")]
 pub enum Error {
     /// A field of [`crate::VmConfig`] is out of range.
     #[error("invalid virtual machine configuration: {0}")]

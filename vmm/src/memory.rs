@@ -1,4 +1,4 @@
-//! Guest memory: one sealed memfd, shared with the processes that serve devices.
+//! Guest memory: one file without a name, shared with the processes that serve devices.
 //!
 //! Responsible for: the guest-physical memory map and the backing of its RAM. Must not know: what is stored there.
 //! Follows the x86 convention of a hole below 4 GiB for devices (docs/architecture.md, "Memory").
@@ -7,7 +7,11 @@ use std::fs::File;
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::mm::{Advice, madvise};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 use vm_memory::{Address, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 use crate::Error;
@@ -56,14 +60,14 @@ pub fn ram_ranges(memory_mib: u32) -> Vec<(GuestAddress, u64)> {
 pub fn create(memory_mib: u32) -> Result<GuestRam, Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Memory { mib: memory_mib, source };
 
-    let descriptor =
-        rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|e| failed(e.into()))?;
-    rustix::fs::ftruncate(&descriptor, u64::from(memory_mib) * MIB).map_err(|e| failed(e.into()))?;
-    // Whoever maps this memory must never meet SIGBUS because a peer resized it.
-    rustix::fs::fcntl_add_seals(&descriptor, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)
-        .map_err(|e| failed(e.into()))?;
-    let file = File::from(descriptor);
+    let file = match huge_page_file() {
+        Ok(file) => file,
+        Err(error) => {
+            log::debug!("guest memory in small pages: {error}");
+            memfd().map_err(|e| failed(e.into()))?
+        }
+    };
+    file.set_len(u64::from(memory_mib) * MIB).map_err(|e| failed(e.into()))?;
 
     let mut offset = 0;
     let mut mappings = Vec::new();
@@ -73,7 +77,42 @@ pub fn create(memory_mib: u32) -> Result<GuestRam, Error> {
         mappings.push((start, bytes, Some(backing)));
         offset += size;
     }
-    GuestRam::from_ranges_with_files(mappings).map_err(|e| failed(e.into()))
+    let ram = GuestRam::from_ranges_with_files(mappings).map_err(|e| failed(e.into()))?;
+    prefer_huge_pages(&ram);
+    Ok(ram)
+}
+
+/// A file of a tmpfs of its own, which unlike a memfd can be backed by huge pages where that is asked for, whatever the
+/// host's setting for shared memory is (it is off by default). Needs the right to mount.
+fn huge_page_file() -> rustix::io::Result<File> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&context, "huge", "advise")?;
+    // Zero is no limit: the size of the one file bounds it.
+    fsconfig_set_string(&context, "size", "0")?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?))
+}
+
+fn memfd() -> rustix::io::Result<File> {
+    rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC).map(File::from)
+}
+
+/// Asks for huge pages: otherwise a guest pays an exit, and the host a fault, for every 4 KiB touched. For the boot of a
+/// guest of 128 MiB that is 5,900 exits against 16, and 32 MiB of memory in use against 39.
+fn prefer_huge_pages(ram: &GuestRam) {
+    for region in ram.iter() {
+        let bytes = region.len() as usize;
+        // SAFETY: this is a whole live mapping, and the advice changes none of its contents.
+        let advised = unsafe { madvise(region.as_ptr().cast(), bytes, Advice::LinuxHugepage) };
+        if let Err(error) = advised {
+            log::debug!("guest memory in small pages: {error}");
+        }
+    }
 }
 
 /// Registers every piece of RAM as a KVM memory slot.

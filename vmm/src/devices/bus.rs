@@ -17,16 +17,21 @@ pub trait BusDevice: Send {
     fn write(&mut self, offset: u64, data: &[u8]);
 }
 
+struct Window {
+    addresses: Range<u64>,
+    device: Arc<Mutex<dyn BusDevice>>,
+}
+
 /// An address space. Built once, then only read.
 #[derive(Default)]
 pub struct Bus {
-    windows: Vec<(Range<u64>, Arc<Mutex<dyn BusDevice>>)>,
+    windows: Vec<Window>,
 }
 
 impl Bus {
-    /// Puts `device` at `window`, which no other device may overlap.
-    pub fn insert(&mut self, window: Range<u64>, device: Arc<Mutex<dyn BusDevice>>) {
-        self.windows.push((window, device));
+    /// Puts `device` at `addresses`, which no other device may overlap.
+    pub fn insert(&mut self, addresses: Range<u64>, device: Arc<Mutex<dyn BusDevice>>) {
+        self.windows.push(Window { addresses, device });
     }
 
     /// A guest read of `data.len()` bytes.
@@ -46,7 +51,7 @@ impl Bus {
 
     fn find(&self, address: u64, length: usize) -> Option<(u64, &Mutex<dyn BusDevice>)> {
         let end = address.checked_add(u64::try_from(length).ok()?)?;
-        let (window, device) = self.windows.iter().find(|(window, _)| window.contains(&address))?;
-        (end <= window.end).then(|| (address - window.start, device.as_ref()))
+        let window = self.windows.iter().find(|window| window.addresses.contains(&address))?;
+        (end <= window.addresses.end).then(|| (address - window.addresses.start, window.device.as_ref()))
     }
 }

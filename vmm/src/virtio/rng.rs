@@ -84,8 +84,9 @@ fn fill_buffer(ram: &GuestRam, start: GuestAddress, length: u32) -> Result<(), A
         let address =
             GuestAddress(start.0.checked_add(done).ok_or("a buffer wraps around the address space")?);
         let wanted = chunk.len().min((u64::from(length) - done) as usize);
-        let random = rustix::rand::getrandom(&mut chunk[..wanted], rustix::rand::GetRandomFlags::empty())?;
-        let bytes = chunk.get(..random).unwrap_or_default();
+        let part = chunk.get_mut(..wanted).unwrap_or_default();
+        let random = rustix::rand::getrandom(&mut *part, rustix::rand::GetRandomFlags::empty())?;
+        let bytes = part.get(..random).unwrap_or_default();
         ram.write_slice(bytes, address)?;
         done += random as u64;
     }

@@ -52,7 +52,7 @@ fn writes_to_masked_pins_do_not_disturb_the_routes() {
     let recorder = Recorder::default();
     let mut apic = IoApic::new(recorder.clone());
 
-    for pin in 0..24 {
+    for pin in 0..16 {
         write(&mut apic, 0x10 + pin * 2 + 1, 0);
         write(&mut apic, 0x10 + pin * 2, 0x1_0000);
     }
@@ -71,7 +71,7 @@ fn table_reads_back_but_for_read_only_bits() {
 
 #[test]
 fn version_register_tells_the_number_of_pins() {
-    assert_eq!(read(&mut IoApic::new(Recorder::default()), 1), 23 << 16 | 0x11);
+    assert_eq!(read(&mut IoApic::new(Recorder::default()), 1), 15 << 16 | 0x11);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn registers_beyond_the_table_read_zero_and_ignore_writes() {
     let recorder = Recorder::default();
     let mut apic = IoApic::new(recorder.clone());
 
-    for register in 0x40..=0xff {
+    for register in 0x30..=0xff {
         write(&mut apic, register, 0);
         assert_eq!(read(&mut apic, register), 0);
     }

@@ -42,7 +42,7 @@ fn interrupt_pins_are_edge_triggered_and_active_high() {
 
     let interrupts: Vec<_> = table[44 + 20 + 16..].chunks(8).filter(|entry| entry[0] == 3).collect();
 
-    assert_eq!(interrupts.len(), 24);
+    assert_eq!(interrupts.len(), 16);
     assert!(interrupts.iter().all(|entry| entry[2] == 0b0101 && entry[5] == entry[7]));
 }
 

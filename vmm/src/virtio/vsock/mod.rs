@@ -87,7 +87,7 @@ impl Queues {
                 return None;
             }
             match packet::read(ram, chain) {
-                Ok((header, payload)) => multiplexer.from_guest(&header, payload),
+                Ok((header, payload)) => multiplexer.receive_from_guest(&header, payload),
                 Err(error) => guest_warn!("virtio-vsock: {error}"),
             }
             Some(0)
@@ -103,7 +103,7 @@ impl Queues {
                 return None;
             }
             match packet::Slot::new(ram, chain) {
-                Ok(mut slot) => multiplexer.to_guest(slot.payload()).map(|header| slot.finish(&header)),
+                Ok(mut slot) => multiplexer.send_to_guest(slot.payload()).map(|header| slot.finish(&header)),
                 Err(error) => {
                     guest_warn!("virtio-vsock: {error}");
                     Some(0)

@@ -105,7 +105,7 @@ impl Multiplexer {
     }
 
     /// Takes a packet from the guest.
-    pub fn from_guest(&mut self, header: &Header, payload: Payload) {
+    pub fn receive_from_guest(&mut self, header: &Header, payload: Payload) {
         let ports = Ports { host: header.dst_port, guest: header.src_port };
         if header.src_cid != self.guest_cid {
             guest_warn!("virtio-vsock: packet from context {}", header.src_cid);
@@ -212,13 +212,13 @@ impl Multiplexer {
         }
     }
 
-    /// Whether [`to_guest`](Self::to_guest) may have a packet.
+    /// Whether [`send_to_guest`](Self::send_to_guest) may have a packet.
     pub fn has_packet(&self) -> bool {
         !self.ready.is_empty() || !self.resets.is_empty()
     }
 
     /// The next packet for the guest; data goes to `payload`. Connections take turns, packet by packet.
-    pub fn to_guest(&mut self, payload: Option<VolatileSlice<()>>) -> Option<Header> {
+    pub fn send_to_guest(&mut self, payload: Option<VolatileSlice<()>>) -> Option<Header> {
         if let Some(ports) = self.resets.pop_front() {
             return Some(self.header(ports, Op::Reset, 0, 0, (0, 0)));
         }

@@ -14,6 +14,10 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 
+#[cfg(test)]
+#[path = "keystore_test.rs"]
+mod keystore_test;
+
 /// Largest key file. Keys with hundreds of signatures by others stay below a megabyte.
 pub const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
 const DIRECTORY_MODE: u32 = 0o755;

@@ -15,7 +15,7 @@ use url::Url;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_bool;
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::image::{HttpClient, printable};
 use crate::keystore::{Keystore, MAX_KEY_BYTES};
 use crate::log::Log;
@@ -61,15 +61,15 @@ enum Scope {
 impl Scope {
     fn of(arguments: &Arguments) -> Result<Self> {
         match (&arguments.prefix, arguments.root) {
-            (Some(_), true) => Err(Error::refused("--root and --prefix usage mutually exclusive")),
+            (Some(_), true) => Err(Stage0Error::refused("--root and --prefix usage mutually exclusive")),
             (None, true) => Ok(Self::Root),
-            (Some(prefix), false) if prefix.contains("://") => {
-                Err(Error::refused(format!("--prefix {prefix:?} must be an image name, without a scheme")))
-            }
+            (Some(prefix), false) if prefix.contains("://") => Err(Stage0Error::refused(format!(
+                "--prefix {prefix:?} must be an image name, without a scheme"
+            ))),
             (Some(prefix), false) => {
                 prefix.parse().map(Self::Prefix).context(format!("invalid prefix {prefix:?}"))
             }
-            (None, false) => Err(Error::refused(
+            (None, false) => Err(Stage0Error::refused(
                 "aborting due to implicit unbounded trust (root domain): --root trusts the key for every image, \
                  --prefix=NAME for images of that name and below it",
             )),
@@ -89,15 +89,18 @@ impl Scope {
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     let scope = Scope::of(arguments)?;
     if arguments.keys.is_empty() {
-        return Err(Error::refused("must provide the file or the https URL of at least one public key"));
+        return Err(Stage0Error::refused(
+            "must provide the file or the https URL of at least one public key",
+        ));
     }
     let keystore = Keystore::new(&globals.system_config, &globals.local_config);
     let mut refused = false;
     for location in &arguments.keys {
         for key in keys_at(location, arguments, globals)? {
             show(&key, &scope, location);
-            let reviewed = !arguments.skip_fingerprint_review
-                && !(globals.trust_keys_from_https && location.starts_with("https://"));
+            let is_https = location.starts_with("https://");
+            let skip = arguments.skip_fingerprint_review || (globals.trust_keys_from_https && is_https);
+            let reviewed = !skip;
             if reviewed && !ask(&scope, log)? {
                 log.print(format_args!("not trusting {location:?}"));
                 refused = true;
@@ -132,15 +135,16 @@ fn keys_at(location: &str, arguments: &Arguments, globals: &GlobalFlags) -> Resu
     let url = Url::parse(location).ok().filter(|url| matches!(url.scheme(), "http" | "https" | "file"));
     let bytes = match url {
         Some(url) if url.scheme() == "file" => {
-            let path =
-                url.to_file_path().map_err(|()| Error::refused(format!("{location:?} is no local file")))?;
+            let path = url
+                .to_file_path()
+                .map_err(|()| Stage0Error::refused(format!("{location:?} is no local file")))?;
             read_file(&path)?
         }
         Some(url) => {
             let allow_http = arguments.insecure_allow_http || globals.insecure_options.allow_http_pubkey();
             if url.scheme() == "http" && !allow_http {
                 let advice = "use https, or --insecure-allow-http";
-                return Err(Error::refused(format!("error accessing the key {location}: {advice}")));
+                return Err(Stage0Error::refused(format!("error accessing the key {location}: {advice}")));
             }
             let client = HttpClient::new(globals.insecure_options.skip_tls_check());
             client.get_small(&url, MAX_KEY_BYTES).context(format!("error downloading the key {location}"))?
@@ -152,7 +156,7 @@ fn keys_at(location: &str, arguments: &Arguments, globals: &GlobalFlags) -> Resu
         CertParser::from_bytes(&bytes).and_then(Iterator::collect::<std::result::Result<Vec<Cert>, _>>);
     let keys = keys.map_err(|e| e.to_string()).context(reading())?;
     if keys.is_empty() {
-        return Err(Error::refused(format!("{}: it contains no key", reading())));
+        return Err(Stage0Error::refused(format!("{}: it contains no key", reading())));
     }
     Ok(keys)
 }
@@ -162,7 +166,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::File::open(path).file("open", path)?;
     file.take(MAX_KEY_BYTES + 1).read_to_end(&mut bytes).file("read", path)?;
     if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(Error::refused(format!(
+        return Err(Stage0Error::refused(format!(
             "{path:?} is larger than any public key ({MAX_KEY_BYTES} bytes)"
         )));
     }
@@ -198,7 +202,7 @@ fn ask(scope: &Scope, log: Log) -> Result<bool> {
         log.print(format_args!("To trust the key for {:?}, do one of the following:", scope.prefix()));
         log.print(" - call rkt with --trust-keys-from-https");
         log.print(format_args!(" - run: rkt trust --prefix {:?}", scope.prefix()));
-        return Err(Error::refused(
+        return Err(Stage0Error::refused(
             "error reviewing key: unable to ask user to review fingerprint due to lack of tty",
         ));
     }

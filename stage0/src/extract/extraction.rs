@@ -238,19 +238,9 @@ impl Extraction {
             Ok(_) => {}
             Err(_) => return Err(missing()),
         }
-        if path.as_bytes().starts_with(target_path.as_bytes())
-            || target_path.as_bytes().starts_with(path.as_bytes())
-        {
-            // Replacing a directory that holds the target would remove the target first.
-            let holds = |outer: &OsStr, inner: &OsStr| {
-                inner.as_bytes().strip_prefix(outer.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
-            };
-            if holds(path, &target_path) {
-                return Err(ExtractError::refused(
-                    &entry.name,
-                    "it is a hard link to something inside itself",
-                ));
-            }
+        // Replacing a directory that holds the target would remove the target first.
+        if target_path.as_bytes().strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")) {
+            return Err(ExtractError::refused(&entry.name, "it is a hard link to something inside itself"));
         }
         self.clear(path).map_err(|e| failed("replace", e))?;
         self.root
@@ -319,11 +309,13 @@ fn split(path: &OsStr) -> (&OsStr, &OsStr) {
     }
 }
 
-/// What the kernel means when it refuses to walk through a symbolic link.
+/// What the kernel means when it refuses to walk on. Which of the two numbers it gives for a symbolic link depends on
+/// where on the path the link is.
 fn explained(error: io::Error) -> io::Error {
     match Errno::from_io_error(&error) {
-        Some(Errno::LOOP) => io::Error::other("a directory on its path is a symbolic link"),
-        Some(Errno::NOTDIR) => io::Error::other("a directory on its path is not a directory"),
+        Some(Errno::LOOP | Errno::NOTDIR) => {
+            io::Error::other("something on its path is a symbolic link or a file instead of a directory")
+        }
         _ => error,
     }
 }

@@ -12,6 +12,13 @@ mod pax;
 mod root;
 mod sparse;
 
+#[cfg(test)]
+mod archive_test;
+#[cfg(test)]
+mod extraction_test;
+#[cfg(test)]
+pub(crate) mod test_archive;
+
 pub use archive::{Archive, Entry, EntryKind};
 pub use entry_name::EntryName;
 pub use error::ExtractError;

@@ -122,7 +122,6 @@ impl<'a> Fetcher<'a> {
             None => with_suffix(path, ".asc"),
         };
         let signature = read_signature(&signature)?;
-        self.check_issuer(&signature, path.display().to_string())?;
         let verified = self.verify(&file, &signature, path)?;
         // The file is not ours: whoever may write to it could have swapped its content behind the check.
         let mut again = Hashing { source: rewound(&file, path)?, hash: Sha512::new() };
@@ -167,7 +166,7 @@ impl<'a> Fetcher<'a> {
             }
         };
         if let Some(bytes) = &signature_bytes {
-            self.check_issuer(bytes, url.to_string())?;
+            self.check_issuer(bytes, url)?;
         }
         let Some(found) = self.download_image(&client, url, etag, &download)? else {
             return self.not_modified(url, remote.as_ref());
@@ -254,10 +253,21 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Refuses, before anything large is read, what no trusted key can have signed.
-    fn check_issuer(&self, signature: &[u8], image: String) -> Result<(), ImageError> {
+    /// Refuses, before the image is downloaded, a signature that no trusted key can have made. Which keys count is
+    /// known only when the image's name is.
+    fn check_issuer(&self, signature: &[u8], url: &Url) -> Result<(), ImageError> {
         let keys = self.keystore.all()?;
-        check_issuer(signature, &keys, "any image").map_err(|cause| ImageError::Verify { image, cause })
+        check_issuer(signature, &keys, "any image").map_err(|cause| {
+            self.advise(&cause, "IMAGE-NAME");
+            ImageError::Verify { image: url.to_string(), cause }
+        })
+    }
+
+    fn advise(&self, error: &VerifyError, name: &str) {
+        if matches!(error, VerifyError::Untrusted { .. }) {
+            self.log.print("If you expected the signing key to change, try running:");
+            self.log.print(format_args!("    rkt trust --prefix {name:?}"));
+        }
     }
 
     /// Checks `signature` over the file with the keys that count for the name in the image's manifest. Returns the
@@ -268,10 +278,7 @@ impl<'a> Fetcher<'a> {
         let mut content = Hashing { source: rewound(file, path)?, hash: Sha512::new() };
         let scope = format!("{:?}", manifest.name.as_str());
         let signer = verify(signature, &mut content, &keys, &scope).map_err(|cause| {
-            if matches!(cause, VerifyError::Untrusted { .. }) {
-                self.log.print("If you expected the signing key to change, try running:");
-                self.log.print(format_args!("    rkt trust --prefix {:?}", manifest.name.as_str()));
-            }
+            self.advise(&cause, manifest.name.as_str());
             ImageError::Verify { image: manifest.name.to_string(), cause }
         })?;
         self.log.print("signature verified:");

@@ -15,6 +15,21 @@ mod pull_policy;
 mod reference;
 mod verify;
 
+#[cfg(test)]
+mod appc_name_test;
+#[cfg(test)]
+mod cache_control_test;
+#[cfg(test)]
+mod fetcher_test;
+#[cfg(test)]
+mod reference_test;
+#[cfg(test)]
+pub(crate) mod test_keys;
+#[cfg(test)]
+mod test_server;
+#[cfg(test)]
+mod verify_test;
+
 pub use appc_name::AppcName;
 pub use error::ImageError;
 pub use fetcher::{FetchOptions, Fetcher};

@@ -15,6 +15,13 @@ mod key_lock;
 mod tree_hash;
 mod tree_store;
 
+#[cfg(test)]
+mod image_store_test;
+#[cfg(test)]
+mod key_test;
+#[cfg(test)]
+mod tree_store_test;
+
 pub use database::Remote;
 pub use error::StoreError;
 pub use image_store::ImageStore;

@@ -1,0 +1,98 @@
+use sequoia_openpgp::types::{HashAlgorithm, ReasonForRevocation};
+
+use super::VerifyError;
+use super::test_keys::{key, revoked, sign, sign_with};
+use super::verify::{check_issuer, printable, verify};
+use crate::keystore::fingerprint;
+
+const SCOPE: &str = "\"a.com/b\"";
+
+#[test]
+fn good_signature_names_its_signer() {
+    let key = key("Alice <alice@a.com>");
+    let signature = sign(&key, b"image");
+    let signer = verify(&signature, &b"image"[..], &[key], SCOPE).unwrap();
+    assert_eq!(signer.identities, ["Alice <alice@a.com>"]);
+}
+
+#[test]
+fn binary_signatures_are_as_good_as_armored_ones() {
+    let key = key("Alice");
+    let armored = sign(&key, b"image");
+    let mut reader = sequoia_openpgp::armor::Reader::from_bytes(&armored, None);
+    let mut binary = Vec::new();
+    std::io::Read::read_to_end(&mut reader, &mut binary).unwrap();
+    assert!(verify(&binary, &b"image"[..], &[key], SCOPE).is_ok());
+}
+
+#[test]
+fn changed_image_is_refused() {
+    let key = key("Alice");
+    let signature = sign(&key, b"image");
+    let error = verify(&signature, &b"imagE"[..], std::slice::from_ref(&key), SCOPE).unwrap_err();
+    assert_eq!(error, VerifyError::Mismatch { fingerprint: fingerprint(&key), identity: "Alice".to_owned() });
+}
+
+#[test]
+fn untrusted_key_is_refused_before_the_image_is_read() {
+    let (alice, mallory) = (key("Alice"), key("Mallory"));
+    let error = check_issuer(&sign(&mallory, b"image"), &[alice], SCOPE).unwrap_err();
+    assert!(matches!(&error, VerifyError::Untrusted { scope, .. } if scope == SCOPE));
+    assert!(error.to_string().contains("rkt trust"));
+}
+
+#[test]
+fn revoked_key_is_refused_whatever_the_reason() {
+    for code in [
+        ReasonForRevocation::KeyCompromised,
+        ReasonForRevocation::KeyRetired,
+        ReasonForRevocation::Unspecified,
+    ] {
+        let key = key("Alice");
+        let signature = sign(&key, b"image");
+        let key = revoked(&key, code);
+        let error = verify(&signature, &b"image"[..], &[key], SCOPE).unwrap_err();
+        assert!(
+            matches!(&error, VerifyError::Revoked { reason, .. } if reason.contains("lost laptop")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn sha1_signature_is_refused_by_name() {
+    let key = key("Alice");
+    let signature = sign_with(&key, b"image", HashAlgorithm::SHA1);
+    let error = verify(&signature, &b"image"[..], &[key], SCOPE).unwrap_err();
+    assert!(matches!(error, VerifyError::WeakHash(_)));
+    assert!(error.to_string().contains("SHA1"), "{error}");
+}
+
+#[test]
+fn one_good_signature_among_several_is_enough() {
+    let (alice, bob) = (key("Alice"), key("Bob"));
+    let two = [sign(&bob, b"image"), sign(&alice, b"image")].map(|armored| {
+        let mut binary = Vec::new();
+        std::io::Read::read_to_end(
+            &mut sequoia_openpgp::armor::Reader::from_bytes(&armored, None),
+            &mut binary,
+        )
+        .unwrap();
+        binary
+    });
+    assert!(verify(&two.concat(), &b"image"[..], &[alice], SCOPE).is_ok());
+}
+
+#[test]
+fn what_is_no_signature_is_refused() {
+    let key = key("Alice");
+    for bytes in [&b""[..], b"hello", b"-----BEGIN PGP SIGNATURE-----\n\n"] {
+        let error = verify(bytes, &b"image"[..], std::slice::from_ref(&key), SCOPE).unwrap_err();
+        assert!(matches!(error, VerifyError::Malformed(_)), "{error}");
+    }
+}
+
+#[test]
+fn control_characters_of_strangers_do_not_reach_the_terminal() {
+    assert_eq!(printable("Eve\x1b[2J\n"), "Eve\u{fffd}[2J\u{fffd}");
+}

@@ -7,14 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// Result of this crate's pod side.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T> = std::result::Result<T, Stage0Error>;
 
 /// A boxed cause from another part of stage0.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum Stage0Error {
     /// The user asked for something that makes no sense or cannot be had; the text says it all.
     #[error("{0}")]
     Refused(String),
@@ -29,35 +29,34 @@ pub enum Error {
         cause: Cause,
     },
 
-    /// A file or directory could not be used.
-    #[error("cannot {action} {path:?}")]
+    /// A file or directory could not be used. The text carries its cause: the innermost error is what is printed,
+    /// and an errno without its path helps nobody.
+    #[error("cannot {action} {path:?}: {cause}")]
     File {
         /// A verb: `open`, `write` …
         action: &'static str,
         /// The path as the user would name it.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
 
     /// An overlay file system could not be mounted.
-    #[error("error mounting overlay with options '{options}' and dest '{target}'", target = target.display())]
+    #[error("error mounting overlay with options '{options}' and dest '{target}': {cause}", target = target.display())]
     Overlay {
         /// Mount options as given to the kernel.
         options: String,
         /// Mount point.
         target: PathBuf,
         /// What the kernel said.
-        #[source]
         cause: io::Error,
     },
 }
 
-impl Error {
+impl Stage0Error {
     /// A refusal in words.
     pub fn refused(text: impl Into<String>) -> Self {
-        Error::Refused(text.into())
+        Stage0Error::Refused(text.into())
     }
 }
 
@@ -69,7 +68,7 @@ pub trait Context<T> {
 
 impl<T, E: Into<Cause>> Context<T> for std::result::Result<T, E> {
     fn context(self, what: impl Into<String>) -> Result<T> {
-        self.map_err(|cause| Error::Failed { what: what.into(), cause: cause.into() })
+        self.map_err(|cause| Stage0Error::Failed { what: what.into(), cause: cause.into() })
     }
 }
 
@@ -81,6 +80,6 @@ pub trait FileContext<T> {
 
 impl<T, E: Into<io::Error>> FileContext<T> for std::result::Result<T, E> {
     fn file(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|cause| Error::File { action, path: path.to_owned(), cause: cause.into() })
+        self.map_err(|cause| Stage0Error::File { action, path: path.to_owned(), cause: cause.into() })
     }
 }

@@ -7,7 +7,7 @@ use super::images::Images;
 use crate::cli::apps::AppList;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result, Stage0Error};
 use crate::image::PullPolicy;
 use crate::output;
 use crate::store::{ImageStore, TreeStore};
@@ -33,7 +33,7 @@ pub struct Arguments {
 /// Fetches each image in turn, and stops at the first that fails.
 pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags) -> Result<u8> {
     if list.apps.is_empty() {
-        return Err(Error::refused("must provide at least one image"));
+        return Err(Stage0Error::refused("must provide at least one image"));
     }
     let data = config::data_directory(globals)?;
     let store = ImageStore::open(&data).context("cannot open store")?;

@@ -13,7 +13,7 @@ use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_bool;
 use crate::clock;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::output;
 use crate::pod::inspect::Network;
@@ -51,7 +51,7 @@ pub struct Arguments {
 /// Prints the pods. A pod that cannot be read is reported after the others and fails nothing.
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     let pods = Pods::of(&config::data_directory(globals)?);
-    let mut errors: Vec<Error> = Vec::new();
+    let mut errors: Vec<Stage0Error> = Vec::new();
     let mut found: Vec<FoundPod> = Vec::new();
     for (uuid, stage) in pods.list_nameable().context("failed to get pod handles")? {
         match pods.open(uuid, stage) {
@@ -67,7 +67,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     Ok(0)
 }
 
-fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Error>) -> Result<()> {
+fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) -> Result<()> {
     let mut reports = Vec::new();
     for pod in pods {
         match PodReport::of(pod) {
@@ -81,7 +81,7 @@ fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Error>) -> Resul
     Ok(())
 }
 
-fn print_table(arguments: &Arguments, pods: &[FoundPod], errors: &mut Vec<Error>) {
+fn print_table(arguments: &Arguments, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) {
     let mut text = String::new();
     if !arguments.no_legend {
         let image_id = if arguments.full { "IMAGE ID\t" } else { "" };
@@ -159,7 +159,7 @@ pub fn format_networks(networks: &[Network]) -> String {
     all.join(", ")
 }
 
-fn report(log: Log, errors: &[Error]) {
+fn report(log: Log, errors: &[Stage0Error]) {
     const SEPARATOR: &str = "----------------------------------------";
     if errors.is_empty() {
         return;

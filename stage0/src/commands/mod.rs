@@ -19,7 +19,7 @@ use clap::Subcommand;
 use crate::cli::apps::AppList;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::{self, EXIT_FAILURE};
-use crate::error::{Error, Result};
+use crate::error::{Result, Stage0Error};
 
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
@@ -50,7 +50,7 @@ pub enum Command {
         long_about = "IMAGE should be a string referencing an image; either a hash, local file on disk, or URL.\nThey will be checked in that order and the first match will be used.\n\nVolumes are made available to the container via --volume.\nMounts bind volumes into each image's root within the container via --mount.\n--mount is position-sensitive; occurring before any images applies to all images,\noccurring after any images applies only to the nearest preceding image.\n\nAn \"--\" may be used to inhibit rkt run's parsing of subsequent arguments,\nwhich will instead be appended to the preceding image app's exec arguments.\nEnd the image arguments with a lone \"---\" to resume argument parsing.",
         override_usage = "run [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] IMAGE [-- image-args...[---]]..."
     )]
-    Run(run::Arguments),
+    Run(Box<run::Arguments>),
     #[command(
         about = "Check the status of a rkt pod",
         override_usage = "status [--wait=bool|timeout] [--wait-ready=bool|timeout] --uuid-file=FILE | UUID"
@@ -140,6 +140,6 @@ pub fn require_superuser() -> Result<()> {
     if rustix::process::geteuid().is_root() {
         Ok(())
     } else {
-        Err(Error::refused("cannot run as unprivileged user"))
+        Err(Stage0Error::refused("cannot run as unprivileged user"))
     }
 }

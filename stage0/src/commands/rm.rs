@@ -8,7 +8,7 @@ use super::require_superuser;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Result, Stage0Error};
 use crate::log::Log;
 use crate::output;
 use crate::pod::collect::Collector;
@@ -34,7 +34,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     let uuids = match (&arguments.uuid_file, arguments.uuids.as_slice()) {
         (Some(path), []) => vec![uuid_file::read(path)?],
         (None, [_, ..]) => arguments.uuids.clone(),
-        _ => return Err(Error::refused("must provide at least one UUID or --uuid-file")),
+        _ => return Err(Stage0Error::refused("must provide at least one UUID or --uuid-file")),
     };
     let data = config::data_directory(globals)?;
     let pods = Pods::of(&data);
@@ -60,7 +60,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
 fn remove(pods: &Pods, collector: &Collector<'_>, prefix: &str) -> Result<String> {
     let pod = pods.resolve(prefix)?;
     let uuid = pod.uuid().to_string();
-    let refuse = |why: &str| Err(Error::refused(format!("pod {uuid:?} is currently {why}")));
+    let refuse = |why: &str| Err(Stage0Error::refused(format!("pod {uuid:?} is currently {why}")));
     let to = match pod.state() {
         State::Running => return refuse("running"),
         State::Embryo | State::Preparing => return refuse("being prepared"),

@@ -13,7 +13,7 @@ use crate::cli::apps::AppList;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::pod_flags::{NetworkFlags, PrepareFlags, Stage1Flags};
 use crate::config::{self, Configuration};
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::group;
 use crate::image::PullPolicy;
 use crate::log::Log;
@@ -54,8 +54,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags, log: Log) -> Result<u8> {
     require_superuser()?;
     check_flags(arguments, &list)?;
-    let networks = arguments.network.networks().map_err(Error::refused)?;
-    let stage1_choice = arguments.stage1.choice().map_err(Error::refused)?;
+    let networks = arguments.network.networks().map_err(Stage0Error::refused)?;
+    let stage1_choice = arguments.stage1.choice().map_err(Stage0Error::refused)?;
 
     let data = config::data_directory(globals)?;
     let configuration = Configuration::of(globals);
@@ -134,12 +134,12 @@ fn check_flags(arguments: &Arguments, list: &AppList) -> Result<()> {
             || !prepare.set_env.is_empty()
             || !prepare.set_env_file.is_empty();
         if conflicts {
-            return Err(Error::refused("conflicting flags set with --pod-manifest (see --help)"));
+            return Err(Stage0Error::refused("conflicting flags set with --pod-manifest (see --help)"));
         }
         return Ok(());
     }
     if list.apps.is_empty() {
-        return Err(Error::refused("must provide at least one image or specify the pod manifest"));
+        return Err(Stage0Error::refused("must provide at least one image or specify the pod manifest"));
     }
     check_mounts(
         list.mounts.iter().chain(list.apps.iter().flat_map(|app| &app.flags.mount)),
@@ -147,7 +147,7 @@ fn check_flags(arguments: &Arguments, list: &AppList) -> Result<()> {
     )?;
     for (index, (name, _)) in prepare.set_env.iter().enumerate() {
         if prepare.set_env.iter().take(index).any(|(earlier, _)| earlier == name) {
-            return Err(Error::refused(format!("key {name:?} already set")));
+            return Err(Stage0Error::refused(format!("key {name:?} already set")));
         }
     }
     Ok(())
@@ -186,7 +186,7 @@ fn given_manifest(path: &Path, images: &ImageStore) -> Result<(PodManifest, Vec<
     let json = std::fs::read(path).file("read", path)?;
     let manifest = PodManifest::from_json(&json).context("error loading pod manifest")?;
     if manifest.apps.is_empty() {
-        return Err(Error::refused("pod must contain at least one application"));
+        return Err(Stage0Error::refused("pod must contain at least one application"));
     }
     let mut keys = Vec::with_capacity(manifest.apps.len());
     for app in &manifest.apps {
@@ -196,7 +196,7 @@ fn given_manifest(path: &Path, images: &ImageStore) -> Result<(PodManifest, Vec<
         let image = images.manifest(&key).context(format!("error reading the manifest of image {id}"))?;
         appc::check_host(&image.labels).context(format!("cannot run image {id}"))?;
         if app.app.is_none() && image.app.is_none() {
-            return Err(Error::refused(format!(
+            return Err(Stage0Error::refused(format!(
                 "no app section in the pod manifest or the image manifest of {:?}",
                 app.name.as_str()
             )));

@@ -13,7 +13,7 @@ use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_duration;
 use crate::clock;
 use crate::config;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::output;
 use crate::pod::locate::{FoundPod, Pods};
@@ -87,14 +87,14 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
             }
         },
         (None, [uuid]) => uuid.clone(),
-        _ => return Err(Error::refused("must provide exactly one UUID or --uuid-file")),
+        _ => return Err(Stage0Error::refused("must provide exactly one UUID or --uuid-file")),
     };
     let pods = Pods::of(&config::data_directory(globals)?);
     let mut pod = pods.resolve(&uuid)?;
     pod = wait_for(&pods, pod, arguments.wait_ready, |pod| pod.is_ready() || pod.state().is_finished())
         .context("error waiting for pod to become ready")?;
     if arguments.wait_ready != Wait::No && !pod.is_ready() {
-        return Err(Error::refused("error waiting for pod to become ready: pod exited"));
+        return Err(Stage0Error::refused("error waiting for pod to become ready: pod exited"));
     }
     pod = wait_for(&pods, pod, arguments.wait, |pod| pod.state().is_finished())
         .context("error waiting for pod to finish")?;
@@ -122,7 +122,7 @@ fn wait_for(
     };
     while !done(&pod) {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Error::refused("context deadline exceeded"));
+            return Err(Stage0Error::refused("context deadline exceeded"));
         }
         std::thread::sleep(POLL);
         match pod.again(pods)? {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 
 /// Version of the configuration format.
 const VERSION: &str = "v1";
@@ -18,7 +18,7 @@ pub fn read<T: DeserializeOwned>(directory: &Path, kind: &str) -> Result<Vec<(Pa
     let entries = match std::fs::read_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
-            return Err(Error::refused(format!("expected {directory:?} to be a directory")));
+            return Err(Stage0Error::refused(format!("expected {directory:?} to be a directory")));
         }
         entries => entries.file("read", directory)?,
     };
@@ -42,16 +42,19 @@ fn decode<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<T> {
     let field = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let (found, version) = (field("rktKind"), field("rktVersion"));
     if found.is_empty() {
-        return Err(Error::refused(format!("{}: no rktKind specified", what())));
+        return Err(Stage0Error::refused(format!("{}: no rktKind specified", what())));
     }
     if found != kind {
-        return Err(Error::refused(format!(
+        return Err(Stage0Error::refused(format!(
             "{}: the configuration file is of kind {found:?}, not {kind:?}",
             what()
         )));
     }
     if version != VERSION {
-        return Err(Error::refused(format!("{}: unknown version {version:?} of kind {kind:?}", what())));
+        return Err(Stage0Error::refused(format!(
+            "{}: unknown version {version:?} of kind {kind:?}",
+            what()
+        )));
     }
     serde_json::from_value(value).context(what())
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Merge, files};
-use crate::error::{Error, Result};
+use crate::error::{Result, Stage0Error};
 
 /// The `paths` kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -25,14 +25,14 @@ impl PathsConfig {
         for (path, one) in files::read::<PathsConfig>(directory, "paths")? {
             for (name, field) in [("data", &one.data), ("stage1-images", &one.stage1_images)] {
                 if field.as_ref().is_some_and(|value| !value.is_absolute()) {
-                    return Err(Error::refused(format!("{path:?}: {name} must be an absolute path")));
+                    return Err(Stage0Error::refused(format!("{path:?}: {name} must be an absolute path")));
                 }
             }
             if one.data.is_some() && all.data.is_some() {
-                return Err(Error::refused(format!("{path:?}: data directory is already specified")));
+                return Err(Stage0Error::refused(format!("{path:?}: data directory is already specified")));
             }
             if one.stage1_images.is_some() && all.stage1_images.is_some() {
-                return Err(Error::refused(format!(
+                return Err(Stage0Error::refused(format!(
                     "{path:?}: stage1 images directory is already specified"
                 )));
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use appc::{App, RuntimeApp};
 
-use crate::error::{Error, FileContext, Result};
+use crate::error::{FileContext, Result, Stage0Error};
 
 /// Variables every app has unless something sets them. They are root's whatever the app's user is, as in rkt.
 const DEFAULTS: [(&str, &str); 5] = [
@@ -65,7 +65,9 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
             let (name, value) = parse_line(path, line)?;
             if variables.iter().any(|(earlier, _)| earlier == name) {
-                return Err(Error::refused(format!("environment variable {name:?} already set ({path:?})")));
+                return Err(Stage0Error::refused(format!(
+                    "environment variable {name:?} already set ({path:?})"
+                )));
             }
             variables.push((name.to_owned(), value.to_owned()));
         }
@@ -76,10 +78,12 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
 fn parse_line<'l>(path: &Path, line: &'l str) -> Result<(&'l str, &'l str)> {
     match line.split_once('=') {
         Some(("", _)) => {
-            Err(Error::refused(format!("environment variable without a name in {path:?}: {line:?}")))
+            Err(Stage0Error::refused(format!("environment variable without a name in {path:?}: {line:?}")))
         }
         Some(pair) => Ok(pair),
-        None => Err(Error::refused(format!("environment variable without a value in {path:?}: {line:?}"))),
+        None => {
+            Err(Stage0Error::refused(format!("environment variable without a value in {path:?}: {line:?}")))
+        }
     }
 }
 

@@ -83,7 +83,7 @@ impl FoundPod {
     /// When the pod's directory was last changed; moving it to another stage counts.
     pub fn changed_time(&self) -> Result<SystemTime> {
         let stat = rustix::fs::fstat(self.directory()).file("inspect", self.path())?;
-        Ok(time(stat.st_ctime, u64::try_from(stat.st_ctime_nsec).unwrap_or(0)))
+        Ok(time(stat.st_ctime, stat.st_ctime_nsec))
     }
 
     /// Content of `pid`, else of `ppid`.
@@ -169,7 +169,7 @@ impl FoundPod {
 }
 
 fn modification_time(stat: &Stat) -> SystemTime {
-    time(stat.st_mtime, u64::try_from(stat.st_mtime_nsec).unwrap_or(0))
+    time(stat.st_mtime, stat.st_mtime_nsec)
 }
 
 fn time(seconds: i64, nanoseconds: u64) -> SystemTime {

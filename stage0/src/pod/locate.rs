@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::lock;
 use super::state::{Stage, State};
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 
 /// The stages whose pods a user can name.
 const NAMEABLE: [Stage; 4] = [Stage::Prepare, Stage::Prepared, Stage::Run, Stage::ExitedGarbage];
@@ -94,7 +94,7 @@ impl Pods {
 
     fn find_prefix(&self, prefix: &str) -> Result<FoundPod> {
         let wanted = prefix.to_lowercase();
-        let no_match = || Error::refused(format!("no matches found for {prefix:?}"));
+        let no_match = || Stage0Error::refused(format!("no matches found for {prefix:?}"));
         if wanted.is_empty() {
             return Err(no_match());
         }
@@ -103,7 +103,7 @@ impl Pods {
         let Some((uuid, stage)) = matches.next() else { return Err(no_match()) };
         match matches.count() {
             0 => self.open(uuid, stage)?.ok_or_else(no_match),
-            others => Err(Error::refused(format!("ambiguous uuid, {} matches", others + 1))),
+            others => Err(Stage0Error::refused(format!("ambiguous uuid, {} matches", others + 1))),
         }
     }
 

@@ -10,7 +10,7 @@ use appc::{
 
 use super::environment::PodEnvironment;
 use crate::cli::apps::AppArguments;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result, Stage0Error};
 
 /// Name of the annotation that tells mutable pods.
 const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
@@ -42,7 +42,7 @@ pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Re
     for (arguments, image) in apps {
         let app = runtime_app(arguments, image, settings)?;
         if manifest.app(app.name.as_str()).is_some() {
-            return Err(Error::refused(format!("error: multiple apps with name {}", app.name)));
+            return Err(Stage0Error::refused(format!("error: multiple apps with name {}", app.name)));
         }
         manifest.apps.push(app);
     }
@@ -56,7 +56,7 @@ pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Re
 pub fn check_mounts<'m>(mounts: impl IntoIterator<Item = &'m Mount>, volumes: &[Volume]) -> Result<()> {
     for mount in mounts {
         if !volumes.iter().any(|volume| volume.name == mount.volume) {
-            return Err(Error::refused(format!(
+            return Err(Stage0Error::refused(format!(
                 "dangling mount point {:?}: volume {:?} not found",
                 mount.path,
                 mount.volume.as_str()
@@ -100,7 +100,7 @@ fn app_section(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
             ..App::default()
         },
         (None, None) => {
-            return Err(Error::refused(format!(
+            return Err(Stage0Error::refused(format!(
                 "error: image {} has no app section and --exec argument is not provided",
                 image.id
             )));

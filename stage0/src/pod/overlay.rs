@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::mount::MountFlags;
 
-use crate::error::{Error, FileContext, Result};
+use crate::error::{FileContext, Result, Stage0Error};
 
 /// Magic numbers of file systems below which overlayfs does not work (statfs(2)).
 const AUFS_MAGIC: u64 = 0x6175_6673;
@@ -79,9 +79,13 @@ impl Overlay {
             escape(&self.work)?
         );
         let options_c = std::ffi::CString::new(options.as_str())
-            .map_err(|_| Error::refused(format!("path with a NUL byte in {options:?}")))?;
+            .map_err(|_| Stage0Error::refused(format!("path with a NUL byte in {options:?}")))?;
         rustix::mount::mount("overlay", &self.target, "overlay", MountFlags::empty(), options_c.as_c_str())
-            .map_err(|cause| Error::Overlay { options, target: self.target.clone(), cause: cause.into() })
+            .map_err(|cause| Stage0Error::Overlay {
+                options,
+                target: self.target.clone(),
+                cause: cause.into(),
+            })
     }
 }
 
@@ -91,7 +95,8 @@ fn create(directory: &Path) -> Result<()> {
 
 /// Overlayfs splits its options at commas and its lower layers at colons.
 fn escape(path: &Path) -> Result<String> {
-    let text = path.to_str().ok_or_else(|| Error::refused(format!("path {path:?} is not valid UTF-8")))?;
+    let text =
+        path.to_str().ok_or_else(|| Stage0Error::refused(format!("path {path:?} is not valid UTF-8")))?;
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if matches!(c, '\\' | ':' | ',') {

@@ -13,7 +13,7 @@ use super::inspect::Network;
 use super::locate::FoundPod;
 use super::state::State;
 use crate::clock::{unix_nanoseconds, unix_seconds};
-use crate::error::{Error, Result};
+use crate::error::{Result, Stage0Error};
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -68,7 +68,7 @@ impl PodReport {
     /// Describes a pod as it is. Errors: its manifest or its creation time cannot be read.
     pub fn of(pod: &FoundPod) -> Result<Self> {
         let manifest = if pod.state().has_manifest() { Some(pod.manifest()?) } else { None };
-        let created = pod.creation_time().ok_or_else(|| Error::refused("invalid creation time"))?;
+        let created = pod.creation_time().ok_or_else(|| Stage0Error::refused("invalid creation time"))?;
         let apps = manifest
             .iter()
             .flat_map(|manifest| manifest.apps.iter().map(move |app| AppReport::of(pod, manifest, app)))

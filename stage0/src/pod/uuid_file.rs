@@ -6,7 +6,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 
 /// A UUID is 36 characters; more than this in a UUID file is some other file.
 const MAX_UUID_FILE_BYTES: u64 = 256;
@@ -20,7 +20,7 @@ pub fn read(path: &Path) -> Result<String> {
         .context("unable to read UUID from file")?;
     let uuid = text.trim();
     if uuid.is_empty() {
-        return Err(Error::refused(format!("no UUID in file {path:?}")));
+        return Err(Stage0Error::refused(format!("no UUID in file {path:?}")));
     }
     Ok(uuid.to_owned())
 }

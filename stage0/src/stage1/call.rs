@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use rustix::io::FdFlags;
 
 use crate::cli::insecure::InsecureOptions;
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::log::Log;
 use crate::pod::assemble::stage1_root;
 
@@ -75,7 +75,7 @@ pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: 
 }
 
 /// Replaces this process by stage1's run entrypoint, which inherits the pod's lock. Returns only if that fails.
-pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &OwnedFd) -> Error {
+pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &OwnedFd) -> Stage0Error {
     let program = program(pod, entrypoint);
     if let Err(error) =
         rustix::io::fcntl_setfd(lock, FdFlags::empty()).context("error clearing FD_CLOEXEC on lock fd")
@@ -91,7 +91,7 @@ pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &Own
         .exec();
     match Err::<(), _>(cause).file("execute", &program).context("error execing init") {
         Err(error) => error,
-        Ok(()) => Error::refused("error execing init"),
+        Ok(()) => Stage0Error::refused("error execing init"),
     }
 }
 
@@ -121,8 +121,8 @@ pub fn run_gc(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<()
         .file("execute", &program)?;
     match status.code() {
         Some(0) => Ok(()),
-        Some(code) => Err(Error::refused(format!("exit status {code}"))),
-        None => Err(Error::refused(status.to_string())),
+        Some(code) => Err(Stage0Error::refused(format!("exit status {code}"))),
+        None => Err(Stage0Error::refused(status.to_string())),
     }
 }
 

@@ -11,7 +11,7 @@ mod call_test;
 
 use appc::ImageManifest;
 
-use crate::error::{Error, Result};
+use crate::error::{Result, Stage0Error};
 
 /// What stage0 asks a stage1 to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,10 +44,10 @@ impl Stage1Manifest<'_> {
             .0
             .annotations
             .get(&format!("coreos.com/rkt/stage1/{name}"))
-            .ok_or_else(|| Error::refused(format!("entrypoint {name:?} not found")))?;
+            .ok_or_else(|| Stage0Error::refused(format!("entrypoint {name:?} not found")))?;
         let relative = path.trim_start_matches('/');
         if relative.is_empty() || relative.split('/').any(|part| part == "..") {
-            return Err(Error::refused(format!(
+            return Err(Stage0Error::refused(format!(
                 "entrypoint {name:?} of stage1 is not a path below its root: {path:?}"
             )));
         }
@@ -60,7 +60,7 @@ impl Stage1Manifest<'_> {
             None => Ok(1),
             Some(text) => text
                 .parse()
-                .map_err(|_| Error::refused(format!("invalid interface version {text:?} of stage1"))),
+                .map_err(|_| Stage0Error::refused(format!("invalid interface version {text:?} of stage1"))),
         }
     }
 }

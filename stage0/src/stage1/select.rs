@@ -11,7 +11,7 @@ use appc::Labels;
 
 use crate::cli::pod_flags::Stage1Choice;
 use crate::config::{Configuration, Stage1Config};
-use crate::error::{Context, Error, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::log::Log;
 use crate::store::{ImageStore, Import, Key, Remote};
 
@@ -39,26 +39,26 @@ impl Selection<'_> {
     pub fn select(&self, choice: Option<&Stage1Choice>) -> Result<Key> {
         let key = match choice {
             None => self.default_image(),
-            Some(Stage1Choice::Url(url)) => self.from_location(url),
+            Some(Stage1Choice::Url(url)) => self.at_location(url),
             Some(Stage1Choice::Path(path)) => {
                 let absolute = std::path::absolute(path).file("find", Path::new(path));
-                absolute.and_then(|path| self.from_file(&path))
+                absolute.and_then(|path| self.in_file(&path))
             }
             Some(Stage1Choice::Name(name)) => (self.fetch)(name),
             Some(Stage1Choice::Hash(hash)) => {
                 self.store.resolve_key(hash).context("could not find the stage1 image")
             }
-            Some(Stage1Choice::FromDir(name)) => self.from_directory(name),
+            Some(Stage1Choice::FromDir(name)) => self.in_images_directory(name),
         };
         key.context("error getting stage1 image")
     }
 
-    fn from_directory(&self, name: &str) -> Result<Key> {
+    fn in_images_directory(&self, name: &str) -> Result<Key> {
         if name.contains('/') {
-            return Err(Error::refused(format!("{name:?} is not a file name")));
+            return Err(Stage0Error::refused(format!("{name:?} is not a file name")));
         }
         let directory = self.configuration.paths()?.stage1_images;
-        self.from_file(&directory.unwrap_or_else(|| PathBuf::from(IMAGES_DIRECTORY)).join(name))
+        self.in_file(&directory.unwrap_or_else(|| PathBuf::from(IMAGES_DIRECTORY)).join(name))
     }
 
     fn default_image(&self) -> Result<Key> {
@@ -72,18 +72,18 @@ impl Selection<'_> {
             return Ok(key);
         }
         let file_name = match &location {
-            Some(location) if is_remote(location) => return self.from_location(location),
+            Some(location) if is_remote(location) => return self.at_location(location),
             Some(location) => {
                 let path = Path::new(location.strip_prefix("file://").unwrap_or(location));
                 if path.exists() {
-                    return self.from_file(path);
+                    return self.in_file(path);
                 }
                 path.file_name().map_or_else(|| DEFAULT_FILE.into(), ToOwned::to_owned)
             }
             None => {
                 let path = Path::new(IMAGES_DIRECTORY).join(DEFAULT_FILE);
                 if path.exists() {
-                    return self.from_file(&path);
+                    return self.in_file(&path);
                 }
                 DEFAULT_FILE.into()
             }
@@ -91,7 +91,7 @@ impl Selection<'_> {
         let binary = std::env::current_exe().context("cannot find rkt's own directory")?;
         let beside = binary.with_file_name(file_name);
         if !beside.exists() {
-            return Err(Error::refused(format!(
+            return Err(Stage0Error::refused(format!(
                 "no stage1 image at {}, use --stage1-{{path,url,name,hash,from-dir}} flag",
                 beside.display()
             )));
@@ -109,19 +109,19 @@ impl Selection<'_> {
         self.store.get_by_name(&name, &labels).context("error looking for the stage1 image in the store")
     }
 
-    fn from_location(&self, location: &str) -> Result<Key> {
+    fn at_location(&self, location: &str) -> Result<Key> {
         match location.strip_prefix("file://") {
-            Some(path) => self.from_file(Path::new(path)),
+            Some(path) => self.in_file(Path::new(path)),
             None => (self.fetch)(location),
         }
     }
 
-    fn from_file(&self, path: &Path) -> Result<Key> {
+    fn in_file(&self, path: &Path) -> Result<Key> {
         if is_packaged(path) {
             return self.import(path);
         }
         let text =
-            path.to_str().ok_or_else(|| Error::refused(format!("path {path:?} is not valid UTF-8")))?;
+            path.to_str().ok_or_else(|| Stage0Error::refused(format!("path {path:?} is not valid UTF-8")))?;
         (self.fetch)(text)
     }
 

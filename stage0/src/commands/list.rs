@@ -106,7 +106,7 @@ struct AppCells {
     image_id: String,
 }
 
-fn rows(pod: &FoundPod, full: bool, now: SystemTime) -> Result<String> {
+pub(super) fn rows(pod: &FoundPod, full: bool, now: SystemTime) -> Result<String> {
     let time = |time| if full { clock::full(time) } else { clock::humanised(time, now) };
     let uuid = pod.uuid().to_string();
     let uuid = if full { uuid.as_str() } else { uuid.get(..SHORT_UUID).unwrap_or(&uuid) };

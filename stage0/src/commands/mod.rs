@@ -14,6 +14,9 @@ pub mod status;
 pub mod trust;
 pub mod version;
 
+#[cfg(test)]
+mod show_test;
+
 use clap::Subcommand;
 
 use crate::cli::apps::AppList;

@@ -133,7 +133,7 @@ fn wait_for(
     Ok(pod)
 }
 
-fn describe(pod: &FoundPod) -> Result<String> {
+pub(super) fn describe(pod: &FoundPod) -> Result<String> {
     let state = pod.state();
     let mut text = format!("state={}\n", state.as_str());
     // Writing to a String cannot fail, here and below.

@@ -6,12 +6,12 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use appc::PodManifest;
+use appc::{ImageManifest, PodManifest};
 
 use super::environment;
 use super::overlay::Overlay;
 use super::prepare::{create_directory, write};
-use crate::error::{FileContext, Result};
+use crate::error::{Context, FileContext, Result};
 use crate::store::{TreeId, TreeStore};
 
 /// The trees of a pod that uses overlays.
@@ -76,10 +76,16 @@ pub fn write_apps<'m>(
         let name = app.name.as_str();
         let directory = app_directory(pod, name);
         create_directory(&directory)?;
+        let mut section = app.app.clone();
         if let Some(bytes) = image_manifest(name) {
             write(&directory.join("manifest"), bytes, 0o640)?;
+            if section.is_none() {
+                // A manifest given by the user may leave it to the image how the app is run.
+                section = ImageManifest::from_json(bytes).context("invalid image manifest")?.app;
+            }
         }
-        write(&rkt.join("env").join(name), environment::file_content(app).as_bytes(), 0o644)?;
+        let variables = environment::file_content(&app.name, section.unwrap_or_default());
+        write(&rkt.join("env").join(name), variables.as_bytes(), 0o644)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use appc::{App, RuntimeApp};
+use appc::{AcName, App};
 
 use crate::error::{FileContext, Result, Stage0Error};
 
@@ -45,9 +45,9 @@ impl PodEnvironment {
 }
 
 /// The complete environment of an app as it will see it, one unquoted `KEY=VALUE` a line.
-pub fn file_content(app: &RuntimeApp) -> String {
-    let mut complete = app.app.clone().unwrap_or_default();
-    complete.set_env("AC_APP_NAME", app.name.as_str());
+pub fn file_content(name: &AcName, app: App) -> String {
+    let mut complete = app;
+    complete.set_env("AC_APP_NAME", name.as_str());
     for (name, value) in DEFAULTS {
         if complete.env(name).is_none() {
             complete.set_env(name, value);
@@ -124,20 +124,8 @@ mod tests {
         let mut app = App::default();
         app.set_env("HOME", "/data");
         app.set_env("AC_APP_NAME", "forged");
-        let app = RuntimeApp {
-            name: "db".parse().unwrap(),
-            image: appc::RuntimeImage {
-                name: None,
-                id: "sha512-00".parse().unwrap(),
-                labels: Default::default(),
-            },
-            app: Some(app),
-            read_only_root_fs: false,
-            mounts: Vec::new(),
-            annotations: Default::default(),
-        };
 
-        let content = file_content(&app);
+        let content = file_content(&"db".parse().unwrap(), app);
 
         assert_eq!(
             content,

@@ -3,9 +3,8 @@
 //! Responsible for: rows on images and on the URLs they came from, changed only in transactions. Must not know: blobs,
 //! manifests. Follows rkt-reference.md 2.9 (tables `aciinfo`, `remote`, `version`) and 2.4 (the lock on `cas/db`).
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
@@ -13,13 +12,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::key_lock::{KeyLock, LockKind};
+use super::permissions::{SHARED_DIRECTORY, make_directory, share};
 use super::{Key, StoreError};
 
 /// Version of the tables below. A database with a higher one is left alone.
 const SCHEMA: u64 = 1;
 const FILE_NAME: &str = "images.redb";
-const DIRECTORY_MODE: u32 = 0o2770;
-const FILE_MODE: u32 = 0o660;
 
 const VERSION: TableDefinition<'_, &str, u64> = TableDefinition::new("version");
 /// Key to JSON of [`ImageInfo`]. JSON so that a field can be added without a migration.
@@ -225,16 +223,13 @@ impl Database {
         &self,
         act: impl FnOnce(&redb::WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(&self.directory)
-            .map_err(StoreError::file("create", &self.directory))?;
+        make_directory(&self.directory, SHARED_DIRECTORY)?;
         let _lock = KeyLock::directory(&self.directory, LockKind::Exclusive)?;
         let is_new = !self.path().exists();
         let database = redb::Database::create(self.path()).map_err(|e| self.error(e))?;
         if is_new {
-            make_group_writable(&self.path())?;
+            let file = File::open(self.path()).map_err(StoreError::file("open", self.path()))?;
+            share(&file, &self.path())?;
         }
         let transaction = database.begin_write().map_err(|e| self.error(e))?;
         {
@@ -256,11 +251,6 @@ impl Database {
             _ => Ok(()),
         }
     }
-}
-
-fn make_group_writable(path: &Path) -> Result<(), StoreError> {
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(FILE_MODE))
-        .map_err(StoreError::file("set the mode of", path))
 }
 
 mod key_text {

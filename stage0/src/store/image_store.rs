@@ -3,9 +3,9 @@
 //! Responsible for: import, look-up, reading and removal under each image's lock. Must not know: rendering, fetching.
 //! Follows rkt-reference.md 2.1 (layout), 2.4 (locks), 2.9 (order of steps), 3.2 and 3.3 (look-up).
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -15,10 +15,9 @@ use appc::{AcIdentifier, ImageManifest, Labels};
 use super::database::{Database, ImageInfo, Remote};
 use super::import::{Import, unpack};
 use super::key_lock::{KeyLock, LockKind};
+use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
 use super::{Key, StoreError};
 
-const DIRECTORY_MODE: u32 = 0o2770;
-const FILE_MODE: u32 = 0o660;
 /// Characters of a full key, `sha512-` and 64 digits; longer IDs are cut to it.
 const KEY_CHARS: usize = 71;
 /// Fewest characters of an abbreviated key: `sha512-` and two digits.
@@ -36,7 +35,8 @@ impl ImageStore {
     /// Opens the store below `data_dir`, making what is missing.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let cas = data_dir.join("cas");
-        make_directory(&cas)?;
+        make_directory(data_dir, DATA_DIRECTORY)?;
+        make_directory(&cas, SHARED_DIRECTORY)?;
         let users = KeyLock::directory(&cas, LockKind::Shared)?;
         Ok(Self { database: Database::new(cas.join("db")), cas, _users: users })
     }
@@ -161,7 +161,7 @@ impl ImageStore {
     /// `cas/tmp`, for downloads; on the same file system as the blobs.
     pub fn temporary_directory(&self) -> Result<PathBuf, StoreError> {
         let path = self.cas.join("tmp");
-        make_directory(&path)?;
+        make_directory(&path, SHARED_DIRECTORY)?;
         Ok(path)
     }
 
@@ -191,9 +191,10 @@ impl ImageStore {
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(FILE_MODE)
+            .mode(SHARED_FILE)
             .open(&path)
             .map_err(StoreError::file("create", &path))?;
+        share(&file, &path)?;
         Ok(TemporaryFile { path, file })
     }
 }
@@ -240,9 +241,10 @@ fn write_synced(target: &Path, temporary: &Path, content: &[u8]) -> Result<(), S
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(FILE_MODE)
+        .mode(SHARED_FILE)
         .open(temporary)
         .map_err(StoreError::file("create", temporary))?;
+    share(&file, temporary)?;
     file.write_all(content).map_err(StoreError::file("write", temporary))?;
     file.sync_all().map_err(StoreError::file("sync", temporary))?;
     std::fs::rename(temporary, target).map_err(StoreError::file("create", target))?;
@@ -250,7 +252,7 @@ fn write_synced(target: &Path, temporary: &Path, content: &[u8]) -> Result<(), S
 }
 
 fn make_parent(path: &Path) -> Result<(), StoreError> {
-    path.parent().map_or(Ok(()), make_directory)
+    path.parent().map_or(Ok(()), |parent| make_directory(parent, SHARED_DIRECTORY))
 }
 
 fn sync_parent(path: &Path) -> Result<(), StoreError> {
@@ -260,12 +262,4 @@ fn sync_parent(path: &Path) -> Result<(), StoreError> {
             .map_err(StoreError::file("sync", parent)),
         None => Ok(()),
     }
-}
-
-pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(DIRECTORY_MODE)
-        .create(path)
-        .map_err(StoreError::file("create", path))
 }

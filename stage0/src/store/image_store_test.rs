@@ -212,3 +212,16 @@ fn image_that_changed_between_check_and_import_is_not_kept() {
     assert_eq!(kept, None);
     assert_eq!(place.files(), Vec::<String>::new());
 }
+
+#[test]
+fn group_shares_the_store_whatever_the_umask() {
+    use std::os::unix::fs::MetadataExt;
+    let place = Place::new();
+    let key = place.import(&image("a.com/b")).unwrap();
+    let cas = place.directory.path().join("cas");
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+    let blobs = cas.join("blob/sha512").join(&key.as_str()[7..9]);
+    assert_eq!((mode(&cas), mode(&blobs), mode(&cas.join("imagelocks"))), (0o2770, 0o2770, 0o2770));
+    assert_eq!((mode(&blobs.join(key.as_str())), mode(&cas.join("db/images.redb"))), (0o660, 0o660));
+    assert_eq!(mode(&cas.join("imagelocks").join(key.as_str())), 0o660);
+}

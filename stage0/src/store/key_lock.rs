@@ -4,18 +4,16 @@
 //! rkt-reference.md 2.4 ("Key locks").
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, fstat, stat};
 
 use super::StoreError;
+use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
 
 /// How often a replaced lock file is tried again.
 const ATTEMPTS: usize = 3;
-/// rkt makes this directory 0660, which only root can then search; group members need the search bit too.
-const DIRECTORY_MODE: u32 = 0o2770;
-const FILE_MODE: u32 = 0o660;
 
 /// Whether others may hold the lock too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +42,7 @@ pub struct KeyLock {
 impl KeyLock {
     /// Locks the file `key` in `directory`, making either if missing; waits for it.
     pub fn acquire(directory: &Path, key: &str, kind: LockKind) -> Result<Self, StoreError> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory)
-            .map_err(StoreError::file("create", directory))?;
+        make_directory(directory, SHARED_DIRECTORY)?;
         let path = directory.join(key);
         for _ in 0..ATTEMPTS {
             let file = OpenOptions::new()
@@ -56,9 +50,10 @@ impl KeyLock {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(FILE_MODE)
+                .mode(SHARED_FILE)
                 .open(&path)
                 .map_err(StoreError::file("open", &path))?;
+            share(&file, &path)?;
             lock(&file, kind).map_err(StoreError::file("lock", &path))?;
             let held = fstat(&file).map_err(StoreError::file("stat", &path))?;
             // Somebody may have removed or replaced the file between open and lock; then the lock guards nothing.

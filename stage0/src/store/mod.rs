@@ -12,6 +12,7 @@ mod image_store;
 mod import;
 mod key;
 mod key_lock;
+mod permissions;
 mod tree_hash;
 mod tree_store;
 

@@ -3,14 +3,14 @@
 //! Responsible for: rendering an image with its dependencies once, whole or not at all, and removing it. Must not
 //! know: pods, overlays. Follows rkt-reference.md 2.9 (layout, the `rendered` mark) and 2.4 (locks).
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::dependencies::flatten;
-use super::image_store::make_directory;
 use super::key_lock::{KeyLock, LockKind};
+use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
 use super::tree_hash::summarise;
 use super::{ImageStore, Key, StoreError, TreeId};
 use crate::extract::{extract, remove_tree};
@@ -31,13 +31,10 @@ impl TreeStore {
     /// Opens the store below `data_dir`, making what is missing.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let cas = data_dir.join("cas");
-        make_directory(&cas)?;
+        make_directory(data_dir, DATA_DIRECTORY)?;
+        make_directory(&cas, SHARED_DIRECTORY)?;
         let trees = cas.join("tree");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(STORE_MODE)
-            .create(&trees)
-            .map_err(StoreError::file("create", &trees))?;
+        make_directory(&trees, STORE_MODE)?;
         Ok(Self { trees, locks: cas.join("treestorelocks") })
     }
 
@@ -77,7 +74,7 @@ impl TreeStore {
         parts: &[super::dependencies::Part],
     ) -> Result<u64, StoreError> {
         let tree = self.path(id);
-        make_directory(&tree)?;
+        make_directory(&tree, STORE_MODE)?;
         let rootfs = self.rootfs(id);
         std::fs::create_dir(&rootfs).map_err(StoreError::file("create", &rootfs))?;
         std::fs::set_permissions(&rootfs, std::fs::Permissions::from_mode(ROOTFS_MODE))

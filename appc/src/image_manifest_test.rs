@@ -135,6 +135,7 @@ fn wrong_os_and_arch_are_named_with_what_would_be_right() {
         check_host(&labels("linux", "aarch64")).unwrap_err().to_string(),
         "image is for linux/aarch64, but this host can only run linux/amd64"
     );
+    assert!(check_host(&labels("linux", "i386")).is_err(), "the guest kernel has no 32-bit system calls");
     assert!(check_host(&labels("linux", "amd64")).is_ok());
 }
 

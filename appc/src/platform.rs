@@ -30,11 +30,11 @@ pub fn check_os_arch(labels: &Labels) -> Result<(), AppcError> {
 }
 
 /// Whether this host can run an image with these labels. rkt let such pods start and fail inside; a virtual machine
-/// cannot even boot for a foreign processor, so the answer is known before. amd64 kernels run i386 programs.
+/// cannot even boot for a foreign processor, so the answer is known before. The guest kernel runs 64-bit programs only.
 pub fn check_host(labels: &Labels) -> Result<(), AppcError> {
     check_os_arch(labels)?;
     match labels.get("arch") {
-        Some("amd64" | "i386") => Ok(()),
+        Some(HOST_ARCH) => Ok(()),
         arch => Err(AppcError::WrongHost {
             os: labels.get("os").unwrap_or_default().to_owned(),
             arch: arch.unwrap_or_default().to_owned(),

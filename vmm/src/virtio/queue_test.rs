@@ -1,1 +1,121 @@
+use std::sync::Arc;
 
+use virtio_bindings::virtio_ring::VRING_DESC_F_WRITE;
+use virtio_queue::desc::{RawDescriptor, split::Descriptor};
+use virtio_queue::mock::MockSplitQueue;
+use virtio_queue::{Queue, QueueT};
+use vm_memory::GuestAddress;
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
+
+use crate::memory::{self, GuestRam};
+use crate::virtio::device::{INTERRUPT_QUEUE, Interrupt};
+use crate::virtio::queue::{ActiveQueue, QueueError, QueueSetup};
+
+const GOOD: QueueSetup =
+    QueueSetup { size: 16, ready: true, descriptors: 0x1000, available: 0x2000, used: 0x3000 };
+
+fn interrupt() -> Arc<Interrupt> {
+    Arc::new(Interrupt::new(EventFd::new(EFD_NONBLOCK).unwrap()))
+}
+
+fn ram() -> GuestRam {
+    memory::create(32).unwrap()
+}
+
+#[test]
+fn queue_that_the_driver_left_out_is_none() {
+    let setup = QueueSetup { ready: false, ..GOOD };
+
+    assert!(setup.build(&ram(), 16, true).unwrap().is_none());
+}
+
+#[test]
+fn queue_inside_of_memory_is_ready() {
+    let queue = GOOD.build(&ram(), 16, true).unwrap().unwrap();
+
+    assert!(queue.ready() && queue.event_idx_enabled());
+    assert_eq!(queue.size(), 16);
+}
+
+#[test]
+fn queue_of_an_impossible_size_is_refused() {
+    for size in [0, 3, 32, u16::MAX] {
+        let setup = QueueSetup { size, ..GOOD };
+
+        assert!(matches!(setup.build(&ram(), 16, true), Err(QueueError::Setup(_))), "{size}");
+    }
+}
+
+#[test]
+fn queue_outside_of_memory_is_refused() {
+    for address in [32 << 20, (32 << 20) - 16, 0xd000_0000, u64::MAX & !0xf] {
+        for setup in [
+            QueueSetup { descriptors: address, ..GOOD },
+            QueueSetup { available: address, ..GOOD },
+            QueueSetup { used: address, ..GOOD },
+        ] {
+            assert!(matches!(setup.build(&ram(), 16, true), Err(QueueError::Placement)), "{setup:?}");
+        }
+    }
+}
+
+fn write_only(address: u64) -> RawDescriptor {
+    RawDescriptor::from(Descriptor::new(address, 16, VRING_DESC_F_WRITE as u16, 0))
+}
+
+fn active(mock: &MockSplitQueue<GuestRam>, ram: &GuestRam, interrupt: &Arc<Interrupt>) -> ActiveQueue {
+    ActiveQueue::new(mock.create_queue::<Queue>().unwrap(), ram.clone(), interrupt.clone())
+}
+
+#[test]
+fn all_chains_are_served_with_one_interrupt() {
+    let (ram, interrupt) = (ram(), interrupt());
+    let mock = MockSplitQueue::create(&ram, GuestAddress(0x1000), 16);
+    mock.build_multiple_desc_chains(&[write_only(0x10_0000), write_only(0x10_1000), write_only(0x10_2000)])
+        .unwrap();
+    let mut queue = active(&mock, &ram, &interrupt);
+
+    let mut served = 0;
+    queue
+        .serve(|_, _| {
+            served += 1;
+            Some(16)
+        })
+        .unwrap();
+
+    assert_eq!(served, 3);
+    assert_eq!(u16::from_le(mock.used().idx().load()), 3);
+    assert_eq!(interrupt.event().read().unwrap(), 1);
+    assert_eq!(interrupt.status(), INTERRUPT_QUEUE);
+}
+
+#[test]
+fn chain_that_is_put_back_comes_first_next_time() {
+    let (ram, interrupt) = (ram(), interrupt());
+    let mock = MockSplitQueue::create(&ram, GuestAddress(0x1000), 16);
+    mock.build_multiple_desc_chains(&[write_only(0x10_0000), write_only(0x10_1000)]).unwrap();
+    let mut queue = active(&mock, &ram, &interrupt);
+    queue.serve(|_, _| None).unwrap();
+
+    let mut heads = Vec::new();
+    queue
+        .serve(|_, chain| {
+            heads.push(chain.head_index());
+            Some(0)
+        })
+        .unwrap();
+
+    assert_eq!(heads, [0, 1]);
+}
+
+#[test]
+fn available_index_beyond_the_queue_is_an_error_and_not_a_loop() {
+    let (ram, interrupt) = (ram(), interrupt());
+    let mock = MockSplitQueue::create(&ram, GuestAddress(0x1000), 16);
+    mock.avail().idx().store(u16::to_le(17));
+    let mut queue = active(&mock, &ram, &interrupt);
+
+    let error = queue.serve(|_, _| Some(0)).unwrap_err();
+
+    assert!(matches!(error, QueueError::Corrupt(_)));
+}

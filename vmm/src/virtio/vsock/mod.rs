@@ -8,8 +8,6 @@ mod multiplexer;
 mod packet;
 
 #[cfg(test)]
-mod connection_test;
-#[cfg(test)]
 mod multiplexer_test;
 #[cfg(test)]
 mod packet_test;
@@ -63,7 +61,7 @@ impl Vsock {
         if let Err(error) = queues.pump(multiplexer) {
             guest_warn!("virtio-vsock: {error}");
             self.queues = None;
-            self.multiplexer.close_all();
+            self.multiplexer.forget_guest();
         }
     }
 }
@@ -141,8 +139,10 @@ impl VirtioDevice for Vsock {
     }
 
     fn reset(&mut self) {
+        // Linux resets its devices on the way into a reboot: what it sent just before may still be in the queue.
+        self.pump();
         if self.queues.take().is_some() {
-            self.multiplexer.close_all();
+            self.multiplexer.forget_guest();
         }
     }
 

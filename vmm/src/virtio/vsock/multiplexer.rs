@@ -394,16 +394,15 @@ impl Multiplexer {
         self.accept();
     }
 
-    /// Drops all connections without telling the guest, which has forgotten them.
-    pub fn close_all(&mut self) {
-        let ids: Vec<u64> = self.connections.keys().copied().collect();
+    /// Ends all connections without telling the guest, which has forgotten them. What it sent is still delivered.
+    pub fn forget_guest(&mut self) {
+        let ids: Vec<u64> = self.ports.keys().copied().collect();
         for id in ids {
-            self.forget(id);
+            self.reset_by_guest(id);
         }
         self.ready.clear();
         self.resets.clear();
         self.paused = false;
-        self.accept();
     }
 
     /// The guest has ended: delivers what it sent before, then drops all connections.

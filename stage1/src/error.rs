@@ -14,7 +14,7 @@ use crate::supervisor::SupervisorError;
 
 /// Why an entrypoint failed; rkt exits with 254 for each.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum EntrypointError {
     /// argv\[0\] names no entrypoint.
     #[error("{0:?} is no entrypoint of this stage1")]
     UnknownEntrypoint(String),

@@ -8,7 +8,7 @@
 //! there for one operation on files, none for anything else.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use file_server::{Tree, Writers};
@@ -60,11 +60,11 @@ pub fn start(plan: &SharePlan, frontend: UnixStream) -> Result<Child, ProcessErr
         Ok(()) => FileServerEnd::HungUp,
         Err(reason) => FileServerEnd::Failed(reason),
     };
-    let keep = [frontend.as_fd()];
-    process::spawn("file server", &keep, || end(serve(plan, &frontend)))
+    let keep = [frontend.as_raw_fd()];
+    process::spawn("file server", &keep, move || end(serve(plan, frontend)))
 }
 
-fn serve(plan: &SharePlan, frontend: &UnixStream) -> Result<(), String> {
+fn serve(plan: &SharePlan, frontend: UnixStream) -> Result<(), String> {
     let guest_descriptors = raise_descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
     let jail = Jail::enter().map_err(|error| sentence(&error))?;
     // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
@@ -73,7 +73,6 @@ fn serve(plan: &SharePlan, frontend: &UnixStream) -> Result<(), String> {
         .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
     let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
     jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
-    let frontend = frontend.try_clone().map_err(|error| error.to_string())?;
     let writers = if plan.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
     let tree = Tree {
         root: "/".to_owned(),

@@ -55,7 +55,7 @@ mod volumes_test;
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
-use error::Error;
+use error::EntrypointError;
 use exit::ExitCode;
 use flags::{GcFlags, RunFlags};
 
@@ -72,11 +72,11 @@ fn main() -> ProcessExitCode {
     ProcessExitCode::from(code.0)
 }
 
-fn dispatch(program: &str, arguments: Vec<String>) -> Result<ExitCode, Error> {
+fn dispatch(program: &str, arguments: Vec<String>) -> Result<ExitCode, EntrypointError> {
     let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
     match name {
         "init" => entrypoints::run::run(&RunFlags::parse(arguments)?),
         "gc" => entrypoints::gc::run(&GcFlags::parse(arguments)?),
-        _ => Err(Error::UnknownEntrypoint(program.to_owned())),
+        _ => Err(EntrypointError::UnknownEntrypoint(program.to_owned())),
     }
 }

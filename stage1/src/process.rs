@@ -66,8 +66,9 @@ pub struct Child {
 /// lock nor the terminal. (A change of user or group by the child revokes "dies with the supervisor": prctl(2),
 /// PR_SET_PDEATHSIG. The file server changes both, and ends when the VMM hangs up instead.)
 ///
-/// Must be called while the process has one thread. `keep` names every descriptor that `work` uses.
-pub fn spawn<R, W>(name: &'static str, keep: &[BorrowedFd<'_>], work: W) -> Result<Child, ProcessError>
+/// Must be called while the process has one thread. `keep` names every descriptor that `work` owns; the supervisor's
+/// copies close with `work`.
+pub fn spawn<R, W>(name: &'static str, keep: &[RawFd], work: W) -> Result<Child, ProcessError>
 where
     R: Serialize,
     W: FnOnce() -> R,
@@ -75,8 +76,7 @@ where
     let failed = |cause: std::io::Error| ProcessError { name, doing: "start", cause };
     let (report, mut reporter) = std::io::pipe().map_err(failed)?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
-    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    keep.extend([0, 1, 2, reporter.as_raw_fd()]);
+    let mut keep = [keep, &[0, 1, 2, reporter.as_raw_fd()]].concat();
     let parent = rustix::process::getpid();
 
     // SAFETY: the process has one thread, so the child starts with no lock held by a thread that does not exist in it.
@@ -100,7 +100,7 @@ where
 }
 
 /// Cuts the child off from the supervisor's terminal, signals and descriptors.
-fn detach(parent: Pid, null: &File, keep: &mut Vec<RawFd>) -> Result<(), std::io::Error> {
+fn detach(parent: Pid, null: &File, keep: &mut [RawFd]) -> Result<(), std::io::Error> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     if rustix::process::getppid() != Some(parent) {
         return Err(rustix::io::Errno::SRCH.into());

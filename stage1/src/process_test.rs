@@ -1,7 +1,7 @@
 // Forking in a test binary breaks the rule of one thread; these children only touch what fork leaves intact: system calls
 // and their own memory, with glibc's allocator safe across fork.
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::process::{getpgrp, getpid};
 
@@ -26,16 +26,16 @@ fn child_holds_no_descriptor_but_those_it_was_given() {
     let secret = tempfile::tempfile().unwrap();
     let (mut reader, writer) = std::io::pipe().unwrap();
     let kept = writer.try_clone().unwrap();
-    let keep = [kept.as_fd()];
+    let keep = [kept.as_raw_fd()];
 
-    let child = spawn("test", &keep, || {
+    let child = spawn("test", &keep, move || {
         let alive = |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).is_ok();
         (alive(secret.as_fd()), alive(kept.as_fd()))
     })
     .unwrap();
 
     assert_eq!(child.wait::<(bool, bool)>().unwrap(), End::Done((false, true)));
-    drop((writer, kept));
+    drop(writer);
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
 }
 

@@ -8,7 +8,7 @@
 //! devices, and the write end of a pipe for kernel messages with `--debug`.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 use rustix::thread::CapabilitySet;
@@ -57,21 +57,20 @@ pub enum VmmEnd {
 
 /// Starts the VMM.
 pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
-    let mut keep: Vec<BorrowedFd<'_>> = vec![
-        parts.kvm.as_fd(),
-        parts.kernel.as_fd(),
-        parts.initramfs.as_fd(),
-        parts.files.as_fd(),
-        parts.control.as_fd(),
+    let mut keep = vec![
+        parts.kvm.as_raw_fd(),
+        parts.kernel.as_raw_fd(),
+        parts.initramfs.as_raw_fd(),
+        parts.files.as_raw_fd(),
+        parts.control.as_raw_fd(),
     ];
-    keep.extend(parts.serial.as_ref().map(AsFd::as_fd));
-    process::spawn("VMM", &keep, || run(plan, &parts).unwrap_or_else(VmmEnd::Failed))
+    keep.extend(parts.serial.as_ref().map(AsRawFd::as_raw_fd));
+    process::spawn("VMM", &keep, move || run(plan, parts).unwrap_or_else(VmmEnd::Failed))
 }
 
-fn run(plan: &VmPlan, parts: &VmParts) -> Result<VmmEnd, String> {
+fn run(plan: &VmPlan, parts: VmParts) -> Result<VmmEnd, String> {
     confine()?;
-    let config = config(plan, parts).map_err(|error| format!("cannot duplicate a descriptor: {error}"))?;
-    let vm = Vm::build(config).map_err(|error| sentence(&error))?;
+    let vm = Vm::build(config(plan, parts)).map_err(|error| sentence(&error))?;
     Ok(match vm.run().map_err(|error| sentence(&error))? {
         Exit::Reset => VmmEnd::Reset,
         Exit::TripleFault { vcpu, registers } => VmmEnd::TripleFault { vcpu, registers },
@@ -89,20 +88,20 @@ fn confine() -> Result<(), String> {
     confined().map(drop).map_err(|error| sentence(&error))
 }
 
-fn config(plan: &VmPlan, parts: &VmParts) -> std::io::Result<VmConfig> {
-    Ok(VmConfig {
-        kvm: parts.kvm.try_clone()?,
+fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
+    VmConfig {
+        kvm: parts.kvm,
         vcpus: plan.vcpus,
         memory_mib: plan.memory_mib,
-        kernel: parts.kernel.try_clone()?,
-        initramfs: parts.initramfs.try_clone()?,
+        kernel: parts.kernel,
+        initramfs: parts.initramfs,
         command_line: plan.command_line.clone(),
-        fs: Some(FsConfig { tag: guest_api::SHARE_TAG.to_owned(), backend: parts.files.try_clone()? }),
+        fs: Some(FsConfig { tag: guest_api::SHARE_TAG.to_owned(), backend: parts.files }),
         vsock: Some(VsockConfig {
             guest_cid: guest_api::GUEST_CID,
-            guest_to_host: vec![(guest_api::CONTROL_PORT, parts.control.try_clone()?)],
+            guest_to_host: vec![(guest_api::CONTROL_PORT, parts.control)],
             host_to_guest: None,
         }),
-        serial: parts.serial.as_ref().map(File::try_clone).transpose()?,
-    })
+        serial: parts.serial,
+    }
 }

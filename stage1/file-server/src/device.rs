@@ -22,7 +22,7 @@ use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::server::Server;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
-use crate::Error;
+use crate::ServeError;
 use crate::ring::{Memory, Ring, RingError};
 
 /// Queues of the device: one for high-priority requests (FORGET, INTERRUPT), one for all others (virtio 1.2, 5.11.2).
@@ -58,8 +58,8 @@ impl FsDevice {
     }
 
     /// Answers everything in one queue.
-    pub(crate) fn serve_queue(&mut self, queue: usize) -> Result<(), Error> {
-        let failed = |cause| Error::Queue { queue, cause };
+    pub(crate) fn serve_queue(&mut self, queue: usize) -> Result<(), ServeError> {
+        let failed = |cause| ServeError::Queue { queue, cause };
         let memory = self.memory.as_ref().ok_or(failed(RingError::NoMemory))?;
         match self.rings.get_mut(queue) {
             Some(ring) => ring.serve(memory, &self.server).map_err(failed),

@@ -8,6 +8,9 @@
 mod device;
 mod ring;
 
+#[cfg(test)]
+mod serve_test;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -24,7 +27,7 @@ use device::FsDevice;
 
 /// Why the file server ended before the VMM hung up.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ServeError {
     /// The tree could not be opened.
     #[error("cannot open the shared tree")]
     OpenTree(#[source] io::Error),
@@ -105,12 +108,12 @@ fn configuration(tree: Tree) -> Config {
 ///
 /// Runs in the calling thread and starts no other; changes the process's umask and, during a request, the
 /// thread's effective user and group.
-pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), Error> {
-    let file_system = PassthroughFs::new(configuration(tree)).map_err(Error::OpenTree)?;
-    let device = FsDevice::new(Server::new(file_system)).map_err(Error::CreateQueues)?;
+pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), ServeError> {
+    let file_system = PassthroughFs::new(configuration(tree)).map_err(ServeError::OpenTree)?;
+    let device = FsDevice::new(Server::new(file_system)).map_err(ServeError::CreateQueues)?;
     // The request handler wants shared ownership; there is one thread, so the lock is never contended.
     let device = Arc::new(Mutex::new(device));
-    let socket = frontend.try_clone().map_err(Error::Wait)?;
+    let socket = frontend.try_clone().map_err(ServeError::Wait)?;
     let mut requests = BackendReqHandler::from_stream(frontend, Arc::clone(&device));
     loop {
         let kicks = device.lock().unwrap_or_else(PoisonError::into_inner).kicks();
@@ -119,7 +122,7 @@ pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), Error> {
         match poll(&mut ready, None) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
-            Err(errno) => return Err(Error::Wait(errno.into())),
+            Err(errno) => return Err(ServeError::Wait(errno.into())),
         }
         let mut ready = ready.into_iter().map(|entry| !entry.revents().is_empty());
         let message_waits = ready.next().unwrap_or(false);
@@ -134,7 +137,7 @@ pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), Error> {
                 Err(VhostError::Disconnected | VhostError::PartialMessage | VhostError::SocketBroken(_)) => {
                     return Ok(());
                 }
-                Err(error) => return Err(Error::Request(error)),
+                Err(error) => return Err(ServeError::Request(error)),
             }
         }
     }

@@ -7,11 +7,11 @@
 //! names; the child processes die with the supervisor, whose end is what lets stage0 call this. Networks will have
 //! something to give back here.
 
-use crate::error::Error;
+use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::flags::GcFlags;
 
 /// Collects what the pod in the working directory left.
-pub fn run(_flags: &GcFlags) -> Result<ExitCode, Error> {
+pub fn run(_flags: &GcFlags) -> Result<ExitCode, EntrypointError> {
     Ok(ExitCode::SUCCESS)
 }

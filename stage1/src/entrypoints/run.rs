@@ -13,7 +13,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::diagnostics;
-use crate::error::Error;
+use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::NameSources;
@@ -29,7 +29,7 @@ const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
 const KERNEL_PARAMETERS_VARIABLE: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
 
 /// Runs the pod in the working directory.
-pub fn run(flags: &RunFlags) -> Result<ExitCode, Error> {
+pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
     let signals = take_signals()?;
     check_lock()?;
@@ -43,10 +43,10 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, Error> {
     let initramfs = open_stage1("initramfs")?;
     shares::prepare_volumes(&plan.shares)?;
 
-    let (files_vmm, files_server) = UnixStream::pair().map_err(Error::Socket)?;
-    let (control, control_vmm) = UnixStream::pair().map_err(Error::Socket)?;
+    let (files_vmm, files_server) = UnixStream::pair().map_err(EntrypointError::Socket)?;
+    let (control, control_vmm) = UnixStream::pair().map_err(EntrypointError::Socket)?;
     let (serial, serial_vmm) = if flags.debug {
-        let (reader, writer) = std::io::pipe().map_err(Error::Socket)?;
+        let (reader, writer) = std::io::pipe().map_err(EntrypointError::Socket)?;
         (Some(into_file(reader)), Some(into_file(writer)))
     } else {
         (None, None)
@@ -64,27 +64,27 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, Error> {
 }
 
 /// Signals become something to read, so that one loop sees everything.
-fn take_signals() -> Result<SignalFd, Error> {
+fn take_signals() -> Result<SignalFd, EntrypointError> {
     let mut set = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
         set.add(signal);
     }
-    set.thread_block().map_err(|errno| Error::Signals(errno.into()))?;
+    set.thread_block().map_err(|errno| EntrypointError::Signals(errno.into()))?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .map_err(|errno| Error::Signals(errno.into()))
+        .map_err(|errno| EntrypointError::Signals(errno.into()))
 }
 
 /// The lock's descriptor is only held: the lock falls when this process ends. It must be there, though, or another rkt would
 /// take the pod for an exited one and remove it under our feet.
-fn check_lock() -> Result<(), Error> {
+fn check_lock() -> Result<(), EntrypointError> {
     let number = std::env::var(LOCK_VARIABLE).ok().and_then(|text| text.parse::<i32>().ok());
-    let number = number.filter(|number| *number >= 0).ok_or(Error::NoLock)?;
+    let number = number.filter(|number| *number >= 0).ok_or(EntrypointError::NoLock)?;
     // SAFETY: the descriptor is borrowed for one fstat; if it is not open, the call fails and nothing else happens.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    rustix::fs::fstat(descriptor).map(|_| ()).map_err(|_| Error::NoLock)
+    rustix::fs::fstat(descriptor).map(|_| ()).map_err(|_| EntrypointError::NoLock)
 }
 
-fn make_plan(flags: &RunFlags) -> Result<Plan, Error> {
+fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {
     let pod = pod_directory::pod_manifest()?;
     let images = pod_directory::image_manifests(&pod)?;
     let read = |path: &Path| pod_directory::read(path);
@@ -107,9 +107,9 @@ fn make_plan(flags: &RunFlags) -> Result<Plan, Error> {
     Ok(plan::plan(flags, &pod, &images, &host)?)
 }
 
-fn open_stage1(name: &str) -> Result<File, Error> {
+fn open_stage1(name: &str) -> Result<File, EntrypointError> {
     let path = pod_directory::stage1(name);
-    File::open(&path).map_err(|cause| Error::Stage1File { path, cause })
+    File::open(&path).map_err(|cause| EntrypointError::Stage1File { path, cause })
 }
 
 fn into_file(pipe: impl Into<std::os::fd::OwnedFd>) -> File {

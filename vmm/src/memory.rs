@@ -1,4 +1,4 @@
-//! Guest memory: one file without a name, shared with the processes that serve devices.
+//! Guest memory: one file that only descriptors lead to, shared with the processes that serve devices.
 //!
 //! Responsible for: the guest-physical memory map and the backing of its RAM. Must not know: what is stored there.
 //! Follows the x86 convention of a hole below 4 GiB for devices (docs/architecture.md, "Memory").
@@ -43,6 +43,10 @@ pub const MIN_MEMORY_MIB: u32 = 32;
 /// 1 TiB: physical addresses stay below the 40 bits that every 64-bit x86 processor has.
 pub const MAX_MEMORY_MIB: u32 = 1024 * 1024 - 1024;
 
+/// What a memfd is called; /proc/PID/maps puts "memfd:" in front.
+const MEMFD_NAME: &str = "guest-memory";
+/// What the file is called, so that the mapping has the same name either way.
+const FILE_NAME: &str = "memfd:guest-memory";
 const MIB: u64 = 1024 * 1024;
 
 /// Guest-physical address and size of each piece of RAM, in ascending order.
@@ -94,12 +98,12 @@ fn huge_page_file() -> rustix::io::Result<File> {
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::openat(&mount, ".", flags, Mode::RUSR | Mode::WUSR)?))
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(File::from(rustix::fs::openat(&mount, FILE_NAME, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
 fn memfd() -> rustix::io::Result<File> {
-    rustix::fs::memfd_create("guest-memory", MemfdFlags::CLOEXEC).map(File::from)
+    rustix::fs::memfd_create(MEMFD_NAME, MemfdFlags::CLOEXEC).map(File::from)
 }
 
 /// Asks for huge pages: otherwise a guest pays an exit, and the host a fault, for every 4 KiB touched. For the boot of a

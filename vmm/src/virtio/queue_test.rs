@@ -48,7 +48,7 @@ fn queue_of_an_impossible_size_is_refused() {
 
 #[test]
 fn queue_outside_of_memory_is_refused() {
-    for address in [32 << 20, (32 << 20) - 16, 0xd000_0000, u64::MAX & !0xf] {
+    for address in [32 << 20, (32 << 20) - 16, 0xd000_0000, !0xf] {
         for setup in [
             QueueSetup { descriptors: address, ..GOOD },
             QueueSetup { available: address, ..GOOD },

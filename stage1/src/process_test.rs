@@ -27,6 +27,8 @@ fn child_holds_no_descriptor_but_those_it_was_given() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let kept = writer.try_clone().unwrap();
     let keep = [kept.as_raw_fd()];
+    // The child's copy is closed behind its back, so it must not be closed again.
+    let secret = &secret;
 
     let child = spawn("test", &keep, move || {
         let alive = |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).is_ok();

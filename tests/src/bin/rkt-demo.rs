@@ -15,13 +15,14 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 use std::time::Instant;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use rkt_tests::authority::Authority;
 use rkt_tests::gpg::Gpg;
 use rkt_tests::rkt::scratch;
 use rkt_tests::server::{Answer, Server};
 use rkt_tests::{dist, leaks};
+use tempfile::TempDir;
 
 /// Whose images these are.
 const PUBLISHER: &str = "Redis packager <packager@example.com>";
@@ -56,10 +57,9 @@ fn main() -> ExitCode {
 }
 
 fn run() {
-    let place = tempfile::Builder::new().prefix("rkt-demo-").tempdir_in(scratch()).expect("a directory");
-    let mut demo = Demo { directory: place.path().join("work"), steps: Vec::new(), started: Instant::now() };
-    fs::create_dir(&demo.directory).expect("a directory");
-    own_rkt_directories(place.path());
+    let work = tempfile::Builder::new().prefix("rkt-demo-").tempdir().expect("a directory");
+    let mut demo = Demo { directory: work.path().to_owned(), steps: Vec::new(), started: Instant::now() };
+    let _private = PrivateDirectories::mount();
 
     chapter("The publisher builds images from Debian's packages, signs them and puts them on a server");
     let gpg = Gpg::new();
@@ -109,17 +109,40 @@ fn run() {
     demo.summary();
 }
 
-/// Gives this process, and every command it starts, an empty /var/lib/rkt and /etc/rkt, so that the demo neither sees nor
+/// An empty /var/lib/rkt and /etc/rkt, for this process and every command it starts, so that the demo neither sees nor
 /// changes the host's own pods and keys.
-fn own_rkt_directories(place: &Path) {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (the demo runs as root)");
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    for (name, target) in [("data", "/var/lib/rkt"), ("config", "/etc/rkt")] {
-        let source = place.join(name);
-        fs::create_dir(&source).expect("a directory");
-        fs::create_dir_all(target).expect("a directory");
-        mount(Some(&source), target, none, MsFlags::MS_BIND, none).expect("a bind mount");
+struct PrivateDirectories {
+    _place: TempDir,
+}
+
+/// Where they appear.
+const RKT_DIRECTORIES: [&str; 2] = ["/etc/rkt", "/var/lib/rkt"];
+
+impl PrivateDirectories {
+    fn mount() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (the demo runs as root)");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+        let place = tempfile::Builder::new().prefix("rkt-demo-").tempdir_in(scratch()).expect("a directory");
+        // All sources first: they may lie below one of the targets.
+        let sources = RKT_DIRECTORIES.map(|target| place.path().join(target.replace('/', "-")));
+        for (source, target) in sources.iter().zip(RKT_DIRECTORIES) {
+            fs::create_dir(source).expect("a directory");
+            fs::create_dir_all(target).expect("a directory");
+        }
+        for (source, target) in sources.iter().zip(RKT_DIRECTORIES) {
+            mount(Some(source), target, none, MsFlags::MS_BIND, none).expect("a bind mount");
+        }
+        Self { _place: place }
+    }
+}
+
+impl Drop for PrivateDirectories {
+    fn drop(&mut self) {
+        // Uncovers the place that the directory is removed from; without that it stays behind, which is no reason to fail.
+        for target in RKT_DIRECTORIES {
+            let _ = umount2(target, MntFlags::MNT_DETACH);
+        }
     }
 }
 

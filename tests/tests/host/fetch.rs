@@ -43,7 +43,7 @@ fn fetch_accepts_a_signature_at_another_place() {
     let signature = gpg.sign(&key, &publisher::image(&rkt, "app.aci"));
     fs::rename(signature, rkt.path("elsewhere.sig")).expect("renaming");
 
-    let output = rkt.run(["fetch", "--signature=elsewhere.sig", "./app.aci"]);
+    let output = rkt.run(["fetch", "./app.aci", "--signature=elsewhere.sig"]);
 
     output.expect_code(0).expect_out(&image_id(&small_image()));
 }

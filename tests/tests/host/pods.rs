@@ -104,6 +104,17 @@ fn run_prints_nothing_of_its_own_on_stdout() {
 }
 
 #[test]
+fn run_says_where_images_come_from_only_when_asked() {
+    let rkt = rkt_with_image();
+
+    let quiet = rkt.run(run_arguments(&["./app.aci"])).expect_code(0);
+    let chatty = rkt.run([&["--debug"], &run_arguments(&["./app.aci"])[..]].concat()).expect_code(0);
+
+    assert!(!quiet.err().contains("using image from"), "{quiet:?}");
+    chatty.expect_err("using image from file");
+}
+
+#[test]
 fn list_and_status_follow_a_pod_from_running_to_exited() {
     let mut rkt = rkt_with_image();
     let (pod, uuid) = start_held(&mut rkt);

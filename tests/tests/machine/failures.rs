@@ -107,7 +107,7 @@ fn a_guest_init_that_dies_is_reported() {
     let script = "echo ready; sleep 1; line=$(grep -m 1 r-xp /proc/1/maps); start=$((0x${line%%-*})); \
                   end=${line#*-}; end=$((0x${end%% *})); \
                   dd if=/dev/zero of=/proc/1/mem bs=4096 seek=$((start / 4096)) count=$(((end - start) / 4096)) \
-                  conv=notrunc; sleep 100000";
+                  conv=notrunc; while sleep 1; do echo wake up; done";
     let everything = "--insecure-options=image,capabilities,paths,seccomp";
     let mut pod = Pod::start(&[everything, "example.com/busybox", "--", "-c", script]);
     pod.wait_for("ready");

@@ -70,7 +70,7 @@ fn fifty_megabytes_arrive_without_losing_a_byte() {
     const LINE: usize = 1_000;
     let (bytes, line) = (BYTES.to_string(), LINE.to_string());
 
-    let output = Pod::inspect(&["flood", &bytes, &line]).finish_within(limit(120)).expect_code(0);
+    let output = Pod::inspect(&["flood", &bytes, &line]).finish_within(limit(35)).expect_code(0);
 
     let text = String::from_utf8(output.stdout).expect("only digits and labels");
     let mut lines = 0;

@@ -39,7 +39,7 @@ pub const KVM_TSS_START: usize = 0xfffb_d000;
 pub const KVM_IDENTITY_MAP_START: u64 = 0xfffb_c000;
 
 /// Smallest guest that holds a kernel, its boot data and an initial RAM file system.
-pub const MIN_MEMORY_MIB: u32 = 32;
+pub const MIN_MEMORY_MIB: u32 = 64;
 /// 1 TiB: physical addresses stay below the 40 bits that every 64-bit x86 processor has.
 pub const MAX_MEMORY_MIB: u32 = 1024 * 1024 - 1024;
 

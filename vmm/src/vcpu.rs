@@ -20,7 +20,7 @@ use crate::exit::{Exit, ExitLatch};
 /// default of 2 MiB would only make a pod's address space look larger than it is.
 const STACK_BYTES: usize = 128 * 1024;
 /// Between two attempts to interrupt a vCPU.
-const KICK_INTERVAL: Duration = Duration::from_millis(1);
+const KICK_INTERVAL: Duration = Duration::from_micros(200);
 /// A vCPU thread that does not stop within this time is stuck in a write to the host; the caller does not wait for it.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 

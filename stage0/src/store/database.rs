@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{SHARED_DIRECTORY, make_directory, share};
+use super::temporary::sync_directory;
 use super::{Key, StoreError};
 
 /// Version of the tables below. A database with a higher one is left alone.
 const SCHEMA: u64 = 1;
 const FILE_NAME: &str = "images.redb";
+const UNFINISHED_NAME: &str = "images.redb.new";
 
 const VERSION: TableDefinition<'_, &str, u64> = TableDefinition::new("version");
 /// Key to JSON of [`ImageInfo`]. JSON so that a field can be added without a migration.
@@ -69,6 +71,11 @@ pub struct Remote {
 }
 
 impl Remote {
+    /// Whether a signature over the image was verified when it was fetched.
+    pub fn is_verified(&self) -> bool {
+        !self.sig_url.is_empty()
+    }
+
     /// Whether the server need not be asked again.
     pub fn is_fresh(&self, now: SystemTime) -> bool {
         now.duration_since(self.download_time).is_ok_and(|age| age < Duration::from_secs(self.cache_max_age))
@@ -225,24 +232,43 @@ impl Database {
     ) -> Result<T, StoreError> {
         make_directory(&self.directory, SHARED_DIRECTORY)?;
         let _lock = KeyLock::directory(&self.directory, LockKind::Exclusive)?;
-        let is_new = !self.path().exists();
-        let database = redb::Database::create(self.path()).map_err(|e| self.error(e))?;
-        if is_new {
-            let file = File::open(self.path()).map_err(StoreError::file("open", self.path()))?;
-            share(&file, &self.path())?;
+        if !self.path().exists() {
+            self.create()?;
         }
+        let database = redb::Database::open(self.path()).map_err(|e| self.error(e))?;
         let transaction = database.begin_write().map_err(|e| self.error(e))?;
         {
-            let mut version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
+            let version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
             let found = version.get("schema").map_err(|e| self.error(e))?.map(|version| version.value());
             self.check_schema(found)?;
-            if found.is_none() {
-                version.insert("schema", SCHEMA).map_err(|e| self.error(e))?;
-            }
         }
         let result = act(&transaction)?;
         transaction.commit().map_err(|e| self.error(e))?;
         Ok(result)
+    }
+
+    /// Makes an empty database. It gets its name when it is whole: a file that its maker was killed over is no
+    /// database, and every later command would fail on it.
+    fn create(&self) -> Result<(), StoreError> {
+        let unfinished = self.directory.join(UNFINISHED_NAME);
+        match std::fs::remove_file(&unfinished) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::file("remove", &unfinished)(e));
+            }
+            _ => {}
+        }
+        let database = redb::Database::create(&unfinished).map_err(|e| self.error(e))?;
+        let transaction = database.begin_write().map_err(|e| self.error(e))?;
+        {
+            let mut version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
+            version.insert("schema", SCHEMA).map_err(|e| self.error(e))?;
+        }
+        transaction.commit().map_err(|e| self.error(e))?;
+        drop(database);
+        let file = File::open(&unfinished).map_err(StoreError::file("open", &unfinished))?;
+        share(&file, &unfinished)?;
+        std::fs::rename(&unfinished, self.path()).map_err(StoreError::file("create", self.path()))?;
+        sync_directory(&self.directory)
     }
 
     fn check_schema(&self, found: Option<u64>) -> Result<(), StoreError> {

@@ -3,11 +3,9 @@
 //! Responsible for: import, look-up, reading and removal under each image's lock. Must not know: rendering, fetching.
 //! Follows rkt-reference.md 2.1 (layout), 2.4 (locks), 2.9 (order of steps), 3.2 and 3.3 (look-up).
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use appc::{AcIdentifier, ImageManifest, Labels};
@@ -15,7 +13,8 @@ use appc::{AcIdentifier, ImageManifest, Labels};
 use super::database::{Database, ImageInfo, Remote};
 use super::import::{Import, unpack};
 use super::key_lock::{KeyLock, LockKind};
-use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
+use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
+use super::temporary::{TemporaryFile, remove_abandoned};
 use super::{Key, StoreError};
 
 /// Characters of a full key, `sha512-` and 64 digits; longer IDs are cut to it.
@@ -58,19 +57,24 @@ impl ImageStore {
         import: &Import,
         check: impl FnOnce(&mut R) -> io::Result<bool>,
     ) -> Result<Option<Key>, StoreError> {
-        let mut temporary = self.temporary_file()?;
-        let unpacked = unpack(&mut *source, &mut temporary.file)?;
+        let directory = self.temporary_directory()?;
+        remove_abandoned(&directory);
+        let mut blob = TemporaryFile::create(&directory)?;
+        let unpacked = unpack(&mut *source, blob.file())?;
         if !check(source).map_err(crate::extract::ExtractError::Read)? {
             return Ok(None);
         }
-        temporary.file.sync_all().map_err(StoreError::file("sync", &temporary.path))?;
+        let mut manifest = TemporaryFile::create(&directory)?;
+        manifest
+            .file()
+            .write_all(&unpacked.manifest_json)
+            .map_err(StoreError::file("write in", &directory))?;
 
         let key = unpacked.key;
         let _lock = self.lock(&key, LockKind::Exclusive)?;
-        let manifest = self.manifest_path(&key);
-        write_synced(&manifest, &self.temporary_path(), &unpacked.manifest_json)?;
+        manifest.persist(&self.manifest_path(&key))?;
         // The blob last: where it is, the manifest is.
-        temporary.rename(&self.blob_path(&key))?;
+        blob.persist(&self.blob_path(&key))?;
 
         let now = SystemTime::now();
         let before = self.database.image(&key)?;
@@ -176,27 +180,6 @@ impl ImageStore {
     fn manifest_path(&self, key: &Key) -> PathBuf {
         self.cas.join("imageManifest/sha512").join(key.fan_out()).join(key.as_str())
     }
-
-    fn temporary_path(&self) -> PathBuf {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.cas.join("tmp").join(format!("import-{}-{number}", std::process::id()))
-    }
-
-    fn temporary_file(&self) -> Result<TemporaryFile, StoreError> {
-        self.temporary_directory()?;
-        let path = self.temporary_path();
-        // The name of a process that is gone may be ours now: its leavings are overwritten.
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(SHARED_FILE)
-            .open(&path)
-            .map_err(StoreError::file("create", &path))?;
-        share(&file, &path)?;
-        Ok(TemporaryFile { path, file })
-    }
 }
 
 /// An image's uncompressed tar, locked against removal.
@@ -209,57 +192,5 @@ pub struct Blob {
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer)
-    }
-}
-
-/// A file in `cas/tmp`, removed unless it is renamed.
-struct TemporaryFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl TemporaryFile {
-    fn rename(self, target: &Path) -> Result<(), StoreError> {
-        make_parent(target)?;
-        std::fs::rename(&self.path, target).map_err(StoreError::file("create", target))?;
-        sync_parent(target)
-    }
-}
-
-impl Drop for TemporaryFile {
-    fn drop(&mut self) {
-        // After a rename there is nothing; after an error, what cannot be removed is overwritten or collected later.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-/// Replaces `target` with `content`, whole or not at all.
-fn write_synced(target: &Path, temporary: &Path, content: &[u8]) -> Result<(), StoreError> {
-    use std::io::Write;
-    make_parent(target)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(SHARED_FILE)
-        .open(temporary)
-        .map_err(StoreError::file("create", temporary))?;
-    share(&file, temporary)?;
-    file.write_all(content).map_err(StoreError::file("write", temporary))?;
-    file.sync_all().map_err(StoreError::file("sync", temporary))?;
-    std::fs::rename(temporary, target).map_err(StoreError::file("create", target))?;
-    sync_parent(target)
-}
-
-fn make_parent(path: &Path) -> Result<(), StoreError> {
-    path.parent().map_or(Ok(()), |parent| make_directory(parent, SHARED_DIRECTORY))
-}
-
-fn sync_parent(path: &Path) -> Result<(), StoreError> {
-    match path.parent() {
-        Some(parent) => File::open(parent)
-            .and_then(|directory| directory.sync_all())
-            .map_err(StoreError::file("sync", parent)),
-        None => Ok(()),
     }
 }

@@ -214,6 +214,22 @@ fn image_that_changed_between_check_and_import_is_not_kept() {
 }
 
 #[test]
+fn what_a_killed_import_left_is_gone_after_the_next_one() {
+    let place = Place::new();
+    let cas = place.directory.path().join("cas");
+    std::fs::create_dir_all(cas.join("tmp")).unwrap();
+    std::fs::create_dir_all(cas.join("db")).unwrap();
+    std::fs::write(cas.join("tmp/import-4711-0"), "half an image").unwrap();
+    std::fs::write(cas.join("db/images.redb.new"), [0; 4096]).unwrap();
+
+    let key = place.import(&image("a.com/b")).unwrap();
+
+    assert_eq!(place.files().len(), 1, "{:?}", place.files());
+    assert!(!cas.join("db/images.redb.new").exists());
+    assert_eq!(place.store.resolve_key(key.as_str()).unwrap(), key);
+}
+
+#[test]
 fn group_shares_the_store_whatever_the_umask() {
     use std::os::unix::fs::MetadataExt;
     let place = Place::new();

@@ -13,6 +13,7 @@ mod import;
 mod key;
 mod key_lock;
 mod permissions;
+mod temporary;
 mod tree_hash;
 mod tree_store;
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use super::dependencies::flatten;
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
+use super::temporary::sync_directory;
 use super::tree_hash::summarise;
 use super::{ImageStore, Key, StoreError, TreeId};
 use crate::extract::{extract, remove_tree};
@@ -132,10 +133,6 @@ impl TreeStore {
 
 fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     File::create(path).and_then(|mut file| file.write_all(content)).map_err(StoreError::file("write", path))
-}
-
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(StoreError::file("sync", path))
 }
 
 /// Hashes a blob while it is read, to compare it with the key it is stored under.

@@ -1,0 +1,144 @@
+//! Files that appear under their name whole or not at all, whenever their maker is killed.
+//!
+//! Responsible for: unfinished files in `cas/tmp`, naming them for good, removing those whose maker is gone. Must not
+//! know: what is in them. Follows rkt-reference.md 2.1 (`cas/tmp`) and flock(2).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use uuid::Uuid;
+
+use super::StoreError;
+use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
+
+/// What unfinished files' names begin with; the rest is random, because process IDs repeat between the PID namespaces
+/// that share a store.
+const PREFIX: &str = "import-";
+/// How often a file may be removed before it is locked until that is taken for a fault.
+const ATTEMPTS: usize = 8;
+
+/// An unfinished file, locked as long as its maker lives. It is removed unless it is given a name.
+#[derive(Debug)]
+pub(super) struct TemporaryFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TemporaryFile {
+    /// Makes an empty file in `directory`, which must be on the file system it will stay on.
+    pub fn create(directory: &Path) -> Result<Self, StoreError> {
+        let mut path = PathBuf::new();
+        for _ in 0..ATTEMPTS {
+            path = directory.join(format!("{PREFIX}{}", Uuid::new_v4()));
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(SHARED_FILE)
+                .open(&path)
+                .map_err(StoreError::file("create", &path))?;
+            flock(&file, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &path))?;
+            // Between the two calls somebody may have taken it for an abandoned one.
+            if is_named(&file, &path) {
+                share(&file, &path)?;
+                return Ok(Self { path, file });
+            }
+        }
+        Err(StoreError::LockReplaced(path))
+    }
+
+    /// The file, to be written to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives the file its name, replacing what has it. When this returns, both are on disk.
+    pub fn persist(self, target: &Path) -> Result<(), StoreError> {
+        self.file.sync_all().map_err(StoreError::file("sync", &self.path))?;
+        let Some(parent) = target.parent() else { return Ok(()) };
+        make_directory(parent, SHARED_DIRECTORY)?;
+        std::fs::rename(&self.path, target).map_err(StoreError::file("create", target))?;
+        sync_directory(parent)
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        // After a rename there is nothing; after an error, what cannot be removed now is abandoned.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the unfinished files in `directory` whose makers were killed. What cannot be removed stays: it does no harm.
+pub(super) fn remove_abandoned(directory: &Path) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let path = entry.path();
+        let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) else {
+            continue;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Makes the names in a directory last.
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let synced = File::open(path).and_then(|directory| directory.sync_all());
+    synced.map_err(StoreError::file::<io::Error>("sync", path))
+}
+
+fn is_named(file: &File, path: &Path) -> bool {
+    match (file.metadata(), path.symlink_metadata()) {
+        (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn files_of_makers_that_are_gone_are_removed_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let alive = TemporaryFile::create(directory.path()).unwrap();
+        std::fs::write(directory.path().join("import-killed"), "half an image").unwrap();
+        std::fs::write(directory.path().join("download-0123"), "may be resumed").unwrap();
+
+        remove_abandoned(directory.path());
+
+        let mut left = names(directory.path());
+        left.sort();
+        let alive = alive.path.file_name().unwrap().to_str().unwrap();
+        assert_eq!(left, ["download-0123", alive]);
+    }
+
+    #[test]
+    fn file_is_nowhere_until_it_has_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (kept, dropped) = (directory.path().join("a/kept"), directory.path().join("dropped"));
+
+        let mut file = TemporaryFile::create(directory.path()).unwrap();
+        io::Write::write_all(file.file(), b"whole").unwrap();
+        let unfinished = names(directory.path());
+        file.persist(&kept).unwrap();
+        drop(TemporaryFile::create(directory.path()).unwrap());
+
+        assert!(unfinished.len() == 1 && unfinished[0].starts_with(PREFIX));
+        assert_eq!(std::fs::read(&kept).unwrap(), b"whole");
+        assert_eq!(names(directory.path()), ["a"]);
+        assert!(!dropped.exists());
+    }
+}

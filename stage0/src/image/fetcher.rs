@@ -76,14 +76,14 @@ impl<'a> Fetcher<'a> {
     }
 
     fn name(&self, name: &AppcName) -> Result<Key, ImageError> {
-        self.log.print(format_args!("searching for app image {}", name.name));
+        self.log.debug(format_args!("searching for app image {}", name.name));
         let labels = name.labels_on_host().map_err(|e| ImageError::InvalidReference {
             reference: name.to_string(),
             reason: e.to_string(),
         })?;
         let found = self.store.get_by_name(&name.name, &labels)?;
         let key = found.ok_or_else(|| ImageError::NameNotFound(name.to_string()))?;
-        self.log.print(format_args!("using image from local store for image name {name}"));
+        self.log.debug(format_args!("using image from local store for image name {name}"));
         Ok(key)
     }
 
@@ -113,7 +113,7 @@ impl<'a> Fetcher<'a> {
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(unreadable(io::Error::other("it is not a regular file")));
         }
-        self.log.print(format_args!("using image from file {}", path.display()));
+        self.log.debug(format_args!("using image from file {}", path.display()));
         if self.options.insecure.skip_image_check() {
             return Ok(self.store.import(&file, &Import::default())?);
         }
@@ -121,28 +121,20 @@ impl<'a> Fetcher<'a> {
             Some(signature) => signature.to_owned(),
             None => with_suffix(path, ".asc"),
         };
-        let signature = read_signature(&signature)?;
-        let verified = self.verify(&file, &signature, path)?;
-        // The file is not ours: whoever may write to it could have swapped its content behind the check.
-        let mut again = Hashing { source: rewound(&file, path)?, hash: Sha512::new() };
-        let key = self.store.import_checked(&mut again, &Import::default(), |source| {
-            io::copy(source, &mut io::sink())?;
-            Ok(source.hash.clone().finalize().as_slice() == verified.as_slice())
-        })?;
-        key.ok_or_else(|| ImageError::Changed(path.to_owned()))
+        self.import_verified(&file, &read_signature(&signature)?, path)
     }
 
     fn url(&self, url: &Url, signature: Option<&Path>) -> Result<Key, ImageError> {
-        let remote = self.store.remote(url.as_str())?;
-        match (self.options.pull_policy, &remote) {
-            (PullPolicy::New | PullPolicy::Never, Some(remote)) => return Ok(self.use_stored(url, remote)),
+        let remote = match (self.options.pull_policy, self.store.remote(url.as_str())?) {
+            (PullPolicy::New | PullPolicy::Never, Some(remote)) => return Ok(self.use_stored(url, &remote)),
             (PullPolicy::Never, None) => return Err(ImageError::UrlNotFound(url.to_string())),
-            (PullPolicy::Update, Some(remote)) if remote.is_fresh(SystemTime::now()) => {
-                return Ok(self.use_stored(url, remote));
-            }
-            _ => {}
+            // What came into the store unverified is no answer to a fetch that verifies: it is fetched anew.
+            (_, remote) => remote.filter(|r| self.options.insecure.skip_image_check() || r.is_verified()),
+        };
+        if let Some(remote) = remote.as_ref().filter(|remote| remote.is_fresh(SystemTime::now())) {
+            return Ok(self.use_stored(url, remote));
         }
-        self.log.print(format_args!("remote fetching from URL {:?}", url.as_str()));
+        self.log.debug(format_args!("remote fetching from URL {:?}", url.as_str()));
         let skip_tls = self.options.insecure.skip_tls_check();
         if skip_tls {
             self.log.print("warning: TLS verification has been disabled");
@@ -154,7 +146,8 @@ impl<'a> Fetcher<'a> {
             let Some(found) = self.download_image(&client, url, etag, &download)? else {
                 return self.not_modified(url, remote.as_ref());
             };
-            return self.import_download(url, &download, &found, "");
+            let key = self.store.import(rewound(&download.file, &download.path)?, &Import::default())?;
+            return self.record(url, &found, "", key);
         }
 
         let (signature_url, mut signature_bytes) = match signature {
@@ -177,12 +170,12 @@ impl<'a> Fetcher<'a> {
         let Some(bytes) = signature_bytes else {
             return Err(ImageError::SignatureDeferred(signature_url));
         };
-        self.verify(&download.file, &bytes, &download.path)?;
-        self.import_download(url, &download, &found, &signature_url)
+        let key = self.import_verified(&download.file, &bytes, &download.path)?;
+        self.record(url, &found, &signature_url, key)
     }
 
     fn use_stored(&self, url: &Url, remote: &Remote) -> Key {
-        self.log.print(format_args!("using image from local store for url {url}"));
+        self.log.debug(format_args!("using image from local store for url {url}"));
         remote.blob_key.clone()
     }
 
@@ -232,7 +225,7 @@ impl<'a> Fetcher<'a> {
 
     /// Downloads a signature. `None` means that the server asks to come back after the image.
     fn download_signature(&self, client: &HttpClient, url: &Url) -> Result<Option<Vec<u8>>, ImageError> {
-        self.log.print(format_args!("downloading signature from {url}"));
+        self.log.debug(format_args!("downloading signature from {url}"));
         let failed = |cause| ImageError::Download { what: "signature", url: url.to_string(), cause };
         match client.get(url, "", MAX_SIGNATURE_BYTES).map_err(failed)? {
             Answer::Deferred => Ok(None),
@@ -288,14 +281,20 @@ impl<'a> Fetcher<'a> {
         Ok(content.hash.finalize().to_vec())
     }
 
-    fn import_download(
-        &self,
-        url: &Url,
-        target: &Target,
-        found: &Found,
-        signature: &str,
-    ) -> Result<Key, ImageError> {
-        let key = self.store.import(rewound(&target.file, &target.path)?, &Import::default())?;
+    /// Verifies a file and imports exactly what was verified. Whoever may write to the file (a local image is not
+    /// ours, a download is shared with group `rkt`) could swap its content behind the check.
+    fn import_verified(&self, file: &File, signature: &[u8], path: &Path) -> Result<Key, ImageError> {
+        let verified = self.verify(file, signature, path)?;
+        let mut again = Hashing { source: rewound(file, path)?, hash: Sha512::new() };
+        let key = self.store.import_checked(&mut again, &Import::default(), |source| {
+            io::copy(source, &mut io::sink())?;
+            Ok(source.hash.clone().finalize().as_slice() == verified.as_slice())
+        })?;
+        key.ok_or_else(|| ImageError::Changed(path.to_owned()))
+    }
+
+    /// Remembers where an image came from.
+    fn record(&self, url: &Url, found: &Found, signature: &str, key: Key) -> Result<Key, ImageError> {
         self.store.put_remote(&Remote {
             aci_url: url.to_string(),
             sig_url: signature.to_owned(),

@@ -212,6 +212,27 @@ fn fresh_image_is_not_asked_for_and_stale_one_is_revalidated() {
 }
 
 #[test]
+fn image_that_was_fetched_unverified_does_not_pass_for_a_verified_one() {
+    let (place, server, alice) = (Place::new(), TestServer::start(), key("Alice"));
+    place.trust("a.com", &alice);
+    let url = server.url("/b.aci");
+    server.serve("/b.aci", "ETag: \"one\"\r\nCache-Control: max-age=60\r\n", &image("a.com/b"));
+    let unverified = place.fetch(&url, "image", PullPolicy::Update).unwrap();
+
+    // Fresh and current, but unsigned.
+    assert!(place.fetch(&url, "none", PullPolicy::Update).is_err());
+    server.requests();
+    server.serve("/b.aci.asc", "", &sign(&alice, &image("a.com/b")));
+    let verified = place.fetch(&url, "none", PullPolicy::Update).unwrap();
+
+    assert_eq!(verified, unverified);
+    assert!(!server.requests()[1].to_lowercase().contains("if-none-match"));
+    // From now on it is a verified one, and fresh.
+    assert_eq!(place.fetch(&url, "none", PullPolicy::Update).unwrap(), verified);
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
 fn name_that_is_not_in_the_store_is_a_clear_error() {
     let place = Place::new();
     let error = place.fetch("a.com/none:1.0", "none", PullPolicy::New).unwrap_err().to_string();

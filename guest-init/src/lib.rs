@@ -22,5 +22,7 @@ pub mod supervise;
 mod control_test;
 #[cfg(test)]
 mod pod_test;
+#[cfg(test)]
+mod supervise_test;
 
 pub use error::{InitError, sentence};

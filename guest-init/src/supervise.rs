@@ -39,7 +39,8 @@ enum Source {
 /// An app's main process and its descriptors; they stay when the process has ended.
 struct Process {
     app: AppId,
-    pid: i32,
+    /// None once it was reaped: the kernel gives the number to somebody else.
+    pid: Option<i32>,
     /// Open until it is known whether the program was executed.
     report: Option<OwnedFd>,
     stdout: Stream,
@@ -54,7 +55,7 @@ impl Process {
         let stream = |pipe| Stream::new(pipe).map_err(InitError::kernel("read the app's output"));
         Ok(Self {
             app: app.id,
-            pid: child.pid.as_raw(),
+            pid: Some(child.pid.as_raw()),
             report: Some(child.report),
             stdout: stream(child.stdout)?,
             stderr: stream(child.stderr)?,
@@ -177,13 +178,8 @@ impl Supervisor {
 
     /// SIGTERM to every process of the app, as rkt's systemd does; the main one may not have joined its group yet.
     fn terminate(&self, app: AppId) {
-        let mut pids = cgroup::processes(app).unwrap_or_default();
-        if let Some(process) = self.processes.iter().find(|process| process.app == app)
-            && !pids.contains(&process.pid)
-        {
-            pids.push(process.pid);
-        }
-        for pid in pids {
+        let main = self.processes.iter().find(|process| process.app == app).and_then(|process| process.pid);
+        for pid in targets(cgroup::processes(app).unwrap_or_default(), main) {
             // It may have ended meanwhile, which is what the signal is for.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
@@ -314,7 +310,7 @@ impl Supervisor {
         reason.truncate(length);
         let app = process.app;
         self.events.push_back(if reason.is_empty() {
-            Event::Executed { app, pid: process.pid.unsigned_abs() }
+            Event::Executed { app, pid: process.pid.map_or(0, i32::unsigned_abs) }
         } else {
             // It never had outputs, as far as the host is concerned.
             process.stdout.close();
@@ -342,12 +338,13 @@ impl Supervisor {
     fn reap(&mut self) {
         let ended = reap::collect();
         for (pid, exit) in ended.processes {
-            let Some(index) = self.processes.iter().position(|process| process.pid == pid) else { continue };
+            let Some(index) = self.processes.iter().position(|process| process.pid == Some(pid)) else {
+                continue;
+            };
             // Whether it was executed is known now at the latest, and must be told first.
             self.read_report(index);
             if let Some(process) = self.processes.get_mut(index) {
-                // The kernel gives the number to somebody else.
-                process.pid = 0;
+                process.pid = None;
                 self.events.push_back(Event::Ended { app: process.app, exit });
             }
         }
@@ -355,6 +352,12 @@ impl Supervisor {
             self.events.push_back(Event::NoProcessLeft);
         }
     }
+}
+
+/// Whom to signal: the app's group, and its main process, which may not have joined the group yet or may be gone.
+pub fn targets(mut group: Vec<i32>, main: Option<i32>) -> Vec<i32> {
+    group.extend(main.filter(|main| !group.contains(main)));
+    group
 }
 
 fn owe_what_is_there(process: &mut Process) {

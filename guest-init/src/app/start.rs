@@ -69,8 +69,8 @@ pub fn spawn(app: &AppSpec) -> Result<Child, InitError> {
     }
 }
 
-/// Everything between fork and execve, in the child. Signals stay blocked until the last moment, so that a stop during the
-/// preparation ends the app and not the preparation.
+/// Everything between fork and execve, in the child. A stop during the preparation ends the child there and then; that
+/// is the app's end by SIGTERM, as if it came a moment later.
 fn become_app(app: &AppSpec, outputs: &Outputs) -> Result<Infallible, InitError> {
     nix::unistd::setsid().map_err(InitError::kernel("make a session for the app"))?;
     cgroup::join(app.id).map_err(InitError::kernel("join the app's control group"))?;

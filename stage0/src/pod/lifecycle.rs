@@ -8,7 +8,7 @@
 
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, Mode};
 use rustix::io::Errno;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::locate::{FoundPod, Pods};
 use super::lock;
 use super::state::Stage;
-use crate::error::{Context, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 
 /// Times a new pod may be collected between its `mkdir` and its lock before that is taken for a fault.
 const MAX_CREATE_ATTEMPTS: usize = 8;
@@ -71,12 +71,8 @@ impl<S: Held> Pod<S> {
 
     fn into<T: Held>(self) -> Result<Pod<T>> {
         let (from, to) = (self.path(), self.pods.path(T::STAGE, self.uuid));
-        if let Err(error) = fs::rename(&from, &to) {
-            if error != Errno::NOENT {
-                return Err(error).file("move", &from);
-            }
-            self.pods.create_stages()?;
-            fs::rename(&from, &to).file("move", &from)?;
+        if !rename(&self.pods, &from, &to)? {
+            return Err(Stage0Error::refused(format!("{} was removed", from.display())));
         }
         Ok(Pod { pods: self.pods, uuid: self.uuid, lock: self.lock, state: PhantomData })
     }
@@ -85,17 +81,13 @@ impl<S: Held> Pod<S> {
 impl Pod<Prepare> {
     /// Makes a new pod and locks it.
     pub fn create(pods: &Pods) -> Result<Self> {
-        let mut attempts = 0;
-        loop {
-            attempts += 1;
-            let embryo = Embryo::create(pods)?;
-            match embryo.hatch(pods) {
-                // gc took it for an abandoned one while it was not locked yet.
-                Err(Errno::NOENT) if attempts < MAX_CREATE_ATTEMPTS => {}
-                Err(error) => return Err(error).context("error creating pod"),
-                Ok(pod) => return Ok(pod),
+        for _ in 0..MAX_CREATE_ATTEMPTS {
+            let Some(embryo) = Embryo::create(pods)? else { continue };
+            if let Some(pod) = embryo.hatch(pods)? {
+                return Ok(pod);
             }
         }
+        Err(Stage0Error::refused("error creating pod: it is collected again and again while it is made"))
     }
 
     /// The pod is prepared and will be run at once; the lock stays held.
@@ -111,9 +103,10 @@ impl Pod<Run> {
     }
 }
 
+/// `None` everywhere below: gc took the embryo for an abandoned one, as it was not locked yet.
 impl Embryo {
-    fn create(pods: &Pods) -> Result<Self> {
-        let uuid = Uuid::new_v4();
+    fn create(pods: &Pods) -> Result<Option<Self>> {
+        let uuid = new_uuid()?;
         let path = pods.path(Stage::Embryo, uuid);
         let mode = Mode::from_raw_mode(0o750);
         match fs::mkdir(&path, mode) {
@@ -123,29 +116,45 @@ impl Embryo {
             }
             made => made.file("create", &path)?,
         }
-        let directory = lock::open_directory(&path).file("open", &path)?;
-        Ok(Embryo { uuid, directory, path })
+        match lock::open_directory(&path) {
+            Err(Errno::NOENT) => Ok(None),
+            opened => Ok(Some(Embryo { uuid, directory: opened.file("open", &path)?, path })),
+        }
     }
 
-    fn hatch(self, pods: &Pods) -> rustix::io::Result<Pod<Prepare>> {
-        lock::lock_exclusive(&self.directory)?;
-        fs::rename(&self.path, pods.path(Stage::Prepare, self.uuid))?;
-        Ok(Pod { pods: pods.clone(), uuid: self.uuid, lock: self.directory, state: PhantomData })
+    fn hatch(self, pods: &Pods) -> Result<Option<Pod<Prepare>>> {
+        lock::lock_exclusive(&self.directory).file("lock", &self.path)?;
+        if !rename(pods, &self.path, &pods.path(Stage::Prepare, self.uuid))? {
+            return Ok(None);
+        }
+        Ok(Some(Pod { pods: pods.clone(), uuid: self.uuid, lock: self.directory, state: PhantomData }))
     }
+}
+
+/// A random UUID. Its bytes come from the kernel: the library would look for them in `/dev`.
+fn new_uuid() -> Result<Uuid> {
+    let mut bytes = [0; 16];
+    // The kernel fills up to 256 bytes in one call.
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("cannot make a random UUID")?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }
 
 /// Marks a pod for collection: it keeps its name and goes to `to`. Another process doing the same at the
 /// same time is no error; false then.
 pub fn mark(pods: &Pods, pod: &FoundPod, to: Stage) -> Result<bool> {
-    let target = pods.path(to, pod.uuid());
-    match fs::rename(pod.path(), &target) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOENT) if !pod.path().exists() => Ok(false),
+    rename(pods, pod.path(), &pods.path(to, pod.uuid()))
+}
+
+/// Moves a pod's directory to another stage, whose directory is made if it is missing; false if the pod is not there.
+fn rename(pods: &Pods, from: &Path, to: &Path) -> Result<bool> {
+    match fs::rename(from, to) {
+        Err(Errno::NOENT) if !from.exists() => Ok(false),
         Err(Errno::NOENT) => {
             pods.create_stages()?;
-            fs::rename(pod.path(), &target).file("move", pod.path())?;
+            fs::rename(from, to).file("move", from)?;
             Ok(true)
         }
-        Err(error) => Err(error).file("move", pod.path()),
+        moved => moved.file("move", from).map(|()| true),
     }
 }

@@ -64,7 +64,7 @@ pub fn parse_directory(text: &str) -> Result<PathBuf, String> {
 }
 
 /// Resolves the longest existing ancestor and keeps the rest as it is: the directory may be created later.
-fn resolve(path: &Path) -> Result<PathBuf, String> {
+pub fn resolve(path: &Path) -> Result<PathBuf, String> {
     match path.canonicalize() {
         Ok(resolved) if resolved.is_dir() => Ok(resolved),
         Ok(_) => Err(format!("path \"{}\" is not a directory", path.display())),

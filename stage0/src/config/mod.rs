@@ -12,7 +12,8 @@ pub use paths::PathsConfig;
 pub use stage1::Stage1Config;
 
 use crate::cli::globals::{DEFAULT_DATA_DIRECTORY, GlobalFlags};
-use crate::error::Result;
+use crate::cli::values::resolve;
+use crate::error::{Context, Result};
 
 /// The configuration directories in ascending priority.
 #[derive(Debug, Clone)]
@@ -53,13 +54,15 @@ trait Merge {
     fn override_with(&mut self, later: Self);
 }
 
-/// The data directory: `--dir`, else the configuration's, else the default.
+/// The data directory: `--dir`, else the configuration's, else the default. Symbolic links in it are resolved, because
+/// the kernel's table of mounts, which says what `gc` has to unmount, knows no links.
 pub fn data_directory(globals: &GlobalFlags) -> Result<PathBuf> {
     if let Some(directory) = &globals.dir {
         return Ok(directory.clone());
     }
     let configured = Configuration::of(globals).paths()?.data;
-    Ok(configured.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY)))
+    let directory = configured.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIRECTORY));
+    resolve(&directory).context("cannot use the data directory")
 }
 
 #[cfg(test)]
@@ -90,6 +93,24 @@ mod tests {
 
         assert_eq!(paths.data.as_deref(), Some(Path::new("/data")));
         assert_eq!(paths.stage1_images.as_deref(), Some(Path::new("/srv/stage1")));
+    }
+
+    #[test]
+    fn the_configured_data_directory_may_be_a_symbolic_link() {
+        use clap::Parser;
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("disk")).unwrap();
+        std::os::unix::fs::symlink("disk", root.join("link")).unwrap();
+        let link = root.join("link/rkt");
+        let text = format!(r#"{{"rktKind":"paths","rktVersion":"v1","data":{link:?}}}"#);
+        write(&root, "paths.d", "a.json", &text);
+        let user_config = format!("--user-config={}", root.display());
+        let arguments = crate::cli::Cli::try_parse_from(["rkt", &user_config, "version"]).unwrap();
+
+        let data = data_directory(&arguments.globals).unwrap();
+
+        assert_eq!(data, root.join("disk/rkt"));
     }
 
     #[test]

@@ -7,9 +7,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags};
-use rustix::mount::MountFlags;
+use rustix::io::Errno;
+use rustix::mount::{FsOpenFlags, MountFlags};
 
-use crate::error::{FileContext, Result, Stage0Error};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 
 /// Magic numbers of file systems below which overlayfs does not work (statfs(2)).
 const AUFS_MAGIC: u64 = 0x6175_6673;
@@ -26,11 +27,18 @@ pub fn unsupported(data: &Path) -> Result<Option<String>> {
     if !has_entry_types(data)? {
         return Ok(Some("overlay can not be used with a filesystem whose entries carry no type".to_owned()));
     }
-    let path = Path::new("/proc/filesystems");
-    let known = std::fs::read_to_string(path).file("read", path)?;
-    let is_known = known.lines().any(|line| line.rsplit('\t').next() == Some("overlay"));
-    Ok((!is_known)
-        .then(|| "overlay filesystem not supported by this kernel (try: modprobe overlay)".to_owned()))
+    // Asking for the file system loads its module, which after a boot is loaded by nobody else.
+    let opened = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC);
+    unknown_filesystem(opened.map(drop))
+}
+
+/// What the attempt to open the file system says.
+fn unknown_filesystem(opened: rustix::io::Result<()>) -> Result<Option<String>> {
+    match opened {
+        Ok(()) => Ok(None),
+        Err(Errno::NODEV) => Ok(Some("overlay filesystem not supported by this kernel".to_owned())),
+        Err(error) => Err(error).context("cannot find out whether overlays are supported"),
+    }
 }
 
 /// Overlayfs tells whiteouts from files by the type in the directory entry. `.` itself always has one where any has.
@@ -114,6 +122,15 @@ mod tests {
     #[test]
     fn separators_of_mount_options_are_escaped_in_paths() {
         assert_eq!(escape(Path::new("/a:b/c,d\\e")).unwrap(), "/a\\:b/c\\,d\\\\e");
+    }
+
+    #[test]
+    fn a_kernel_without_overlays_is_a_reason_and_any_other_trouble_an_error() {
+        assert_eq!(unknown_filesystem(Ok(())).unwrap(), None);
+        assert!(
+            unknown_filesystem(Err(Errno::NODEV)).unwrap().is_some_and(|why| why.contains("not supported"))
+        );
+        assert!(unknown_filesystem(Err(Errno::PERM)).is_err());
     }
 
     #[test]

@@ -146,7 +146,11 @@ fn keys_at(location: &str, arguments: &Arguments, globals: &GlobalFlags) -> Resu
                 let advice = "use https, or --insecure-allow-http";
                 return Err(Stage0Error::refused(format!("error accessing the key {location}: {advice}")));
             }
-            let client = HttpClient::new(globals.insecure_options.skip_tls_check());
+            let skip_tls = globals.insecure_options.skip_tls_check();
+            let client = match url.scheme() {
+                "https" => HttpClient::https_only(skip_tls),
+                _ => HttpClient::new(skip_tls),
+            };
             client.get_small(&url, MAX_KEY_BYTES).context(format!("error downloading the key {location}"))?
         }
         None => read_file(&PathBuf::from(location))?,

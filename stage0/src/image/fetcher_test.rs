@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::test_keys::{key, sign};
 use super::test_server::TestServer;
-use super::{FetchOptions, Fetcher, Finder, ImageError, PullPolicy, VerifyError};
+use super::{FetchOptions, Fetcher, Finder, HttpClient, ImageError, PullPolicy, VerifyError};
 use crate::cli::insecure::InsecureOptions;
 use crate::extract::test_archive::{TestArchive, manifest_json};
 use crate::keystore::Keystore;
@@ -172,6 +172,18 @@ fn redirects_are_followed_but_not_for_ever() {
     server.requests();
     assert!(place.fetch(&server.url("/loop.aci"), "image", PullPolicy::Update).is_err());
     assert_eq!(server.requests().len(), 11);
+}
+
+#[test]
+fn client_for_keys_speaks_no_plain_http() {
+    let server = TestServer::start();
+    server.serve("/key", "", b"key");
+    let url = server.url("/key").parse().unwrap();
+
+    assert_eq!(HttpClient::new(false).get_small(&url, 10).unwrap(), b"key");
+    server.requests();
+    assert!(HttpClient::https_only(false).get_small(&url, 10).is_err());
+    assert_eq!(server.requests().len(), 0);
 }
 
 #[test]

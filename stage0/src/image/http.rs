@@ -81,6 +81,16 @@ impl HttpClient {
     /// Makes a client. Certificates are checked against the host's (or those of `SSL_CERT_FILE`) unless
     /// `skip_certificate_check`.
     pub fn new(skip_certificate_check: bool) -> Self {
+        Self::with_schemes(skip_certificate_check, false)
+    }
+
+    /// A client that never speaks plain http, wherever a server redirects it to: nothing but the connection vouches for
+    /// a key.
+    pub fn https_only(skip_certificate_check: bool) -> Self {
+        Self::with_schemes(skip_certificate_check, true)
+    }
+
+    fn with_schemes(skip_certificate_check: bool, https_only: bool) -> Self {
         select_crypto_provider();
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
@@ -88,6 +98,7 @@ impl HttpClient {
             .build();
         let agent = Agent::config_builder()
             .tls_config(tls)
+            .https_only(https_only)
             .user_agent(concat!("rkt/", env!("CARGO_PKG_VERSION")))
             .http_status_as_error(false)
             .max_redirects(MAX_REDIRECTS)

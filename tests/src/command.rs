@@ -152,6 +152,11 @@ impl Running {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process ID fits i32"))
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// What a stream holds so far.
     pub fn so_far(&self, stream: Stream) -> String {
         let buffer = match stream {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
-use crate::command::{self, Finished, Running};
+use crate::command::{self, Finished, Running, Stream};
 use crate::{dist, leaks};
 
 /// Exit code of every failure that is rkt's own.
@@ -153,17 +153,27 @@ impl TestRkt {
         self.status(uuid).into_iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
-    /// Reads a UUID file, waiting until rkt has written it.
+    /// Reads the UUID file of a pod that is being started, waiting until rkt has written it.
     #[track_caller]
-    pub fn wait_for_uuid(&self, file: &Path) -> String {
+    pub fn wait_for_uuid(&self, pod: &mut Running, file: &Path) -> String {
         let deadline = Instant::now() + command::limit(30);
         loop {
-            match fs::read_to_string(file) {
-                Ok(uuid) if uuid.trim().len() == 36 => return uuid.trim().to_owned(),
-                _ => assert!(Instant::now() < deadline, "no UUID in {}", file.display()),
+            let ended = pod.has_ended();
+            if let Ok(uuid) = fs::read_to_string(file)
+                && uuid.len() == 36
+            {
+                return uuid;
             }
+            let said = pod.so_far(Stream::Err);
+            assert!(!ended && Instant::now() < deadline, "no UUID in {}; rkt said {said}", file.display());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Reads the UUID file of a pod that was started.
+    #[track_caller]
+    pub fn uuid(&self, file: &str) -> String {
+        fs::read_to_string(self.path(file)).expect("rkt wrote the pod's UUID")
     }
 
     /// Waits until `rkt status` says that the pod is in `state`.

@@ -24,7 +24,7 @@ fn start_held(rkt: &mut TestRkt) -> (Running, String) {
     rkt.set_env("STUB_HOLD", hold);
     let mut pod = rkt.start(run_arguments(&["--uuid-file-save=uuid", "./app.aci"]));
     pod.wait_for(Stream::Out, "stub: pod is up", limit(60));
-    let uuid = rkt.wait_for_uuid(&rkt.path("uuid"));
+    let uuid = rkt.uuid("uuid");
     (pod, uuid)
 }
 
@@ -37,7 +37,7 @@ fn release(rkt: &TestRkt, pod: Running) {
 /// Runs a pod to its end and returns its UUID.
 fn run_once(rkt: &TestRkt) -> String {
     rkt.run(run_arguments(&["--uuid-file-save=uuid", "./app.aci"])).expect_code(0);
-    rkt.wait_for_uuid(&rkt.path("uuid"))
+    rkt.uuid("uuid")
 }
 
 /// A pod's directory, whatever its state.
@@ -74,7 +74,7 @@ fn run_hands_flags_on_to_stage1() {
 
     rkt.run([&["--debug"], &run_arguments(&flags)[..]].concat()).expect_code(0);
 
-    let uuid = rkt.wait_for_uuid(&rkt.path("uuid"));
+    let uuid = rkt.uuid("uuid");
     let arguments = fs::read_to_string(rkt.data().join("pods/run").join(uuid).join("stub-arguments"));
     let arguments = arguments.expect("the stub wrote it");
     for expected in ["--debug", "--net=none", "--hostname=box"] {
@@ -90,7 +90,7 @@ fn run_ends_with_the_code_of_stage1() {
     let output = rkt.run(run_arguments(&["--uuid-file-save=uuid", "./app.aci"]));
 
     output.expect_code(42);
-    let uuid = rkt.wait_for_uuid(&rkt.path("uuid"));
+    let uuid = rkt.uuid("uuid");
     assert_eq!(rkt.status_value(&uuid, "app-app").as_deref(), Some("42"));
 }
 
@@ -279,7 +279,7 @@ fn pods_work_without_overlay() {
 
     rkt.run(run_arguments(&["--no-overlay", uuid_file, "./app.aci"])).expect_code(0);
 
-    let uuid = rkt.wait_for_uuid(&rkt.path("uuid"));
+    let uuid = rkt.uuid("uuid");
     assert_eq!(rkt.status_value(&uuid, "app-app").as_deref(), Some("0"));
     rkt.run(["rm", &uuid]).expect_code(0);
     rkt.expect_nothing_left();

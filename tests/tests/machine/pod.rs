@@ -99,8 +99,8 @@ impl Pod {
 
     #[track_caller]
     fn of(mut command: Command, file: &std::path::Path) -> Self {
-        let running = Running::start(&mut command);
-        let uuid = rkt().wait_for_uuid(file);
+        let mut running = Running::start(&mut command);
+        let uuid = rkt().wait_for_uuid(&mut running, file);
         Self { running: Some(running), uuid }
     }
 

@@ -19,7 +19,7 @@ use crate::pod::collect::Collector;
 use crate::pod::lifecycle::mark;
 use crate::pod::locate::{FoundPod, Pods};
 use crate::pod::lock;
-use crate::pod::mounts::MountTable;
+use crate::pod::mounts::{MountTable, Unmounter};
 use crate::pod::state::{Stage, State};
 
 /// Flags of `rkt gc`.
@@ -59,9 +59,10 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     }
     run.mark_expired(arguments.expire_prepared)?;
     let mounts = MountTable::read()?;
-    let collector = Collector { data: &data, local_config: &globals.local_config, log };
-    run.delete_exited(&collector, &mounts, arguments.grace_period)?;
-    run.delete_garbage(&collector, &mounts)?;
+    let mut collector =
+        Collector { data: &data, local_config: &globals.local_config, log, unmounter: Unmounter::default() };
+    run.delete_exited(&mut collector, &mounts, arguments.grace_period)?;
+    run.delete_garbage(&mut collector, &mounts)?;
     Ok(0)
 }
 
@@ -125,7 +126,12 @@ impl Run<'_> {
         })
     }
 
-    fn delete_exited(&self, collector: &Collector<'_>, mounts: &MountTable, grace: Duration) -> Result<()> {
+    fn delete_exited(
+        &self,
+        collector: &mut Collector<'_>,
+        mounts: &MountTable,
+        grace: Duration,
+    ) -> Result<()> {
         self.each(Stage::ExitedGarbage, |pod| {
             if Self::is_over(pod, grace)? {
                 delete(collector, pod, mounts)
@@ -140,7 +146,7 @@ impl Run<'_> {
         })
     }
 
-    fn delete_garbage(&self, collector: &Collector<'_>, mounts: &MountTable) -> Result<()> {
+    fn delete_garbage(&self, collector: &mut Collector<'_>, mounts: &MountTable) -> Result<()> {
         self.each(Stage::Garbage, |pod| delete(collector, pod, mounts))
     }
 
@@ -151,7 +157,7 @@ impl Run<'_> {
     }
 }
 
-fn delete(collector: &Collector<'_>, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+fn delete(collector: &mut Collector<'_>, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
     output::print(&format!("Garbage collecting pod {:?}", pod.uuid().to_string()));
     collector.delete(pod, mounts).context(format!("unable to remove pod {}", pod.uuid()))
 }

@@ -14,7 +14,7 @@ use crate::output;
 use crate::pod::collect::Collector;
 use crate::pod::lifecycle::mark;
 use crate::pod::locate::Pods;
-use crate::pod::mounts::MountTable;
+use crate::pod::mounts::{MountTable, Unmounter};
 use crate::pod::state::{Stage, State};
 use crate::pod::uuid_file;
 
@@ -38,10 +38,11 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     };
     let data = config::data_directory(globals)?;
     let pods = Pods::of(&data);
-    let collector = Collector { data: &data, local_config: &globals.local_config, log };
+    let mut collector =
+        Collector { data: &data, local_config: &globals.local_config, log, unmounter: Unmounter::default() };
     let mut failed = false;
     for uuid in uuids {
-        match remove(&pods, &collector, &uuid) {
+        match remove(&pods, &mut collector, &uuid) {
             Ok(uuid) => output::print(&format!("{uuid:?}")),
             Err(error) => {
                 log.error(&error);
@@ -57,7 +58,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
 }
 
 /// Removes one pod and returns its whole UUID.
-fn remove(pods: &Pods, collector: &Collector<'_>, prefix: &str) -> Result<String> {
+fn remove(pods: &Pods, collector: &mut Collector<'_>, prefix: &str) -> Result<String> {
     let pod = pods.resolve(prefix)?;
     let uuid = pod.uuid().to_string();
     let refuse = |why: &str| Err(Stage0Error::refused(format!("pod {uuid:?} is currently {why}")));

@@ -10,7 +10,7 @@ use appc::ImageManifest;
 use super::assemble::{mount_stage1, stage1_root};
 use super::locate::FoundPod;
 use super::lock;
-use super::mounts::{MountTable, unmount, unmount_below};
+use super::mounts::{MountTable, Unmounter};
 use super::remove::remove_path;
 use super::state::Stage;
 use crate::error::{Context, FileContext, Result};
@@ -30,12 +30,14 @@ pub struct Collector<'a> {
     pub local_config: &'a Path,
     /// Where trouble is reported.
     pub log: Log,
+    /// Unmounts what the pods left mounted.
+    pub unmounter: Unmounter,
 }
 
 impl Collector<'_> {
     /// Deletes a pod found in (exited-)garbage; waits for others that do the same. `mounts` is a table read after the pod
     /// exited; it saves reading one for each pod.
-    pub fn delete(&self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+    pub fn delete(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
         let path = pod.path();
         lock::lock_exclusive(pod.directory()).file("lock", path)?;
         if !path.exists() {
@@ -52,7 +54,7 @@ impl Collector<'_> {
         self.remove(path, path, mounts)
     }
 
-    fn call_stage1(&self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+    fn call_stage1(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
         let path = pod.path();
         let bytes = pod.read("stage1/manifest", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
         let manifest = ImageManifest::from_json(&bytes).context("invalid stage1 manifest")?;
@@ -71,18 +73,18 @@ impl Collector<'_> {
             gc_arguments(self.log.is_debug(), self.local_config, interface, &pod.uuid().to_string());
         let result = run_gc(path, entrypoint, &arguments);
         if remounted {
-            unmount(&root)?;
+            self.unmounter.unmount(&root)?;
         }
         result
     }
 
     /// Removes a part of the pod after unmounting what is in it.
-    fn remove(&self, part: &Path, pod: &Path, mounts: &MountTable) -> Result<()> {
-        unmount_below(mounts, pod)?;
+    fn remove(&mut self, part: &Path, pod: &Path, mounts: &MountTable) -> Result<()> {
+        self.unmounter.unmount_below(mounts, pod)?;
         for _ in 0..MAX_UNMOUNT_ATTEMPTS {
             match remove_path(part) {
                 Err(rustix::io::Errno::BUSY | rustix::io::Errno::XDEV) => {
-                    unmount_below(&MountTable::read()?, pod)?;
+                    self.unmounter.unmount_below(&MountTable::read()?, pod)?;
                 }
                 result => return result.file("remove", part),
             }

@@ -25,12 +25,12 @@ use crate::process::{self, Child, ProcessError};
 use crate::shares;
 
 /// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
-/// reading and writing what the guest's kernel has already permitted (`DAC_OVERRIDE`, `DAC_READ_SEARCH`), creating files
-/// as the guest's users (`SETUID`, `SETGID`), device nodes (`MKNOD`; they are never opened here) and file capabilities
-/// (`SETFCAP`).
-const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
+/// reading and writing what the guest's kernel has already permitted (`DAC_OVERRIDE`), creating files as the guest's
+/// users (`SETUID`, `SETGID`), device nodes (`MKNOD`; they cannot be opened here) and file capabilities (`SETFCAP`).
+/// Not `DAC_READ_SEARCH`: it adds nothing but open_by_handle_at(2), which leads to every file of a file system that any
+/// part of the tree is on.
+pub const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::DAC_READ_SEARCH)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::SETGID)

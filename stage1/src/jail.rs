@@ -113,7 +113,7 @@ pub fn empty_tree() -> Result<OwnedFd, JailError> {
         .map_err(failed("mounting a tmpfs"))
 }
 
-/// Which mounts [`make_read_only`] means.
+/// Which mounts a change means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// The one mount.
@@ -124,8 +124,18 @@ pub enum Depth {
 
 /// Makes a mount read-only. Needs Linux 5.12.
 pub fn make_read_only(mount: &OwnedFd, depth: Depth) -> Result<(), JailError> {
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    set_attributes(mount, depth, libc::MOUNT_ATTR_RDONLY).map_err(failed("making a mount read-only"))
+}
+
+/// Takes away what a mount's files could do for a process of this host that was taken over: lead to a device, run, or
+/// run with more rights. They can still be read, written and created. Needs Linux 5.12.
+pub fn make_inert(mount: &OwnedFd) -> Result<(), JailError> {
+    let attributes = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NOSUID;
+    set_attributes(mount, Depth::Recursive, attributes).map_err(failed("making a mount inert"))
+}
+
+fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if depth == Depth::Recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
     let result = unsafe {
@@ -138,5 +148,5 @@ pub fn make_read_only(mount: &OwnedFd, depth: Depth) -> Result<(), JailError> {
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 { Ok(()) } else { Err(failed("making a mount read-only")(io::Error::last_os_error())) }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

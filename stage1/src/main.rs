@@ -32,9 +32,13 @@ mod environment_test;
 #[cfg(test)]
 mod exit_test;
 #[cfg(test)]
+mod file_server_test;
+#[cfg(test)]
 mod flags_test;
 #[cfg(test)]
 mod guest_test;
+#[cfg(test)]
+mod jail_test;
 #[cfg(test)]
 mod kvm_device_test;
 #[cfg(test)]

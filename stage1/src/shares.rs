@@ -105,6 +105,8 @@ pub fn enter(jail: Jail<Namespaced>, plan: &SharePlan) -> Result<Jail<Rooted>, S
         mounts.push((format!("volumes/{}", volume.name), mount));
     }
     for (target, mount) in &mounts {
+        // Images hold device nodes and set-user-ID programs, and the guest makes more: they are for the guest only.
+        jail::make_inert(mount)?;
         place(&tree, target, mount).map_err(ShareError::Build)?;
     }
     jail::make_read_only(&tree, Depth::Single)?;

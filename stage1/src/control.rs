@@ -78,17 +78,22 @@ impl Control {
         Ok(())
     }
 
-    /// Reads once, for [`Self::next_message`] to hand out.
-    pub fn fill(&mut self) -> Result<(), ControlError> {
-        match self.stream.read(&mut self.buffer) {
-            Ok(0) => self.closed = true,
-            Ok(count) => self.incoming.push(self.buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if is_hang_up(&error) => self.closed = true,
-            Err(error) => return Err(ControlError::Socket(error)),
+    /// Reads once, for [`Self::next_message`] to hand out. Says whether there was something to read.
+    pub fn fill(&mut self) -> Result<bool, ControlError> {
+        loop {
+            match self.stream.read(&mut self.buffer) {
+                Ok(0) => self.closed = true,
+                Ok(count) => {
+                    self.incoming.push(self.buffer.get(..count).unwrap_or_default());
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if is_hang_up(&error) => self.closed = true,
+                Err(error) => return Err(ControlError::Socket(error)),
+            }
+            return Ok(false);
         }
-        Ok(())
     }
 
     /// The next whole message.

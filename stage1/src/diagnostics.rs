@@ -11,7 +11,12 @@ pub const STAGE1: &str = "stage1";
 
 /// Prints a line. Standard error is the last resort: a failure to write to it is nobody's to hear.
 pub fn say(subsystem: &str, text: &str) {
-    let _ = std::io::stderr().write_all(format!("{subsystem}: {text}\n").as_bytes());
+    let _ = std::io::stderr().write_all(&line(subsystem, text));
+}
+
+/// A line as [`say`] prints it.
+pub fn line(subsystem: &str, text: &str) -> Vec<u8> {
+    format!("{subsystem}: {text}\n").into_bytes()
 }
 
 /// Prints an error: its message and its innermost cause or, with `debug`, every cause in between.

@@ -4,6 +4,7 @@
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
 mod control;
+mod deadline;
 mod diagnostics;
 mod entrypoints;
 mod environment;
@@ -15,6 +16,7 @@ mod guest;
 mod jail;
 mod kvm_device;
 mod name_files;
+mod output;
 mod plan;
 mod pod_directory;
 mod process;
@@ -27,6 +29,8 @@ mod supervisor;
 mod vmm_process;
 mod volumes;
 
+#[cfg(test)]
+mod deadline_test;
 #[cfg(test)]
 mod environment_test;
 #[cfg(test)]
@@ -43,6 +47,8 @@ mod jail_test;
 mod kvm_device_test;
 #[cfg(test)]
 mod name_files_test;
+#[cfg(test)]
+mod output_test;
 #[cfg(test)]
 mod plan_test;
 #[cfg(test)]

@@ -24,11 +24,21 @@ enum Channel<'fd> {
     Inherited(BorrowedFd<'fd>),
 }
 
+/// Whether what is written to one descriptor can end up within what is written to the other: a write to either may be cut short,
+/// which one to a file never is.
+pub fn lead_to_one_reader(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    let (Ok(one), Ok(other)) = (rustix::fs::fstat(one), rustix::fs::fstat(other)) else { return false };
+    let kind = FileType::from_raw_mode(one.st_mode);
+    (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) && kind != FileType::RegularFile
+}
+
 /// A queue of lines in front of a descriptor. `T` tags each line for [`Sink::flush`] to return.
 #[derive(Debug)]
 pub struct Sink<'fd, T> {
     channel: Channel<'fd>,
     queue: VecDeque<(Vec<u8>, T)>,
+    /// Bytes of all lines in the queue.
+    waiting_bytes: usize,
     /// Bytes of the first line that are out already.
     written: usize,
     closed: bool,
@@ -37,7 +47,13 @@ pub struct Sink<'fd, T> {
 impl<'fd, T> Sink<'fd, T> {
     /// Writes to `fd`.
     pub fn new(fd: BorrowedFd<'fd>) -> Self {
-        Self { channel: Self::channel(fd), queue: VecDeque::new(), written: 0, closed: false }
+        Self {
+            channel: Self::channel(fd),
+            queue: VecDeque::new(),
+            waiting_bytes: 0,
+            written: 0,
+            closed: false,
+        }
     }
 
     fn channel(fd: BorrowedFd<'fd>) -> Channel<'fd> {
@@ -70,8 +86,19 @@ impl<'fd, T> Sink<'fd, T> {
         self.queue.is_empty()
     }
 
+    /// Bytes of the lines that are not written.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Whether a part of a line is written, and the rest is not.
+    pub fn is_mid_line(&self) -> bool {
+        self.written > 0
+    }
+
     /// Queues a line.
     pub fn push(&mut self, line: Vec<u8>, tag: T) {
+        self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
         self.queue.push_back((line, tag));
     }
 
@@ -108,7 +135,10 @@ impl<'fd, T> Sink<'fd, T> {
                 }
             }
             self.written = 0;
-            through.extend(self.queue.pop_front().map(|(_, tag)| tag));
+            if let Some((line, tag)) = self.queue.pop_front() {
+                self.waiting_bytes = self.waiting_bytes.saturating_sub(line.len());
+                through.push(tag);
+            }
         }
         (through, None)
     }

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, Identity, PodSpec, StdioStream, ToGuest};
+use guest_api::{AppId, Identity, PodSpec, ToGuest};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,15 +18,16 @@ use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::control::{Control, ControlError};
-use crate::diagnostics::{self, sentence};
+use crate::deadline::Deadline;
+use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
 use crate::guest::{Action, Conversation, Violation};
+use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::{Child, End, ProcessError};
-use crate::sink::Sink;
 use crate::status::{self, StatusError};
-use crate::stdio::{Line, LineAssembler, MAX_LINE_BYTES};
+use crate::stdio::MAX_LINE_BYTES;
 use crate::vmm_process::VmmEnd;
 
 /// How much longer than the apps' grace period the guest has to sync and unmount before the VM is killed.
@@ -100,15 +101,6 @@ pub struct Pod {
     pub serial: Option<File>,
 }
 
-/// The stream bytes that a line stands for; None for a line that is no app's.
-type Tag = Option<(AppId, StdioStream, u32)>;
-
-/// One app's two streams.
-struct AppOutput {
-    stdout: LineAssembler,
-    stderr: LineAssembler,
-}
-
 /// Why the loop ended.
 enum Ending {
     /// The guest has halted in order.
@@ -144,15 +136,12 @@ struct Supervisor<'fd> {
     started: Instant,
     conversation: Conversation,
     control: Control,
-    /// By app number; an app without a process has no output.
-    outputs: Vec<Option<AppOutput>>,
+    outputs: Outputs<'fd>,
     running: usize,
-    stdout: Sink<'fd, Tag>,
-    stderr: Sink<'fd, Tag>,
     serial: Option<File>,
     kernel_line: Vec<u8>,
     /// When the VM is killed if it has not ended, and the reason that is given.
-    kill_at: Option<(Instant, &'static str)>,
+    kill_at: Deadline,
     stop_requested: bool,
 }
 
@@ -177,14 +166,12 @@ pub fn supervise(
         started,
         conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
         control: Control::new(control)?,
-        outputs: guest.apps.iter().map(|_| None).collect(),
+        outputs: Outputs::new(stdout, stderr),
         running: guest.apps.len(),
         guest,
-        stdout: Sink::new(stdout),
-        stderr: Sink::new(stderr),
         serial,
         kernel_line: Vec::new(),
-        kill_at: None,
+        kill_at: Deadline::default(),
         stop_requested: false,
     };
     let ending = supervisor.run(&vmm, &files, signals);
@@ -196,7 +183,8 @@ pub fn supervise(
     let files_ended = files.has_ended();
     vmm.kill()?;
     files.kill()?;
-    supervisor.drain(signals)?;
+    let wanted = !matches!(ending, Err(SupervisorError::Killed(_)));
+    supervisor.drain(wanted.then_some(signals))?;
     let files = files.wait::<FileServerEnd>()?;
     match ending? {
         Ending::Finished => Ok(supervisor.conversation.exit_code()),
@@ -261,10 +249,13 @@ impl Supervisor<'_> {
                 // It ends because the VMM has, which is about to be seen; or it failed, and the VM is of no use.
                 self.kill_within(CHILD_GRACE, "its file server has ended");
             }
+            if self.control.is_closed() {
+                // It does so right before its end.
+                self.kill_within(HALT_GRACE, "its guest hung up without halting");
+            }
             if ready.vmm && !self.conversation.is_finished() {
                 // The guest's last words may still be in the socket.
-                while !self.control.is_closed() {
-                    self.control.fill()?;
+                while self.control.fill()? {
                     self.converse()?;
                 }
                 if !self.conversation.is_finished() {
@@ -273,9 +264,11 @@ impl Supervisor<'_> {
             }
             self.flush()?;
             self.control.flush()?;
-            if let Some((at, reason)) = self.kill_at
-                && at <= Instant::now()
-            {
+            if self.outputs.is_waiting() && !self.stop_requested && files_alive {
+                // The guest cannot end before its apps' output is taken, and the reader has all the time it wants.
+                self.kill_at.put_off(Instant::now(), HALT_GRACE);
+            }
+            if let Some(reason) = self.kill_at.passed(Instant::now()) {
                 return if files_alive { Err(SupervisorError::Killed(reason)) } else { Ok(Ending::VmmGone) };
             }
         }
@@ -298,13 +291,11 @@ impl Supervisor<'_> {
         if let Some(serial) = &self.serial {
             add(Source::Serial, serial.as_fd(), PollFlags::IN);
         }
-        for sink in [&self.stdout, &self.stderr] {
-            if !sink.is_empty() {
-                add(Source::Sink, sink.descriptor(), PollFlags::OUT);
-            }
+        for descriptor in self.outputs.blocked() {
+            add(Source::Sink, descriptor, PollFlags::OUT);
         }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
-        poll_until(&mut descriptors, self.kill_at.map(|(at, _)| at))?;
+        poll_until(&mut descriptors, self.kill_at.at())?;
         let mut ready = Ready::default();
         for (source, descriptor) in sources.into_iter().zip(descriptors) {
             let woken = !descriptor.revents().is_empty();
@@ -337,10 +328,7 @@ impl Supervisor<'_> {
     }
 
     fn kill_within(&mut self, time: Duration, reason: &'static str) {
-        let at = Instant::now() + time;
-        if self.kill_at.is_none_or(|(earlier, _)| at < earlier) {
-            self.kill_at = Some((at, reason));
-        }
+        self.kill_at.within(Instant::now(), time, reason);
     }
 
     fn converse(&mut self) -> Result<(), SupervisorError> {
@@ -372,24 +360,14 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::AppStarted { app, pid } => {
-                    let name = self.name(app);
-                    let output = AppOutput {
-                        stdout: LineAssembler::new(name, pid),
-                        stderr: LineAssembler::new(name, pid),
-                    };
-                    if let Some(slot) = self.outputs.get_mut(usize::from(app.0)) {
-                        *slot = Some(output);
-                    }
+                    let name = self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str());
+                    self.outputs.started(app, name, pid);
                 }
-                Action::PodReady => warn(status::pod_is_ready()),
-                Action::Output { app, stream, data } => {
-                    self.output(app, stream, |lines, uptime| lines.push(&data, uptime))
-                }
-                Action::OutputClosed { app, stream } => {
-                    self.output(app, stream, |lines, uptime| lines.finish(uptime).into_iter().collect());
-                }
+                Action::PodReady => self.warn(status::pod_is_ready()),
+                Action::Output { app, stream, data } => self.outputs.push(app, stream, &data),
+                Action::OutputClosed { app, stream } => self.outputs.close(app, stream),
                 Action::RecordStatus { app, status } => {
-                    warn(status::app_ended(self.name(app), status));
+                    self.warn(status::app_ended(self.name(app), status));
                     self.running = self.running.saturating_sub(1);
                     if self.running == 0 {
                         self.kill_within(HALT_GRACE, "its guest did not halt after the last app ended");
@@ -397,7 +375,7 @@ impl Supervisor<'_> {
                         self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
                     }
                 }
-                Action::Complain(reason) => diagnostics::say(diagnostics::STAGE1, &reason),
+                Action::Complain(reason) => self.outputs.say(&reason),
                 Action::Finished => {}
             }
         }
@@ -408,70 +386,36 @@ impl Supervisor<'_> {
         self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str())
     }
 
-    fn output(
-        &mut self,
-        app: AppId,
-        stream: StdioStream,
-        cut: impl FnOnce(&mut LineAssembler, Duration) -> Vec<Line>,
-    ) {
-        let uptime = self.started.elapsed();
-        let Some(Some(output)) = self.outputs.get_mut(usize::from(app.0)) else { return };
-        let (lines, sink) = match stream {
-            StdioStream::Stdout => (cut(&mut output.stdout, uptime), &mut self.stdout),
-            StdioStream::Stderr => (cut(&mut output.stderr, uptime), &mut self.stderr),
-        };
-        for line in lines {
-            sink.push(line.bytes, Some((app, stream, line.stream_bytes)));
+    fn warn(&mut self, result: Result<(), StatusError>) {
+        if let Err(error) = result {
+            self.outputs.say(&sentence(&error));
         }
     }
 
     /// Writes what the readers take, and grants the guest as much again.
     fn flush(&mut self) -> Result<(), SupervisorError> {
-        let mut through = Vec::new();
-        for (sink, name) in [(&mut self.stdout, "output"), (&mut self.stderr, "error")] {
-            let (tags, error) = sink.flush();
-            through.extend(tags.into_iter().flatten());
-            if let Some(error) = error {
-                let text = format!(
-                    "warning: standard {name} is lost, what the apps write to it is dropped: {error}"
-                );
-                diagnostics::say(diagnostics::STAGE1, &text);
-            }
-        }
-        for (app, stream, bytes) in through {
-            let actions = self.conversation.written(app, stream, bytes);
+        for written in self.outputs.flush(self.started.elapsed()) {
+            let actions = self.conversation.written(written.app, written.stream, written.bytes);
             self.carry_out(actions)?;
         }
         Ok(())
     }
 
-    /// Waits until everything the apps wrote has been taken by its readers; a signal ends the wait.
-    fn drain(&mut self, signals: &SignalFd) -> Result<(), SupervisorError> {
+    /// Writes everything the apps wrote. With `signals`, waits until its readers have taken it, or until a signal says that
+    /// nobody wants to wait for whoever does not read.
+    fn drain(&mut self, signals: Option<&SignalFd>) -> Result<(), SupervisorError> {
         while self.serial.is_some() {
             self.relay_kernel_messages();
         }
-        for index in 0..self.guest.apps.len() {
-            let Ok(app) = u16::try_from(index).map(AppId) else { continue };
-            // Streams that a guest without last words left open.
-            for stream in [StdioStream::Stdout, StdioStream::Stderr] {
-                self.output(app, stream, |lines, uptime| lines.finish(uptime).into_iter().collect());
-            }
-        }
+        // Streams that a guest without last words left open.
+        self.outputs.close_all();
         loop {
             self.flush()?;
-            if self.stdout.is_empty() && self.stderr.is_empty() {
-                return Ok(());
-            }
+            let Some(signals) = signals.filter(|_| self.outputs.is_waiting()) else { return Ok(()) };
             let mut descriptors = vec![PollFd::new(signals, PollFlags::IN)];
-            for sink in [&self.stdout, &self.stderr] {
-                if !sink.is_empty() {
-                    descriptors.push(PollFd::from_borrowed_fd(sink.descriptor(), PollFlags::OUT));
-                }
-            }
+            descriptors.extend(self.outputs.blocked().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
             poll_until(&mut descriptors, None)?;
-            let signalled = descriptors.first().is_some_and(|signals| !signals.revents().is_empty());
-            if signalled {
-                // The user does not want to wait for whoever does not read.
+            if descriptors.first().is_some_and(|signals| !signals.revents().is_empty()) {
                 return Ok(());
             }
         }
@@ -490,23 +434,12 @@ impl Supervisor<'_> {
         let ended = self.serial.is_none();
         while let Some(end) = self.kernel_line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.kernel_line.drain(..=end).collect();
-            self.stderr.push(kernel_line(&line), None);
+            self.outputs.kernel_message(&line);
         }
         if self.kernel_line.len() > MAX_LINE_BYTES || (ended && !self.kernel_line.is_empty()) {
             let line = std::mem::take(&mut self.kernel_line);
-            self.stderr.push(kernel_line(&line), None);
+            self.outputs.kernel_message(&line);
         }
-    }
-}
-
-fn kernel_line(text: &[u8]) -> Vec<u8> {
-    let text = text.trim_ascii_end();
-    [b"kernel: ", text, b"\n"].concat()
-}
-
-fn warn(result: Result<(), StatusError>) {
-    if let Err(error) = result {
-        diagnostics::say(diagnostics::STAGE1, &sentence(&error));
     }
 }
 

@@ -1,0 +1,222 @@
+//! All output of a pod on its way to rkt's standard output and standard error.
+//!
+//! Responsible for: turns between the apps' streams, a bound on the lines that wait for a slow reader, whole lines where both
+//! outputs lead to one reader. Must not know: the guest and its credit, which bounds what waits here unformatted. Follows
+//! rkt-reference 6.11.
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use guest_api::{AppId, StdioStream};
+
+use crate::diagnostics;
+use crate::sink::{self, Sink};
+use crate::stdio::LineAssembler;
+
+/// Bytes of finished lines that may wait in front of a reader before apps' bytes stay as they are. A line costs dozens of
+/// times its text if the app writes nothing but line breaks, so it is the lines that need a bound.
+const WAITING_BYTES: usize = 256 * 1024;
+
+/// What a stream may turn into lines before it is another one's turn.
+const TURN_BYTES: usize = 4096;
+
+/// Bytes of an app's stream that need no more room here: they were written, or nobody is left to read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The app.
+    pub app: AppId,
+    /// Its stream.
+    pub stream: StdioStream,
+    /// How many.
+    pub bytes: u32,
+}
+
+/// A line of no app carries None.
+type Tag = Option<Written>;
+
+#[derive(Debug)]
+struct Stream {
+    lines: LineAssembler,
+    /// Not cut into lines yet; the guest's credit is its bound.
+    raw: VecDeque<u8>,
+    ended: bool,
+}
+
+impl Stream {
+    fn new(name: &str, pid: u32) -> Self {
+        Self { lines: LineAssembler::new(name, pid), raw: VecDeque::new(), ended: false }
+    }
+}
+
+#[derive(Debug)]
+struct AppOutput {
+    app: AppId,
+    stdout: Stream,
+    stderr: Stream,
+}
+
+impl AppOutput {
+    fn stream(&mut self, stream: StdioStream) -> &mut Stream {
+        match stream {
+            StdioStream::Stdout => &mut self.stdout,
+            StdioStream::Stderr => &mut self.stderr,
+        }
+    }
+}
+
+/// Everything between the apps and the two descriptors.
+#[derive(Debug)]
+pub struct Outputs<'fd> {
+    apps: Vec<AppOutput>,
+    stdout: Sink<'fd, Tag>,
+    stderr: Sink<'fd, Tag>,
+    /// Both lead to the same pipe, terminal or socket.
+    one_reader: bool,
+    /// Kernel messages that nobody was quick enough to read.
+    lost_messages: u64,
+}
+
+const STREAMS: [StdioStream; 2] = [StdioStream::Stdout, StdioStream::Stderr];
+
+impl<'fd> Outputs<'fd> {
+    /// Writes to `stdout` and `stderr`.
+    pub fn new(stdout: BorrowedFd<'fd>, stderr: BorrowedFd<'fd>) -> Self {
+        Self {
+            apps: Vec::new(),
+            one_reader: sink::lead_to_one_reader(stdout, stderr),
+            stdout: Sink::new(stdout),
+            stderr: Sink::new(stderr),
+            lost_messages: 0,
+        }
+    }
+
+    /// From now on `app`, whose process is `pid`, has output.
+    pub fn started(&mut self, app: AppId, name: &str, pid: u32) {
+        self.apps.push(AppOutput { app, stdout: Stream::new(name, pid), stderr: Stream::new(name, pid) });
+    }
+
+    /// The next bytes of a stream.
+    pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+            output.stream(stream).raw.extend(data);
+        }
+    }
+
+    /// Nothing more comes from the stream.
+    pub fn close(&mut self, app: AppId, stream: StdioStream) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+            output.stream(stream).ended = true;
+        }
+    }
+
+    /// Nothing more comes from any stream.
+    pub fn close_all(&mut self) {
+        for output in &mut self.apps {
+            for stream in STREAMS {
+                output.stream(stream).ended = true;
+            }
+        }
+    }
+
+    /// A line of stage1's own for standard error. Unlike [`diagnostics::say`] it waits for nobody.
+    pub fn say(&mut self, text: &str) {
+        self.stderr.push(diagnostics::line(diagnostics::STAGE1, text), None);
+    }
+
+    /// A message of the guest's kernel. It is dropped if standard error is behind: nothing else bounds what the kernel
+    /// says, and a kernel that waits for its console stops every app.
+    pub fn kernel_message(&mut self, text: &[u8]) {
+        if self.stderr.waiting_bytes() >= WAITING_BYTES {
+            self.lost_messages = self.lost_messages.saturating_add(1);
+            return;
+        }
+        let lost = std::mem::take(&mut self.lost_messages);
+        if lost > 0 {
+            self.stderr.push(diagnostics::line("kernel", &format!("({lost} messages lost)")), None);
+        }
+        self.stderr.push([b"kernel: ", text.trim_ascii_end(), b"\n"].concat(), None);
+    }
+
+    /// Whether something waits for a reader.
+    pub fn is_waiting(&self) -> bool {
+        self.blocked().next().is_some()
+    }
+
+    /// Bytes of lines that wait, for tests.
+    #[cfg(test)]
+    pub fn waiting_line_bytes(&self) -> usize {
+        self.stdout.waiting_bytes() + self.stderr.waiting_bytes()
+    }
+
+    /// Descriptors that must become writable first.
+    pub fn blocked(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.stdout, &self.stderr].into_iter().filter(|sink| !sink.is_empty()).map(Sink::descriptor)
+    }
+
+    /// Writes what the readers take. `uptime`, the pod's, is the label of lines that are finished now.
+    pub fn flush(&mut self, uptime: Duration) -> Vec<Written> {
+        let mut written = Vec::new();
+        loop {
+            self.cut(uptime);
+            let through = self.write();
+            if through.is_empty() {
+                return written;
+            }
+            written.extend(through.into_iter().flatten());
+        }
+    }
+
+    /// Cuts streams into lines, turn by turn, as long as there is room for lines.
+    fn cut(&mut self, uptime: Duration) {
+        let mut progress = true;
+        while std::mem::take(&mut progress) {
+            for output in &mut self.apps {
+                let app = output.app;
+                for stream in STREAMS {
+                    let sink = match stream {
+                        StdioStream::Stdout => &mut self.stdout,
+                        StdioStream::Stderr => &mut self.stderr,
+                    };
+                    let state = output.stream(stream);
+                    if sink.waiting_bytes() >= WAITING_BYTES || (state.raw.is_empty() && !state.ended) {
+                        continue;
+                    }
+                    progress = true;
+                    let turn: Vec<u8> = state.raw.drain(..TURN_BYTES.min(state.raw.len())).collect();
+                    let mut lines = state.lines.push(&turn, uptime);
+                    if state.raw.is_empty() && std::mem::take(&mut state.ended) {
+                        lines.extend(state.lines.finish(uptime));
+                    }
+                    for line in lines {
+                        sink.push(line.bytes, Some(Written { app, stream, bytes: line.stream_bytes }));
+                    }
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) -> Vec<Tag> {
+        let mut order = [(&mut self.stdout, "output"), (&mut self.stderr, "error")];
+        if order.iter().any(|(sink, name)| *name == "error" && sink.is_mid_line()) {
+            order.reverse();
+        }
+        let mut through = Vec::new();
+        let mut complaints = Vec::new();
+        for (sink, name) in order {
+            let (tags, error) = sink.flush();
+            through.extend(tags);
+            complaints.extend(error.map(|error| {
+                format!("warning: standard {name} is lost, what the apps write to it is dropped: {error}")
+            }));
+            if self.one_reader && sink.is_mid_line() {
+                // The other one's lines would end up in the middle of this one's.
+                break;
+            }
+        }
+        for complaint in complaints {
+            self.say(&complaint);
+        }
+        through
+    }
+}

@@ -1,0 +1,133 @@
+use std::io::{Read, Write, pipe};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use guest_api::{AppId, StdioStream};
+
+use super::output::{Outputs, Written};
+
+const APP: AppId = AppId(0);
+const OTHER: AppId = AppId(1);
+const NOW: Duration = Duration::from_secs(1);
+
+#[test]
+fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
+    let (mut reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    outputs.started(APP, "app", 7);
+    outputs.push(APP, StdioStream::Stdout, b"one\ntw");
+    outputs.close(APP, StdioStream::Stdout);
+
+    let written = outputs.flush(NOW);
+
+    let bytes = |bytes| Written { app: APP, stream: StdioStream::Stdout, bytes };
+    assert_eq!(written, [bytes(4), bytes(2)]);
+    assert!(!outputs.is_waiting());
+    let mut text = [0; 53];
+    reader.read_exact(&mut text).unwrap();
+    assert_eq!(&text, b"[    1.000000] app[7]: one\n[    1.000000] app[7]: tw\n");
+}
+
+#[test]
+fn line_breaks_that_nobody_reads_cost_no_more_than_they_are() {
+    let (_reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    outputs.started(APP, "app", 7);
+    outputs.push(APP, StdioStream::Stdout, &vec![b'\n'; 256 * 1024]);
+
+    outputs.flush(NOW);
+
+    assert!(outputs.is_waiting());
+    assert!(outputs.waiting_line_bytes() < 400 * 1024, "{}", outputs.waiting_line_bytes());
+}
+
+#[test]
+fn app_that_floods_does_not_keep_another_from_its_turn() {
+    let (mut reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    outputs.started(APP, "flood", 7);
+    outputs.started(OTHER, "quiet", 8);
+    outputs.push(APP, StdioStream::Stdout, &b"0123456789\n".repeat(20_000));
+    outputs.push(OTHER, StdioStream::Stdout, b"hello\n");
+
+    outputs.flush(NOW);
+
+    let mut text = vec![0; 60 * 1024];
+    reader.read_exact(&mut text).unwrap();
+    assert!(String::from_utf8(text).unwrap().contains("quiet[8]: hello\n"));
+}
+
+#[test]
+fn line_that_is_half_out_is_finished_before_the_other_output_has_its_turn() {
+    let (mut reader, mut writer) = pipe().unwrap();
+    // Sixteen pages, the last with room for a part of the long line and for the short one.
+    writer.write_all(&[b'\n'; 15 * 4096 + 500]).unwrap();
+    let error_writer = writer.try_clone().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    outputs.started(APP, "app", 7);
+    outputs.push(APP, StdioStream::Stdout, &[&[b'x'; 9000][..], b"\n"].concat());
+    outputs.push(APP, StdioStream::Stderr, b"short\n");
+
+    let mut text = Vec::new();
+    let mut piece = [0; 4096];
+    while {
+        outputs.flush(NOW);
+        outputs.is_waiting()
+    } {
+        let count = reader.read(&mut piece).unwrap();
+        text.extend_from_slice(&piece[..count]);
+    }
+    drop(outputs);
+    drop((writer, error_writer));
+    reader.read_to_end(&mut text).unwrap();
+
+    let long = format!("[    1.000000] app[7]: {}\n", "x".repeat(9000));
+    assert_eq!(
+        String::from_utf8(text).unwrap().trim_start(),
+        format!("{long}[    1.000000] app[7]: short\n")
+    );
+}
+
+#[test]
+fn kernel_that_talks_to_nobody_loses_its_messages_and_nothing_else() {
+    let (_reader, writer) = pipe().unwrap();
+    let (mut errors, error_writer) = pipe().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    for _ in 0..10_000 {
+        outputs.kernel_message(&[b'k'; 100]);
+        outputs.flush(NOW);
+    }
+    assert!(outputs.waiting_line_bytes() < 300 * 1024);
+
+    let mut piece = vec![0; 64 * 1024];
+    while outputs.is_waiting() {
+        errors.read_exact(&mut piece[..1000]).unwrap();
+        outputs.flush(NOW);
+    }
+    outputs.kernel_message(b"late\n");
+    outputs.flush(NOW);
+    drop(outputs);
+    drop(error_writer);
+
+    let mut text = String::new();
+    errors.read_to_string(&mut text).unwrap();
+    assert!(text.contains("messages lost)\n"), "{text}");
+    assert!(text.ends_with("kernel: late\n"));
+}
+
+#[test]
+fn saying_something_waits_for_nobody() {
+    let (_reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    for _ in 0..2000 {
+        outputs.say(&"x".repeat(100));
+    }
+
+    outputs.flush(NOW);
+
+    assert!(outputs.is_waiting());
+}

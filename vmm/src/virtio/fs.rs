@@ -145,9 +145,9 @@ impl VirtioDevice for Fs {
     }
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
-        self.start(&activation)?;
+        // Even a start that fails half way may have given the back end a queue, which a reset has to take back.
         self.running = true;
-        Ok(())
+        Ok(self.start(&activation)?)
     }
 
     fn reset(&mut self) {

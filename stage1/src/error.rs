@@ -48,6 +48,9 @@ pub enum EntrypointError {
     /// A volume cannot be used.
     #[error(transparent)]
     Shares(#[from] ShareError),
+    /// There is no memory for the guest, or not as the pod wants it.
+    #[error("no memory for the virtual machine")]
+    Memory(#[from] vmm::Error),
     /// The processes could not be connected.
     #[error("cannot create a socket pair")]
     Socket(#[source] io::Error),

@@ -4,8 +4,8 @@
 //! know: pods, files, the network. Follows docs/threat-model.md, "The VMM"; design.md, decision 4.
 //!
 //! It is confined as `jail` says: its root directory is an empty, read-only tmpfs, it has no network and no
-//! capability. What it holds is /dev/kvm, the kernel and the initramfs (open for reading), the two sockets of its
-//! devices, and the write end of a pipe for kernel messages with `--debug`.
+//! capability. What it holds is guest memory, /dev/kvm, the kernel and the initramfs (open for reading), the two sockets
+//! of its devices, and the write end of a pipe for kernel messages with `--debug`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
-use vmm::{Exit, FsConfig, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, Vm, VmConfig, VsockConfig};
 
 use crate::diagnostics::sentence;
 use crate::jail::{self, Depth, Jail};
@@ -23,6 +23,8 @@ use crate::process::{self, Child, ProcessError};
 /// What the VM is made of, all of it open.
 #[derive(Debug)]
 pub struct VmParts {
+    /// Guest memory: a confined process could not ask for huge pages.
+    pub memory: MemoryFile,
     /// `/dev/kvm`.
     pub kvm: File,
     /// `vmlinux`.
@@ -58,6 +60,7 @@ pub enum VmmEnd {
 /// Starts the VMM.
 pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
     let mut keep = vec![
+        parts.memory.as_raw_fd(),
         parts.kvm.as_raw_fd(),
         parts.kernel.as_raw_fd(),
         parts.initramfs.as_raw_fd(),
@@ -92,7 +95,7 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
     VmConfig {
         kvm: parts.kvm,
         vcpus: plan.vcpus,
-        memory_mib: plan.memory_mib,
+        memory: parts.memory,
         kernel: parts.kernel,
         initramfs: parts.initramfs,
         command_line: plan.command_line.clone(),

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
-use vmm::{Exit, FsConfig, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, Vm, VmConfig, VsockConfig};
 
 const USAGE: &str = "\
 usage: vmm-boot --kernel FILE --initramfs FILE [options]
@@ -96,7 +96,7 @@ fn run() -> Result<Exit, Box<dyn Error>> {
     let machine = Vm::build(VmConfig {
         kvm,
         vcpus: arguments.vcpus.unwrap_or(1),
-        memory_mib: arguments.memory_mib.unwrap_or(128),
+        memory: MemoryFile::create(arguments.memory_mib.unwrap_or(128))?,
         kernel: open(&arguments.kernel)?,
         initramfs: open(&arguments.initramfs)?,
         fs: arguments.fs.as_deref().map(fs_config).transpose()?,

@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use crate::MemoryFile;
+
 /// A virtual machine to build.
 #[derive(Debug)]
 pub struct VmConfig {
@@ -13,8 +15,8 @@ pub struct VmConfig {
     pub kvm: File,
     /// Number of virtual CPUs, 1 to [`crate::MAX_VCPUS`].
     pub vcpus: u8,
-    /// Guest memory in MiB.
-    pub memory_mib: u32,
+    /// Guest memory.
+    pub memory: MemoryFile,
     /// Uncompressed ELF `vmlinux`.
     pub kernel: File,
     /// Uncompressed cpio archive, loaded as the initial RAM file system.

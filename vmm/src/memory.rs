@@ -4,6 +4,7 @@
 //! Follows the x86 convention of a hole below 4 GiB for devices (docs/architecture.md, "Memory").
 
 use std::fs::File;
+use std::os::fd::{AsRawFd, RawFd};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
@@ -60,30 +61,68 @@ pub fn ram_ranges(memory_mib: u32) -> Vec<(GuestAddress, u64)> {
     ranges
 }
 
-/// Creates the guest's RAM. Pages are allocated when they are first touched.
-pub fn create(memory_mib: u32) -> Result<GuestRam, Error> {
-    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Memory { mib: memory_mib, source };
+/// The file behind a guest's RAM. It is made apart from the machine, because huge pages take the right to mount, which a
+/// process that is confined to running the machine has not.
+#[derive(Debug)]
+pub struct MemoryFile {
+    file: File,
+    mib: u32,
+}
 
-    let file = match huge_page_file() {
-        Ok(file) => file,
-        Err(error) => {
-            log::debug!("guest memory in small pages: {error}");
-            memfd().map_err(|e| failed(e.into()))?
+impl MemoryFile {
+    /// A file for this many MiB of RAM. Pages are allocated when they are first touched.
+    pub fn create(memory_mib: u32) -> Result<Self, Error> {
+        if !(MIN_MEMORY_MIB..=MAX_MEMORY_MIB).contains(&memory_mib) {
+            return Err(Error::Config(format!(
+                "{memory_mib} MiB of memory, want {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB}"
+            )));
         }
-    };
-    file.set_len(u64::from(memory_mib) * MIB).map_err(|e| failed(e.into()))?;
-
-    let mut offset = 0;
-    let mut mappings = Vec::new();
-    for (start, size) in ram_ranges(memory_mib) {
-        let backing = FileOffset::new(file.try_clone().map_err(|e| failed(e.into()))?, offset);
-        let bytes = usize::try_from(size).map_err(|e| failed(e.into()))?;
-        mappings.push((start, bytes, Some(backing)));
-        offset += size;
+        Self::of_size(memory_mib)
     }
-    let ram = GuestRam::from_ranges_with_files(mappings).map_err(|e| failed(e.into()))?;
-    prefer_huge_pages(&ram);
-    Ok(ram)
+
+    fn of_size(mib: u32) -> Result<Self, Error> {
+        let file = match huge_page_file() {
+            Ok(file) => file,
+            Err(error) => {
+                log::debug!("guest memory in small pages: {error}");
+                memfd().map_err(|e| failed(mib)(e.into()))?
+            }
+        };
+        file.set_len(u64::from(mib) * MIB).map_err(|e| failed(mib)(e.into()))?;
+        Ok(Self { file, mib })
+    }
+
+    /// The RAM.
+    pub(crate) fn map(self) -> Result<GuestRam, Error> {
+        let Self { file, mib } = self;
+        let mut offset = 0;
+        let mut mappings = Vec::new();
+        for (start, size) in ram_ranges(mib) {
+            let backing = FileOffset::new(file.try_clone().map_err(|e| failed(mib)(e.into()))?, offset);
+            let bytes = usize::try_from(size).map_err(|e| failed(mib)(e.into()))?;
+            mappings.push((start, bytes, Some(backing)));
+            offset += size;
+        }
+        let ram = GuestRam::from_ranges_with_files(mappings).map_err(|e| failed(mib)(e.into()))?;
+        prefer_huge_pages(&ram);
+        Ok(ram)
+    }
+}
+
+impl AsRawFd for MemoryFile {
+    fn as_raw_fd(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+fn failed(mib: u32) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error {
+    move |source| Error::Memory { mib, source }
+}
+
+/// RAM of any size, for tests.
+#[cfg(test)]
+pub fn create(memory_mib: u32) -> Result<GuestRam, Error> {
+    MemoryFile::of_size(memory_mib)?.map()
 }
 
 /// A file of a tmpfs of its own, which unlike a memfd can be backed by huge pages where that is asked for, whatever the

@@ -86,9 +86,9 @@ impl Vm {
     pub fn build(config: VmConfig) -> Result<Vm, Error> {
         check(&config)?;
         reserve_descriptors();
-        let VmConfig { kvm, vcpus, memory_mib, kernel, initramfs, command_line, fs, vsock, serial } = config;
+        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial } = config;
         let kvm = open(kvm)?;
-        let ram = memory::create(memory_mib)?;
+        let ram = memory.map()?;
         let exit = Arc::new(ExitLatch::new()?);
 
         let fd = Arc::new(create(&kvm)?);
@@ -144,14 +144,6 @@ impl Vm {
 fn check(config: &VmConfig) -> Result<(), Error> {
     if config.vcpus == 0 || config.vcpus > MAX_VCPUS {
         return Err(Error::Config(format!("{} virtual CPUs, want 1 to {MAX_VCPUS}", config.vcpus)));
-    }
-    if !(memory::MIN_MEMORY_MIB..=memory::MAX_MEMORY_MIB).contains(&config.memory_mib) {
-        return Err(Error::Config(format!(
-            "{} MiB of memory, want {} to {}",
-            config.memory_mib,
-            memory::MIN_MEMORY_MIB,
-            memory::MAX_MEMORY_MIB
-        )));
     }
     if config.command_line.contains(['\0', '\n']) {
         return Err(Error::Config("the kernel command line contains a zero or a line break".to_owned()));

@@ -1,13 +1,13 @@
 use std::fs::File;
 
-use crate::{Error, Vm, VmConfig};
+use crate::{Error, MemoryFile, Vm, VmConfig};
 
 fn config() -> VmConfig {
     let file = || File::open("/dev/null").unwrap();
     VmConfig {
         kvm: file(),
         vcpus: 1,
-        memory_mib: 128,
+        memory: MemoryFile::create(128).unwrap(),
         kernel: file(),
         initramfs: file(),
         command_line: String::new(),
@@ -31,7 +31,7 @@ fn machine_without_a_processor_is_refused() {
 
 #[test]
 fn machine_with_too_little_memory_is_refused() {
-    let error = Vm::build(VmConfig { memory_mib: 1, ..config() }).unwrap_err();
+    let error = MemoryFile::create(1).unwrap_err();
 
     assert!(error.to_string().contains("1 MiB of memory"), "{error}");
 }

@@ -12,6 +12,8 @@ use std::time::Instant;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use vmm::MemoryFile;
+
 use crate::diagnostics;
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
@@ -53,8 +55,16 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     };
     // The file server first: it has its tree to build while the VMM loads the kernel.
     let files = file_server::start(&plan.shares, files_server)?;
-    let parts =
-        VmParts { kvm, kernel, initramfs, files: files_vmm, control: control_vmm, serial: serial_vmm };
+    let memory = MemoryFile::create(plan.vm.memory_mib)?;
+    let parts = VmParts {
+        memory,
+        kvm,
+        kernel,
+        initramfs,
+        files: files_vmm,
+        control: control_vmm,
+        serial: serial_vmm,
+    };
     let vmm = vmm_process::start(&plan.vm, parts)?;
     status::pod_starts(&plan.environment_files)?;
 

@@ -4,7 +4,7 @@
 //!
 //! Phases: `qemu_init` and `vmm_init` from exec of the VMM to the first write of guest-init on the serial console;
 //! `run_first_byte` from exec of `rkt run` to the first byte of the app's output on rkt's stdout, the image rendered before;
-//! `run_exit` to the end of `rkt run`.
+//! `run_exit` to the end of `rkt run`; `run_stage0` is the part of the former before stage1 began to count its time.
 // A bench that meets something unexpected has nothing better to do than to end with a message.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
@@ -88,12 +88,12 @@ fn main() {
     let fetch = ["--insecure-options=image", "fetch", echo.to_str().expect("UTF-8")];
     rkt.run(fetch).expect_code(0);
 
-    let mut phases = ["qemu_init", "vmm_init", "run_first_byte", "run_exit"].map(Phase::new);
+    let mut phases = ["qemu_init", "vmm_init", "run_stage0", "run_first_byte", "run_exit"].map(Phase::new);
     let mut exits = Vec::new();
     for round in 0..=rounds {
         let qemu = boot(&mut qemu());
         let (vmm, vm_exits) = boot_counting(&mut vmm_boot());
-        let (first_byte, exit) = run_pod(&rkt);
+        let Run { first_byte, stage0, exit } = run_pod(&rkt);
         if round == 0 {
             println!(
                 "cold            qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} ms"
@@ -104,7 +104,7 @@ fn main() {
             "round {round:2}        qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} \
              run_exit {exit:.2} ms, {vm_exits} exits"
         );
-        for (phase, time) in phases.iter_mut().zip([qemu, vmm, first_byte, exit]) {
+        for (phase, time) in phases.iter_mut().zip([qemu, vmm, stage0, first_byte, exit]) {
             phase.times.push(time);
         }
         exits.push(vm_exits);
@@ -113,7 +113,7 @@ fn main() {
 
     println!();
     phases.iter().for_each(Phase::print);
-    let [qemu, vmm, first_byte, _] = phases.each_ref().map(Phase::median);
+    let [qemu, vmm, _, first_byte, _] = phases.each_ref().map(Phase::median);
     exits.sort_unstable();
     println!("ratio run_first_byte/qemu_init {:.2}", first_byte / qemu);
     println!("ratio vmm_init/qemu_init {:.2}", vmm / qemu);
@@ -165,7 +165,7 @@ fn vmm_boot() -> Command {
 /// Milliseconds from exec to guest-init's first write.
 fn boot(command: &mut Command) -> f64 {
     let (started, mut child) = start(command);
-    let ended = await_text(&mut child, INIT_SAYS);
+    let (ended, _) = await_text(&mut child, INIT_SAYS);
     end(child);
     milliseconds(started, ended)
 }
@@ -173,24 +173,43 @@ fn boot(command: &mut Command) -> f64 {
 /// The same, and how often the guest left for the host meanwhile.
 fn boot_counting(command: &mut Command) -> (f64, u64) {
     let (started, mut child) = start(command);
-    let ended = await_text(&mut child, INIT_SAYS);
+    let (ended, _) = await_text(&mut child, INIT_SAYS);
     let exits = vm_exits(child.id());
     end(child);
     (milliseconds(started, ended), exits)
 }
 
-/// Milliseconds from exec of `rkt run` to the app's first byte, and to rkt's end.
-fn run_pod(rkt: &TestRkt) -> (f64, f64) {
+/// Milliseconds from exec of `rkt run`.
+struct Run {
+    /// To the start of stage1.
+    stage0: f64,
+    /// To the app's first byte.
+    first_byte: f64,
+    /// To the end.
+    exit: f64,
+}
+
+/// Runs a pod of the echo app.
+fn run_pod(rkt: &TestRkt) -> Run {
     let arguments =
         ["--insecure-options=image", "run", "--net=none", "--uuid-file-save=uuid", "example.com/echo"];
     let (started, mut child) = start(&mut rkt.command(arguments));
-    let first = await_text(&mut child, b"[");
+    let (first, text) = await_text(&mut child, b"[");
     let status = child.wait().expect("waiting for a child works");
     let ended = Instant::now();
     assert!(status.success(), "rkt run ended with {status}");
-    let uuid = rkt.uuid("uuid");
-    rkt.run(["rm", &uuid]).expect_code(0);
-    (milliseconds(started, first), milliseconds(started, ended))
+    rkt.run(["rm", &rkt.uuid("uuid")]).expect_code(0);
+    // stage1 labels the line with the seconds since its own start.
+    let text = text.join().expect("the reader does not panic");
+    let text = String::from_utf8_lossy(&text);
+    let uptime =
+        text.trim_start_matches('[').split(']').next().and_then(|label| label.trim().parse::<f64>().ok());
+    let first_byte = milliseconds(started, first);
+    Run {
+        stage0: first_byte - uptime.expect("a labelled line") * 1000.0,
+        first_byte,
+        exit: milliseconds(started, ended),
+    }
 }
 
 fn start(command: &mut Command) -> (Instant, Child) {
@@ -199,12 +218,12 @@ fn start(command: &mut Command) -> (Instant, Child) {
     (started, command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
 }
 
-/// Waits until the child has printed `text`, and says when that was.
-fn await_text(child: &mut Child, text: &'static [u8]) -> Instant {
+/// Waits until the child has printed `text`; returns when that was, and the reader of everything it prints.
+fn await_text(child: &mut Child, text: &'static [u8]) -> (Instant, JoinHandle<Vec<u8>>) {
     let mut stdout = child.stdout.take().expect("stdout is piped");
     let (sender, receiver) = mpsc::channel();
     // Reads on to the end, so that the child never meets a closed pipe.
-    thread::spawn(move || {
+    let reader = thread::spawn(move || {
         let (mut seen, mut chunk, mut found) = (Vec::new(), [0; 4096], false);
         while let Ok(length @ 1..) = stdout.read(&mut chunk) {
             let now = Instant::now();
@@ -217,10 +236,11 @@ fn await_text(child: &mut Child, text: &'static [u8]) -> Instant {
         drop(sender);
         seen
     });
-    receiver.recv_timeout(BOOT_LIMIT).unwrap_or_else(|error| {
+    let when = receiver.recv_timeout(BOOT_LIMIT).unwrap_or_else(|error| {
         let _ = child.kill();
         panic!("no {:?} in {BOOT_LIMIT:?}: {error}", String::from_utf8_lossy(text))
-    })
+    });
+    (when, reader)
 }
 
 fn end(mut child: Child) {

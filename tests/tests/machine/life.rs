@@ -139,11 +139,14 @@ fn processes_that_an_app_leaves_behind_do_not_keep_the_pod() {
 
 #[test]
 fn the_default_network_is_the_loopback_only_and_says_so() {
-    let arguments = ["--insecure-options=image", "run", INSPECT, "--", "list", "/sys/class/net"];
+    let steps = ["--", "list", "/sys/class/net", "read-file", "/proc/net/route"];
 
-    let output = rkt().run(arguments).expect_code(0);
+    let output =
+        rkt().run([&["--insecure-options=image", "run", INSPECT], &steps[..]].concat()).expect_code(0);
 
-    assert_eq!(said(&output.stdout, "inspect"), ["lo"]);
+    let said = said(&output.stdout, "inspect");
+    assert!(said[0].split(' ').any(|link| link == "lo") && !said[0].contains("eth"), "{said:?}");
+    assert_eq!(said.len(), 2, "there is a route: {said:?}");
     assert!(output.err().contains("loopback"), "{output:?}");
 }
 

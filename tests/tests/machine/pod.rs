@@ -159,14 +159,11 @@ impl Drop for Pod {
     }
 }
 
-/// What an app said: its lines of the stream, without rkt's label.
+/// What an app said: its lines of the stream, without rkt's label. Lines of rkt's own, which have none, are left out.
 pub fn said(stream: &[u8], app: &str) -> Vec<String> {
     let text = String::from_utf8_lossy(stream);
-    text.lines()
-        .map(|line| labelled(line))
-        .filter(|(name, _)| *name == app)
-        .map(|(_, said)| said.to_owned())
-        .collect()
+    let labelled = text.lines().filter(|line| line.starts_with('[')).map(labelled);
+    labelled.filter(|(name, _)| *name == app).map(|(_, said)| said.to_owned()).collect()
 }
 
 /// Splits a line of the form `[SECONDS.MICROS] APP[PID]: TEXT`.

@@ -6,12 +6,11 @@
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use appc::{ImageManifest, PodManifest};
+use appc::PodManifest;
 
-use super::environment;
 use super::overlay::Overlay;
 use super::prepare::{create_directory, write};
-use crate::error::{Context, FileContext, Result};
+use crate::error::{FileContext, Result};
 use crate::store::{TreeId, TreeStore};
 
 /// The trees of a pod that uses overlays.
@@ -60,32 +59,23 @@ pub fn mount_stage1(pod: &Path, store: &TreeStore, tree: &TreeId) -> Result<()> 
     overlay.mount()
 }
 
-/// Writes each app's image manifest and environment into stage1's root.
+/// Writes each app's image manifest into stage1's root.
 pub fn write_apps<'m>(
     pod: &Path,
     manifest: &PodManifest,
     image_manifest: impl Fn(&str) -> Option<&'m [u8]>,
 ) -> Result<()> {
-    let rkt = stage1_root(pod).join("rkt");
     // Touched, so that the directory is in the upper layer: readers look for it there.
-    let status = rkt.join("status");
+    let status = stage1_root(pod).join("rkt/status");
     create_directory(&status)?;
     touch(&status)?;
-    create_directory(&rkt.join("env"))?;
     for app in &manifest.apps {
         let name = app.name.as_str();
         let directory = app_directory(pod, name);
         create_directory(&directory)?;
-        let mut section = app.app.clone();
         if let Some(bytes) = image_manifest(name) {
             write(&directory.join("manifest"), bytes, 0o640)?;
-            if section.is_none() {
-                // A manifest given by the user may leave it to the image how the app is run.
-                section = ImageManifest::from_json(bytes).context("invalid image manifest")?.app;
-            }
         }
-        let variables = environment::file_content(&app.name, section.unwrap_or_default());
-        write(&rkt.join("env").join(name), variables.as_bytes(), 0o644)?;
     }
     Ok(())
 }

@@ -1,22 +1,13 @@
 //! Environment variables of apps.
 //!
-//! Responsible for: the order in which the sources of variables override each other, and the file stage1 and `enter` read. Must
-//! not know: where a value was typed. Follows rkt-reference.md 6.1.
+//! Responsible for: the order in which what was typed and what the caller has override what images say. Must not know:
+//! where a value was typed; what stage1 adds. Follows rkt-reference.md 6.1, layers 1 to 5.
 
 use std::path::{Path, PathBuf};
 
-use appc::{AcName, App};
+use appc::App;
 
 use crate::error::{FileContext, Result, Stage0Error};
-
-/// Variables every app has unless something sets them. They are root's whatever the app's user is, as in rkt.
-const DEFAULTS: [(&str, &str); 5] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("SHELL", "/bin/sh"),
-    ("USER", "root"),
-    ("LOGNAME", "root"),
-    ("HOME", "/root"),
-];
 
 /// Variables for all apps of a pod.
 #[derive(Debug, Clone, Default)]
@@ -42,18 +33,6 @@ impl PodEnvironment {
             app.set_env(name, value);
         }
     }
-}
-
-/// The complete environment of an app as it will see it, one unquoted `KEY=VALUE` a line.
-pub fn file_content(name: &AcName, app: App) -> String {
-    let mut complete = app;
-    complete.set_env("AC_APP_NAME", name.as_str());
-    for (name, value) in DEFAULTS {
-        if complete.env(name).is_none() {
-            complete.set_env(name, value);
-        }
-    }
-    complete.environment.iter().map(|variable| format!("{}={}\n", variable.name, variable.value)).collect()
 }
 
 /// Reads `--set-env-file`s: lines `NAME=VALUE`, neither quoted nor trimmed; empty lines and those beginning with
@@ -117,22 +96,6 @@ mod tests {
 
         let seen: Vec<_> = app.environment.iter().map(|v| format!("{}={}", v.name, v.value)).collect();
         assert_eq!(seen, ["A=app", "B=file", "C=explicit", "D=inherited", "E=explicit"]);
-    }
-
-    #[test]
-    fn defaults_fill_gaps_and_the_app_name_overrides() {
-        let mut app = App::default();
-        app.set_env("HOME", "/data");
-        app.set_env("AC_APP_NAME", "forged");
-
-        let content = file_content(&"db".parse().unwrap(), app);
-
-        assert_eq!(
-            content,
-            "HOME=/data\nAC_APP_NAME=db\n\
-             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
-             SHELL=/bin/sh\nUSER=root\nLOGNAME=root\n"
-        );
     }
 
     #[test]

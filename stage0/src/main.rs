@@ -1,5 +1,8 @@
 //! rkt stage0: images, trust, store and pods on disk.
 
+// These macros panic when the reader of the output is gone; `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod clock;
 mod commands;

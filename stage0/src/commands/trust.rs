@@ -211,8 +211,12 @@ fn ask(scope: &Scope, log: Log) -> Result<bool> {
         ));
     }
     loop {
-        print!("Are you sure you want to trust this key (yes/no)?");
-        std::io::stdout().flush().context("error reviewing key")?;
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(b"Are you sure you want to trust this key (yes/no)?")
+            .context("error reviewing key")?;
+        stdout.flush().context("error reviewing key")?;
+        drop(stdout);
         let mut answer = String::new();
         if stdin.lock().read_line(&mut answer).context("error reviewing key")? == 0 {
             return Ok(false);

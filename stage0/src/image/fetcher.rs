@@ -21,6 +21,7 @@ use super::{AppcName, ImageError, PullPolicy, Reference, VerifyError};
 use crate::cli::insecure::InsecureOptions;
 use crate::keystore::Keystore;
 use crate::log::Log;
+use crate::output;
 use crate::store::{ImageStore, Import, Key, Remote, peek_manifest};
 
 /// Largest signature file. A signature is half a kilobyte; sixteen of them with room to spare fit.
@@ -276,7 +277,7 @@ impl<'a> Fetcher<'a> {
         })?;
         self.log.print("signature verified:");
         for identity in signer.identities {
-            eprintln!("  {identity}");
+            output::complain(&format!("  {identity}"));
         }
         Ok(content.hash.finalize().to_vec())
     }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// Time between plain lines: often enough to see life in a CI log, rarely enough not to fill it.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -35,8 +37,10 @@ impl<R: Read> Progress<R> {
 
     fn line(&self) {
         match self.total {
-            Some(total) => eprintln!("{}: {}/{}", self.label, HumanBytes(self.done), HumanBytes(total)),
-            None => eprintln!("{}: {}", self.label, HumanBytes(self.done)),
+            Some(total) => {
+                output::complain(&format!("{}: {}/{}", self.label, HumanBytes(self.done), HumanBytes(total)));
+            }
+            None => output::complain(&format!("{}: {}", self.label, HumanBytes(self.done))),
         }
     }
 }

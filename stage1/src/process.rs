@@ -158,6 +158,16 @@ fn send<R: Serialize>(reporter: &mut std::io::PipeWriter, report: &Report<R>) {
     }
 }
 
+/// Whether this process was started with the signal ignored, or came to ignore it.
+pub fn ignores(signal: nix::sys::signal::Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action the call only writes the present one, to a structure that outlives it.
+    let asked = unsafe { libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: all zeroes are a valid value of the structure, and so is what the call wrote.
+    let action = unsafe { action.assume_init() };
+    asked == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Ends the child without running destructors or exit handlers, which belong to the supervisor.
 fn leave() -> ! {
     // SAFETY: `_exit` takes any status and does not return.

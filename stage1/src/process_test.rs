@@ -49,3 +49,16 @@ fn killed_child_is_known_by_its_signal() {
 
     assert_eq!(child.wait::<()>().unwrap(), End::Killed(9));
 }
+
+#[test]
+fn ignored_signal_is_known_to_be() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    let child = spawn("test", &[], || {
+        // SAFETY: the disposition of this child, which runs nothing else.
+        unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }.unwrap();
+        (ignores(Signal::SIGHUP), ignores(Signal::SIGTERM))
+    })
+    .unwrap();
+
+    assert_eq!(child.wait::<(bool, bool)>().unwrap(), End::Done((true, false)));
+}

@@ -22,7 +22,7 @@ use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
 use crate::supervisor::{self, Pod};
 use crate::vmm_process::{self, VmParts};
-use crate::{file_server, kvm_device, pod_directory, shares, status};
+use crate::{file_server, kvm_device, pod_directory, process, shares, status};
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
 const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
@@ -73,11 +73,15 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     Ok(supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd())?)
 }
 
-/// Signals become something to read, so that one loop sees everything.
+/// Signals become something to read, so that one loop sees everything. A caller that has hang-ups ignored (nohup(1)) means
+/// the pod to survive them.
 fn take_signals() -> Result<SignalFd, EntrypointError> {
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT, Signal::SIGHUP] {
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
         set.add(signal);
+    }
+    if !process::ignores(Signal::SIGHUP) {
+        set.add(Signal::SIGHUP);
     }
     set.thread_block().map_err(|errno| EntrypointError::Signals(errno.into()))?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)

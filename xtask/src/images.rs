@@ -4,8 +4,14 @@
 
 mod aci;
 mod packages;
+#[cfg(test)]
+mod packages_test;
 mod recipe;
+#[cfg(test)]
+mod recipe_test;
 mod tree;
+#[cfg(test)]
+mod tree_test;
 
 use std::env;
 use std::ffi::OsStr;

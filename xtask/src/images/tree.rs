@@ -153,7 +153,7 @@ impl Tree {
 }
 
 /// A package's path as the tree writes it: relative, without `.`, with /usr merged.
-fn place(path: &Path) -> Result<String> {
+pub(crate) fn place(path: &Path) -> Result<String> {
     let mut parts = Vec::new();
     for component in path.components() {
         match component {

@@ -17,6 +17,7 @@ const LEAF_TOPOLOGY_V2: u32 = 0x1f;
 const LEAF_AMD_FEATURES: u32 = 0x8000_0001;
 const LEAF_AMD_CORES: u32 = 0x8000_0008;
 const LEAF_AMD_NESTED: u32 = 0x8000_000a;
+const LEAF_AMD_CACHES: u32 = 0x8000_001d;
 const LEAF_AMD_TOPOLOGY: u32 = 0x8000_001e;
 const LEAF_AMD_PERFORMANCE_MONITORING: u32 = 0x8000_0022;
 
@@ -78,9 +79,11 @@ fn adjusted(mut entry: kvm_cpuid_entry2, id: u32, vcpus: u32) -> kvm_cpuid_entry
             }
         }
         LEAF_CACHES if entry.eax & 0x1f != 0 => {
-            let level = entry.eax >> 5 & 0x7;
-            let sharing = if level < 3 { 1 } else { vcpus };
-            entry.eax = entry.eax & 0x3fff | (vcpus - 1) << 26 | (sharing - 1) << 14;
+            entry.eax = entry.eax & 0x3fff | (vcpus - 1) << 26 | sharing_field(entry.eax, vcpus);
+        }
+        // The same without the number of cores, whose bits are reserved here.
+        LEAF_AMD_CACHES if entry.eax & 0x1f != 0 => {
+            entry.eax = entry.eax & 0x3fff | sharing_field(entry.eax, vcpus);
         }
         LEAF_AMD_FEATURES => entry.ecx &= !(AMD_ECX_SVM | AMD_ECX_COUNTERS),
         LEAF_AMD_CORES => entry.ecx = core_bits(vcpus) << 12 | (vcpus - 1),
@@ -92,6 +95,13 @@ fn adjusted(mut entry: kvm_cpuid_entry2, id: u32, vcpus: u32) -> kvm_cpuid_entry
         _ => {}
     }
     entry
+}
+
+/// The field of a cache leaf's EAX that says how many processors share the cache: the first two levels belong to a core.
+fn sharing_field(eax: u32, vcpus: u32) -> u32 {
+    let level = eax >> 5 & 0x7;
+    let sharing = if level < 3 { 1 } else { vcpus };
+    (sharing - 1) << 14
 }
 
 /// Bits of an APIC ID that tell the cores of the one package apart.

@@ -64,3 +64,22 @@ fn host_without_a_topology_leaf_gets_none() {
 
     assert!(find(&cpuid::for_vcpu(&host, 0, 1).unwrap(), 0xb, 0).is_none());
 }
+
+#[test]
+fn host_threads_share_no_cache_in_the_guest() {
+    // Level and type in the low bits; on the host, 16 threads share each cache.
+    let cache = |function, level: u32| kvm_cpuid_entry2 {
+        function,
+        index: level,
+        eax: 15 << 14 | level << 5 | 1,
+        ..Default::default()
+    };
+    let leaves = [0x4, 0x8000_001d].map(|function| [cache(function, 1), cache(function, 3)]).concat();
+    let table = cpuid::for_vcpu(&CpuId::from_entries(&leaves).unwrap(), 0, 2).unwrap();
+
+    let sharing = |function, level| (find(&table, function, level).unwrap().eax >> 14 & 0xfff) + 1;
+    for function in [0x4, 0x8000_001d] {
+        assert_eq!((sharing(function, 1), sharing(function, 3)), (1, 2), "leaf {function:#x}");
+    }
+    assert_eq!(find(&table, 0x8000_001d, 1).unwrap().eax >> 26, 0);
+}

@@ -310,3 +310,25 @@ fn fetch_names_a_server_that_does_not_answer() {
 
     refused(&rkt, output).expect_err(&format!("localhost:{port}"));
 }
+
+#[test]
+fn fetch_shows_progress_on_a_terminal() {
+    let (rkt, server, _authority) = published();
+    let body = fs::read(rkt.path("published.aci")).expect("reading");
+    let slowly = Delivery::Slow { piece: body.len().div_ceil(10), pause: Duration::from_millis(100) };
+    server.answer("/app.aci", Answer::body(body).delivered(slowly));
+    let fetch = rkt.command(["fetch", &server.url("/app.aci")]);
+    let words = std::iter::once(fetch.get_program()).chain(fetch.get_args());
+    let line: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+
+    // script(1) runs it on a terminal of its own and prints what appears there.
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).env("TERM", "xterm");
+    script
+        .envs(fetch.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .current_dir(rkt.directory());
+    let output = rkt_tests::command::run(&mut script, rkt_tests::command::limit(60)).expect_code(0);
+
+    let drawn = output.out().matches("Downloading ACI").count();
+    assert!(drawn > 2, "the bar was drawn {drawn} times: {output:?}");
+}

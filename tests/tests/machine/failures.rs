@@ -13,14 +13,15 @@ fn staying() -> Pod {
     pod
 }
 
-/// Checks that the pod counts as exited, and that removing it leaves nothing behind.
+/// Checks that the pod counts as exited, and that collecting it leaves nothing behind.
 #[track_caller]
-fn expect_exited_and_removable(pod: &Pod) {
+fn expect_exited_and_collectable(pod: &Pod) {
     pod.wait_for_state(&pod.uuid, "exited");
     let list = pod.run(["list", "--full", "--no-legend"]).expect_code(0).out();
     let row = list.lines().find(|line| line.starts_with(&pod.uuid)).expect("the pod is listed").to_owned();
     assert!(row.contains("exited"), "{row}");
-    pod.run(["rm", &pod.uuid]).expect_code(0);
+    let collected = pod.run(["gc", "--grace-period=0s"]).expect_code(0);
+    collected.expect_out(&format!("Garbage collecting pod \"{}\"", pod.uuid));
     pod.expect_nothing_left();
 }
 
@@ -47,7 +48,7 @@ fn a_missing_kvm_device_is_explained() {
     let mut pod = Pod::start_by_script(script, &[INSPECT]);
 
     pod.finish().expect_code(254).expect_err("/dev/kvm").expect_err("modprobe");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn a_forbidden_kvm_device_is_explained() {
     let mut pod = Pod::start_by_script(script, &[INSPECT]);
 
     pod.finish().expect_code(254).expect_err("no permission to open /dev/kvm");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn a_guest_kernel_that_panics_is_reported() {
     let mut pod = Pod::start_with_env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", parameters, &[INSPECT]);
 
     pod.finish().expect_code(254).expect_err("kernel panicked");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -102,7 +103,7 @@ fn a_guest_init_that_dies_is_reported() {
     let output = pod.finish();
 
     output.expect_code(254).expect_err("init died");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn a_killed_vmm_ends_the_pod() {
     signal::kill(helper(&pod, true), Signal::SIGKILL).expect("the VMM runs");
 
     pod.finish().expect_code(254).expect_err("VMM");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn a_killed_file_server_ends_the_pod() {
     signal::kill(helper(&pod, false), Signal::SIGKILL).expect("the file server runs");
 
     pod.finish().expect_code(254).expect_err("file server");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn a_killed_supervisor_takes_the_pod_with_it() {
     pod.running().send(Signal::SIGKILL);
 
     pod.finish().expect_code(128 + 9);
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
     assert_eq!(leaks::links(), links);
 }
 
@@ -148,7 +149,7 @@ fn a_second_ctrl_c_kills_a_pod_that_does_not_listen() {
 
     let output = pod.finish_within(brief());
     assert_ne!(output.code(), 0, "{output:?}");
-    expect_exited_and_removable(&pod);
+    expect_exited_and_collectable(&pod);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use guest_api::{AppId, StdioStream};
 
 use crate::diagnostics;
 use crate::sink::{self, Sink};
-use crate::stdio::LineAssembler;
+use crate::stdio::{Line, LineAssembler};
 
 /// Bytes of finished lines that may wait in front of a reader before apps' bytes stay as they are. A line costs dozens of
 /// times its text if the app writes nothing but line breaks, so it is the lines that need a bound.
@@ -46,6 +46,18 @@ struct Stream {
 impl Stream {
     fn new(name: &str, pid: u32) -> Self {
         Self { lines: LineAssembler::new(name, pid), raw: VecDeque::new(), ended: false }
+    }
+
+    /// Cuts the next few bytes, and what is left at the stream's end.
+    fn turn(&mut self, uptime: Duration) -> Vec<Line> {
+        let front = self.raw.as_slices().0;
+        let turn = front.get(..TURN_BYTES).unwrap_or(front);
+        let mut lines = self.lines.push(turn, uptime);
+        self.raw.drain(..turn.len());
+        if self.raw.is_empty() && std::mem::take(&mut self.ended) {
+            lines.extend(self.lines.finish(uptime));
+        }
+        lines
     }
 }
 
@@ -183,12 +195,7 @@ impl<'fd> Outputs<'fd> {
                         continue;
                     }
                     progress = true;
-                    let turn: Vec<u8> = state.raw.drain(..TURN_BYTES.min(state.raw.len())).collect();
-                    let mut lines = state.lines.push(&turn, uptime);
-                    if state.raw.is_empty() && std::mem::take(&mut state.ended) {
-                        lines.extend(state.lines.finish(uptime));
-                    }
-                    for line in lines {
+                    for line in state.turn(uptime) {
                         sink.push(line.bytes, Some(Written { app, stream, bytes: line.stream_bytes }));
                     }
                 }

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use appc::{AcName, PodManifest};
+use rustix::fs::Mode;
 
 use super::images::Images;
 use super::require_superuser;
@@ -29,6 +30,9 @@ use crate::stage1::call::{RunOptions, exec_run, run_arguments};
 use crate::stage1::select::Selection;
 use crate::stage1::{Entrypoint, Stage1Manifest};
 use crate::store::{ImageStore, Key, KeyLock, LockKind, TreeStore};
+
+/// Takes nothing from the modes that the files of a pod are made with.
+const SHARING_UMASK: Mode = Mode::from_raw_mode(0o022);
 
 /// Flags of `rkt run`, and from the first image on everything else.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,6 +58,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags, log: Log) -> Result<u8> {
     require_superuser()?;
     check_flags(arguments, &list)?;
+    // Group rkt may look at pods whatever the caller's umask; that one is stage1's again in the end.
+    let umask = rustix::process::umask(SHARING_UMASK);
     let networks = arguments.network.networks().map_err(Stage0Error::refused)?;
     let stage1_choice = arguments.stage1.choice().map_err(Stage0Error::refused)?;
 
@@ -120,6 +126,7 @@ pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags, log: Log
     };
     let stage1_arguments = run_arguments(&options, interface, &uuid, log);
     log.named("stage0").debug("Execing /".to_owned() + entrypoint);
+    rustix::process::umask(umask);
     Err(exec_run(&path, entrypoint, &stage1_arguments, &pod.into_lock()))
 }
 

@@ -3,7 +3,8 @@
 //! Responsible for: the overlays of a pod and what stage0 writes into stage1's root. Must not know: how stage1 is
 //! started. Follows rkt-reference.md 2.5 and 4.3 ("Already prepared when `run` starts").
 
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use appc::PodManifest;
@@ -49,7 +50,7 @@ pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
 
 /// Mounts stage1's own overlay.
 pub fn mount_stage1(pod: &Path, store: &TreeStore, tree: &TreeId) -> Result<()> {
-    let own = pod.join("overlay").join(tree.as_str());
+    let own = overlay_directory(pod)?.join(tree.as_str());
     let overlay = Overlay {
         lower: store.rootfs(tree),
         upper: own.join("upper"),
@@ -57,6 +58,15 @@ pub fn mount_stage1(pod: &Path, store: &TreeStore, tree: &TreeId) -> Result<()> 
         target: stage1_root(pod),
     };
     overlay.mount()
+}
+
+/// The directory of the pod's overlays. Pods inherit the data directory's group by its set-group-ID bit; here it ends,
+/// or the roots of the apps would belong to that group.
+fn overlay_directory(pod: &Path) -> Result<PathBuf> {
+    let directory = pod.join("overlay");
+    create_directory(&directory)?;
+    std::fs::set_permissions(&directory, Permissions::from_mode(0o750)).file("change", &directory)?;
+    Ok(directory)
 }
 
 /// Writes each app's image manifest into stage1's root.
@@ -106,4 +116,23 @@ fn link_mtab(root: &Path) -> Result<()> {
         symlink("../proc/self/mounts", &mtab).file("create", &mtab)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn overlays_do_not_inherit_the_group_of_the_data_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let pod = directory.path().join("pod");
+        std::fs::create_dir(&pod).unwrap();
+        std::fs::set_permissions(&pod, Permissions::from_mode(0o2750)).unwrap();
+
+        let overlays = overlay_directory(&pod).unwrap();
+
+        assert_eq!(overlays.metadata().unwrap().mode() & 0o7777, 0o750);
+    }
 }

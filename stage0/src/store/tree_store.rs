@@ -80,6 +80,9 @@ impl TreeStore {
         std::fs::create_dir(&rootfs).map_err(StoreError::file("create", &rootfs))?;
         std::fs::set_permissions(&rootfs, std::fs::Permissions::from_mode(ROOTFS_MODE))
             .map_err(StoreError::file("set the mode of", &rootfs))?;
+        // The store's own group, inherited from the directories above, is none of the image's.
+        std::os::unix::fs::chown(&rootfs, None, Some(rustix::process::getegid().as_raw()))
+            .map_err(StoreError::file("set the group of", &rootfs))?;
         // The image that wins comes first in the list, so it is written last, over the others. Writing in the other
         // order and skipping what is there would tie a lower image's hard links to an upper image's files.
         for part in parts.iter().rev() {

@@ -52,6 +52,28 @@ fn rendered_tree_has_rkts_layout_and_is_made_once() {
 }
 
 #[test]
+fn root_of_a_tree_has_not_the_group_of_the_store() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give the store a group that is not its own, as packages do.
+        return;
+    }
+    let place = Place::new();
+    let trees = place.directory.path().join("cas/tree");
+    chown(&trees, None, Some(4711)).unwrap();
+    fs::set_permissions(&trees, fs::Permissions::from_mode(0o2700)).unwrap();
+    let manifest = manifest_json("a.com/b", "");
+    let key =
+        place.import(TestArchive::new().file("manifest", manifest.as_bytes()).file("rootfs/d/f", b"content"));
+
+    let id = place.trees.render(&place.images, &key).unwrap();
+
+    for path in ["rootfs", "rootfs/d"] {
+        assert_eq!(place.trees.path(&id).join(path).metadata().unwrap().gid(), 0, "{path}");
+    }
+}
+
+#[test]
 fn tree_without_its_mark_is_rendered_anew() {
     let place = Place::new();
     let key = place.import(TestArchive::image("a.com/b").file("rootfs/f", b"content"));

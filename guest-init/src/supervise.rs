@@ -13,9 +13,9 @@ use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags};
 
-use crate::app::cgroup;
 use crate::app::start::{self, MAX_REASON_BYTES};
 use crate::app::stdio::{Relayed, Stream};
+use crate::app::{cgroup, root};
 use crate::control::{Control, Received};
 use crate::pod::{Action, Event, Pod};
 use crate::{InitError, console, reap, sentence, shutdown};
@@ -120,6 +120,7 @@ impl Supervisor {
             // Nothing will ever happen to a pod without apps; let it notice.
             self.events.push_back(Event::NoProcessLeft);
         }
+        apps.iter().for_each(root::mount_sources);
         for app in apps {
             match Process::start(app) {
                 Ok(process) => self.processes.push(process),

@@ -40,6 +40,17 @@ const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
 /// Directories every app has, whatever its image holds.
 const DIRECTORIES: [(&str, u32); 4] = [("/etc", 0o755), ("/run", 0o755), ("/tmp", 0o1777), ("/dev", 0o755)];
 
+/// Has the kernel mount what the app takes from the share, in the calling process's name space. Everything there is a file
+/// system of its own, mounted when it is first walked into, with caches of its own each time: an app that did so in its own
+/// name space would not see what another one writes to a volume of both.
+pub fn mount_sources(app: &AppSpec) {
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    for source in app.mounts.iter().map(|volume| &volume.source).chain([&app.rootfs]) {
+        // What cannot be opened is reported when the app is started; a volume that is a file needs no mount.
+        let _ = rustix::fs::open(Path::new(SHARE).join(source), flags, Mode::empty());
+    }
+}
+
 /// Moves the calling process (one that has never had threads) into the app's root.
 pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
     own_mount_namespace()?;

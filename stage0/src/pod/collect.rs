@@ -3,6 +3,7 @@
 //! Responsible for: leaving nothing of a pod behind, in any order of crashes. Must not know: when a pod is due.
 //! Follows rkt-reference.md 2.7, `deletePod`.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use appc::ImageManifest;
@@ -56,6 +57,10 @@ impl Collector<'_> {
 
     fn call_stage1(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
         let path = pod.path();
+        if path.join("stage1/manifest").symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
+            // It is removed after stage1 has cleaned up: an earlier deletion was cut short behind that.
+            return Ok(());
+        }
         let bytes = pod.read("stage1/manifest", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
         let manifest = ImageManifest::from_json(&bytes).context("invalid stage1 manifest")?;
         let manifest = Stage1Manifest(&manifest);
@@ -90,5 +95,37 @@ impl Collector<'_> {
             }
         }
         remove_path(part).file("remove", part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pod::lifecycle::{Pod, mark};
+    use crate::pod::locate::Pods;
+
+    #[test]
+    fn a_deletion_that_was_cut_short_goes_on_without_stage1() {
+        let data = tempfile::tempdir().unwrap();
+        let pods = Pods::of(data.path());
+        let uuid = Pod::create(&pods).unwrap().into_run().unwrap().uuid();
+        mark(&pods, &pods.open(uuid, Stage::Run).unwrap().unwrap(), Stage::ExitedGarbage).unwrap();
+        let pod = pods.open(uuid, Stage::ExitedGarbage).unwrap().unwrap();
+        let mut collector = Collector {
+            data: data.path(),
+            local_config: data.path(),
+            log: Log::new("gc", false),
+            unmounter: Unmounter::default(),
+        };
+
+        let cut_short = collector.call_stage1(&pod, &MountTable::default());
+        std::fs::create_dir(pod.path().join("stage1")).unwrap();
+        std::fs::write(pod.path().join("stage1/manifest"), "").unwrap();
+        let damaged = collector.call_stage1(&pod, &MountTable::default());
+
+        assert!(cut_short.is_ok());
+        assert!(damaged.is_err());
+        collector.delete(&pod, &MountTable::default()).unwrap();
+        assert!(!pod.path().exists());
     }
 }

@@ -25,21 +25,6 @@ fn expect_exited_and_collectable(pod: &Pod) {
     pod.expect_nothing_left();
 }
 
-/// The VMM or the file server of a running pod: the one whose arguments or name say so, else told apart by KVM.
-#[track_caller]
-fn helper(pod: &Pod, has_kvm: bool) -> nix::unistd::Pid {
-    let holds_kvm = |pid: nix::unistd::Pid| {
-        let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-        entries
-            .flatten()
-            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-            .any(|target| target.to_string_lossy().contains("kvm-vm"))
-    };
-    let helpers = pod.helpers();
-    let found = helpers.iter().map(|(pid, _)| *pid).find(|pid| holds_kvm(*pid) == has_kvm);
-    found.unwrap_or_else(|| panic!("no such helper among {helpers:?}"))
-}
-
 #[test]
 fn a_missing_kvm_device_is_explained() {
     let script = "mount -t tmpfs tmpfs /dev && mknod -m 666 /dev/null c 1 3 && \
@@ -110,7 +95,7 @@ fn a_guest_init_that_dies_is_reported() {
 fn a_killed_vmm_ends_the_pod() {
     let mut pod = staying();
 
-    signal::kill(helper(&pod, true), Signal::SIGKILL).expect("the VMM runs");
+    signal::kill(pod.vmm(), Signal::SIGKILL).expect("the VMM runs");
 
     pod.finish().expect_code(254).expect_err("VMM");
     expect_exited_and_collectable(&pod);
@@ -120,7 +105,7 @@ fn a_killed_vmm_ends_the_pod() {
 fn a_killed_file_server_ends_the_pod() {
     let mut pod = staying();
 
-    signal::kill(helper(&pod, false), Signal::SIGKILL).expect("the file server runs");
+    signal::kill(pod.file_server(), Signal::SIGKILL).expect("the file server runs");
 
     pod.finish().expect_code(254).expect_err("file server");
     expect_exited_and_collectable(&pod);

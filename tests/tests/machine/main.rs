@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alone;
+mod confinement;
 mod environment;
 mod failures;
 mod life;

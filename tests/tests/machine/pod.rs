@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use nix::unistd::Pid;
 use rkt_tests::command::{Finished, Running, Stream, limit};
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::{dist, leaks};
@@ -128,11 +129,32 @@ impl Pod {
     }
 
     /// The supervisor's children that run the pod's executable: the VMM and the file server.
-    pub fn helpers(&self) -> Vec<(nix::unistd::Pid, String)> {
+    pub fn helpers(&self) -> Vec<(Pid, String)> {
         let supervisor = self.running.as_ref().expect("the pod runs").pid();
         let mut found = leaks::processes(&self.uuid);
         found.retain(|(pid, _)| *pid != supervisor);
         found
+    }
+
+    /// The VMM.
+    #[track_caller]
+    pub fn vmm(&self) -> Pid {
+        self.helper(true)
+    }
+
+    /// The file server.
+    #[track_caller]
+    pub fn file_server(&self) -> Pid {
+        self.helper(false)
+    }
+
+    /// The two look alike from outside, but for the virtual machine that one of them holds.
+    #[track_caller]
+    fn helper(&self, has_kvm: bool) -> Pid {
+        let holds_kvm = |pid: Pid| open_files(pid).iter().any(|target| target.contains("kvm-vm"));
+        let helpers = self.helpers();
+        let found = helpers.iter().map(|(pid, _)| *pid).find(|pid| holds_kvm(*pid) == has_kvm);
+        found.unwrap_or_else(|| panic!("no such helper among {helpers:?}"))
     }
 
     /// Checks that nothing of the pod is mounted, runs, listens or has a cgroup.
@@ -157,6 +179,13 @@ impl Drop for Pod {
         // A test may have removed it, and a failed one left it in any state.
         let _ = rkt().command(["rm", &self.uuid]).output();
     }
+}
+
+/// What a process has open, as `/proc` names it.
+pub fn open_files(pid: Pid) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let targets = entries.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
 }
 
 /// What an app said: its lines of the stream, without rkt's label. Lines of rkt's own, which have none, are left out.

@@ -92,11 +92,13 @@ fn an_empty_volume_is_shared_between_apps() {
 
 #[test]
 fn an_app_sees_what_another_one_changes_in_a_file_it_has_read() {
-    let writer = ["--name=writer", "--", "write-file", "/shared/word", "old", "write-file", "/shared/written", "-"];
+    let writer =
+        ["--name=writer", "--", "write-file", "/shared/word", "old", "write-file", "/shared/written", "-"];
     let rewrite = ["await-file", "/shared/read", "write-file", "/shared/word", "swordfish"];
     let rewritten = ["write-file", "/shared/rewritten", "-", "---"];
     let reader = ["--name=reader", "--", "await-file", "/shared/written", "read-file", "/shared/word"];
-    let reread = ["write-file", "/shared/read", "-", "await-file", "/shared/rewritten", "read-file", "/shared/word"];
+    let reread =
+        ["write-file", "/shared/read", "-", "await-file", "/shared/rewritten", "read-file", "/shared/word"];
     let apps = [&[INSPECT], &writer[..], &rewrite, &rewritten, &[INSPECT], &reader, &reread].concat();
     let volume = ["--volume=v,kind=empty", "--mount=volume=v,target=/shared"];
 

@@ -1,0 +1,120 @@
+//! What a tenant would hold who has taken over the VMM or the file server: read from outside, in /proc, while a pod
+//! runs. Each test is a claim of docs/threat-model.md.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use nix::unistd::Pid;
+
+use crate::pod::{Pod, open_files};
+
+/// Name spaces that neither process shares with the host.
+const OWN_NAMESPACES: [&str; 4] = ["ipc", "mnt", "net", "uts"];
+
+/// The file server's capabilities, as the bits of capabilities(7): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID,
+/// MKNOD, SETFCAP.
+const FILE_SERVER_CAPABILITIES: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+
+/// A pod that says `ready` and stays.
+fn staying() -> Pod {
+    let mut pod = Pod::inspect(&["print-msg", "ready", "sleep", "100000"]);
+    pod.wait_for("ready");
+    pod
+}
+
+/// A field of `/proc/PID/status`.
+#[track_caller]
+fn status(pid: Pid, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.unwrap_or_else(|| panic!("no {field} in {text}")).trim().to_owned()
+}
+
+#[track_caller]
+fn capabilities(pid: Pid, set: &str) -> u64 {
+    u64::from_str_radix(&status(pid, set), 16).expect("a hexadecimal number")
+}
+
+#[track_caller]
+fn expect_own_namespaces(pid: Pid) {
+    for name in OWN_NAMESPACES {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{name}")).expect("a name space");
+        assert_ne!(of(&pid.to_string()), of("self"), "the {name} name space is the host's");
+    }
+}
+
+fn root_of(pid: Pid) -> BTreeSet<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/root/")).expect("the process runs");
+    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn the_vmm_has_no_capability_and_can_gain_none() {
+    let pod = staying();
+    let vmm = pod.vmm();
+
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(capabilities(vmm, set), 0, "{set}");
+    }
+    assert_eq!(status(vmm, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn the_vmm_sees_no_file_and_no_network_of_the_host() {
+    let pod = staying();
+    let vmm = pod.vmm();
+
+    expect_own_namespaces(vmm);
+    assert_eq!(root_of(vmm), BTreeSet::new());
+    let links = fs::read_to_string(format!("/proc/{vmm}/net/dev")).expect("the process runs");
+    let links: Vec<&str> = links.lines().skip(2).filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(links.iter().map(|link| link.trim()).collect::<Vec<_>>(), ["lo"]);
+}
+
+#[test]
+fn the_vmm_holds_no_directory_and_no_file_but_what_the_machine_is_made_of() {
+    let pod = staying();
+
+    for target in open_files(pod.vmm()).iter().filter(|target| target.starts_with('/')) {
+        let allowed = ["/dev/kvm", "/dev/null", "/vmlinux", "/initramfs", "guest-memory"];
+        assert!(allowed.iter().any(|name| target.contains(name)), "the VMM has {target} open");
+    }
+}
+
+#[test]
+fn the_file_server_has_a_named_list_of_capabilities_and_can_gain_no_other() {
+    let pod = staying();
+    let server = pod.file_server();
+
+    for set in ["CapPrm", "CapBnd"] {
+        assert_eq!(capabilities(server, set), FILE_SERVER_CAPABILITIES, "{set}");
+    }
+    assert_eq!(capabilities(server, "CapInh") | capabilities(server, "CapAmb"), 0);
+    assert_eq!(status(server, "NoNewPrivs"), "1");
+}
+
+#[test]
+fn the_file_server_sees_the_pods_tree_and_nothing_else() {
+    let pod = staying();
+    let server = pod.file_server();
+
+    expect_own_namespaces(server);
+    let root: Vec<String> = root_of(server).into_iter().collect();
+    assert_eq!(root, ["apps", "volumes"]);
+    let mounts = fs::read_to_string(format!("/proc/{server}/mountinfo")).expect("the process runs");
+    for line in mounts.lines() {
+        let options = line.split(' ').nth(5).unwrap_or_default();
+        for option in ["nodev", "nosuid", "noexec"] {
+            assert!(options.split(',').any(|one| one == option), "not {option}: {line}");
+        }
+    }
+}
+
+#[test]
+fn neither_process_holds_kvm_and_files_at_once() {
+    let pod = staying();
+
+    let kvm = |pid| open_files(pid).iter().any(|target| target.contains("kvm"));
+
+    assert!(kvm(pod.vmm()) && !kvm(pod.file_server()));
+}

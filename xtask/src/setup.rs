@@ -17,7 +17,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["linux-source-6.12", "make", "flex", "bison", "bc", "libelf-dev", "libssl-dev", "cpio", "kmod"],
     ),
     ("the file server", &["libcap-ng-dev"]),
-    ("the KVM machine", &["qemu-system-x86", "busybox-static", "e2fsprogs", "kmod", "util-linux"]),
+    ("the KVM machine", &["qemu-system-x86", "busybox-static", "e2fsprogs", "kmod", "mount", "util-linux"]),
     (
         "images, signatures and servers of the tests",
         &["gnupg", "openssl", "erofs-utils", "mmdebstrap", "skopeo", "appc-spec", "strace"],

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use kvm_machine::Clock;
@@ -25,6 +25,10 @@ use tally::Tally;
 #[cfg(test)]
 #[path = "test_test.rs"]
 mod test_test;
+
+/// Three times what the machine tier takes. An emulated machine hangs as a whole once in a while, and the time limits of
+/// single tests, which are kept inside it, with it.
+const MACHINE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tier {
@@ -205,14 +209,20 @@ pub(crate) fn executable(target: &[&str]) -> Result<PathBuf> {
 fn in_machine(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
     progress::say(&format!("test: the machine tier runs {}", machine::place()));
     let result = workspace::target().join("machine-result");
-    let _ = fs::remove_file(&result);
     let myself = env::current_exe().context("cannot find xtask itself")?;
     let mut command: Vec<OsString> = vec![myself.into(), "run-tests".into(), result.clone().into()];
     command.extend(binaries.iter().map(|path| path.clone().into_os_string()));
     command.push("--".into());
     command.extend(filters.iter().map(OsString::from));
-    let outcome = machine::run(command, Clock::Wall, None)?;
-    let text = fs::read_to_string(&result)
-        .with_context(|| format!("the tests in the machine ended early (exit code {})", outcome.code))?;
-    Tally::parse(&text).context("cannot understand the machine's result")
+    let attempt = || {
+        let _ = fs::remove_file(&result);
+        let outcome = machine::run(command.clone(), Clock::Wall, Some(MACHINE_LIMIT))?;
+        let text = fs::read_to_string(&result)
+            .with_context(|| format!("the tests in the machine ended early (exit code {})", outcome.code))?;
+        Tally::parse(&text).context("cannot understand the machine's result")
+    };
+    attempt().or_else(|error| {
+        progress::say(&format!("test: the machine did not finish, trying once more: {error:#}"));
+        attempt()
+    })
 }

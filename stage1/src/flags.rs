@@ -149,6 +149,18 @@ impl<I: Iterator<Item = String>> Arguments<I> {
         })
     }
 
+    /// The next flag and its text. The first argument that is no flag names the pod and ends the flags.
+    fn next_flag(&mut self, uuid: &mut Option<String>) -> Option<(String, Flag)> {
+        let argument = self.rest.next()?;
+        match Self::split(&argument) {
+            Some(flag) => Some((argument, flag)),
+            None => {
+                *uuid = Some(argument);
+                None
+            }
+        }
+    }
+
     fn value(&mut self, name: &'static str, flag: Flag) -> Result<String, FlagError> {
         flag.value.or_else(|| self.rest.next()).ok_or(FlagError::MissingValue(name))
     }
@@ -235,11 +247,7 @@ impl RunFlags {
         let mut flags = Self::default();
         let mut arguments = Arguments { rest: arguments.into_iter() };
         let mut uuid = None;
-        while let Some(argument) = arguments.rest.next() {
-            let Some(flag) = Arguments::<std::iter::Empty<String>>::split(&argument) else {
-                uuid = Some(argument);
-                break;
-            };
+        while let Some((argument, flag)) = arguments.next_flag(&mut uuid) {
             match flag.name.as_str() {
                 "debug" => flags.debug = boolean("--debug", &flag)?,
                 "net" => flags.networks = networks(&arguments.value("--net", flag)?),
@@ -281,11 +289,7 @@ impl GcFlags {
         let mut flags = Self::default();
         let mut arguments = Arguments { rest: arguments.into_iter() };
         let mut uuid = None;
-        while let Some(argument) = arguments.rest.next() {
-            let Some(flag) = Arguments::<std::iter::Empty<String>>::split(&argument) else {
-                uuid = Some(argument);
-                break;
-            };
+        while let Some((argument, flag)) = arguments.next_flag(&mut uuid) {
             match flag.name.as_str() {
                 "debug" => flags.debug = boolean("--debug", &flag)?,
                 "local-config" => {

@@ -20,7 +20,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("the KVM machine", &["qemu-system-x86", "busybox-static", "e2fsprogs", "kmod", "mount", "util-linux"]),
     (
         "images, signatures and servers of the tests",
-        &["gnupg", "openssl", "erofs-utils", "mmdebstrap", "skopeo", "appc-spec", "strace"],
+        &["gnupg", "openssl", "skopeo", "umoci", "docker-registry", "appc-spec"],
     ),
 ];
 

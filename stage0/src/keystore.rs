@@ -93,7 +93,9 @@ impl Keystore {
         load(&directories)
     }
 
-    /// All keys that are trusted for anything. A signature by none of them need not be looked at twice.
+    /// All keys that are trusted for anything; each is all its copies merged. A signature by none of them need not be
+    /// looked at twice. Whether one that can be verified with them counts for an image, [`Self::keyring`] knows: a file
+    /// that masks a key below one prefix does not take it away from the others, and so is not looked at here.
     pub fn all(&self) -> Result<Vec<Cert>, KeystoreError> {
         let mut directories = vec![self.system.join("root.d"), self.local.join("root.d")];
         for store in [&self.system, &self.local] {
@@ -107,7 +109,20 @@ impl Keystore {
                 directories.push(directory);
             }
         }
-        load(&directories)
+        let mut keys: BTreeMap<String, Cert> = BTreeMap::new();
+        for directory in &directories {
+            for path in key_files(directory)? {
+                let Some(key) = read_key(&path)? else { continue };
+                let key = match keys.remove(&fingerprint(&key)) {
+                    Some(other) => other
+                        .merge_public(key)
+                        .map_err(|e| KeystoreError::NotAKey { path: path.clone(), reason: e.to_string() })?,
+                    None => key,
+                };
+                keys.insert(fingerprint(&key), key);
+            }
+        }
+        Ok(keys.into_values().collect())
     }
 
     /// Trusts a key for every image. Returns its file.
@@ -155,18 +170,10 @@ pub fn fingerprint(key: &Cert) -> String {
 fn load(directories: &[PathBuf]) -> Result<Vec<Cert>, KeystoreError> {
     let mut keys = BTreeMap::new();
     for directory in directories {
-        for path in entries(directory)? {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            let is_fingerprint =
-                FINGERPRINT_DIGITS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            if !is_fingerprint || !path.is_file() {
-                continue;
-            }
+        for path in key_files(directory)? {
+            let name = name_of(&path);
             match read_key(&path)? {
-                Some(key) if fingerprint(&key) == name => drop(keys.insert(name, key)),
-                Some(key) => {
-                    return Err(KeystoreError::FingerprintMismatch { path, found: fingerprint(&key) });
-                }
+                Some(key) => drop(keys.insert(name, key)),
                 None => drop(keys.remove(&name)),
             }
         }
@@ -174,7 +181,22 @@ fn load(directories: &[PathBuf]) -> Result<Vec<Cert>, KeystoreError> {
     Ok(keys.into_values().collect())
 }
 
-/// The key in a file, or `None` if it is empty.
+/// The files in a directory that are named like OpenPGP keys.
+fn key_files(directory: &Path) -> Result<Vec<PathBuf>, KeystoreError> {
+    let is_key = |path: &PathBuf| {
+        let name = name_of(path);
+        FINGERPRINT_DIGITS.contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && path.is_file()
+    };
+    Ok(entries(directory)?.into_iter().filter(is_key).collect())
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
+}
+
+/// The key in a file that is named after it, or `None` if the file is empty.
 fn read_key(path: &Path) -> Result<Option<Cert>, KeystoreError> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
@@ -183,9 +205,13 @@ fn read_key(path: &Path) -> Result<Option<Cert>, KeystoreError> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    Cert::from_bytes(&bytes)
-        .map(Some)
-        .map_err(|e| KeystoreError::NotAKey { path: path.to_owned(), reason: e.to_string() })
+    let key = Cert::from_bytes(&bytes)
+        .map_err(|e| KeystoreError::NotAKey { path: path.to_owned(), reason: e.to_string() })?;
+    let found = fingerprint(&key);
+    if found != name_of(path) {
+        return Err(KeystoreError::FingerprintMismatch { path: path.to_owned(), found });
+    }
+    Ok(Some(key))
 }
 
 /// Paths in a directory, sorted; none if it is missing.

@@ -1,9 +1,11 @@
 use std::fs;
 
+use sequoia_openpgp::policy::StandardPolicy;
+use sequoia_openpgp::types::{ReasonForRevocation, RevocationStatus};
 use tempfile::TempDir;
 
 use super::{Keystore, KeystoreError, fingerprint};
-use crate::image::test_keys::key;
+use crate::image::test_keys::{key, revoked};
 
 fn place() -> (TempDir, Keystore) {
     let directory = tempfile::tempdir().unwrap();
@@ -75,4 +77,33 @@ fn file_that_is_no_key_is_named() {
     fs::write(&path, "no key").unwrap();
     let error = keystore.keyring(&"a.com".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn key_masked_for_one_prefix_may_still_sign_for_others() {
+    let (directory, keystore) = place();
+    let alice = key("Alice");
+    keystore.store_root(&alice).unwrap();
+    let masked = directory.path().join("local/trustedkeys/prefix.d/a.com");
+    fs::create_dir_all(&masked).unwrap();
+    fs::write(masked.join(fingerprint(&alice)), "").unwrap();
+
+    assert!(ring(&keystore, "a.com/b").is_empty());
+    assert_eq!(ring(&keystore, "b.com/b").len(), 1);
+    assert_eq!(keystore.all().unwrap().len(), 1);
+}
+
+#[test]
+fn local_copy_replaces_the_vendors() {
+    let (directory, keystore) = place();
+    let vendor = Keystore::new(&directory.path().join("none"), &directory.path().join("system"));
+    let alice = key("Alice");
+    vendor.store_root(&alice).unwrap();
+    keystore.store_root(&revoked(&alice, ReasonForRevocation::KeyCompromised)).unwrap();
+
+    let keys = keystore.keyring(&"a.com".parse().unwrap()).unwrap();
+
+    assert_eq!(keys.len(), 1);
+    let policy = StandardPolicy::new();
+    assert!(matches!(keys[0].revocation_status(&policy, None), RevocationStatus::Revoked(_)));
 }

@@ -271,7 +271,9 @@ impl<'a> Fetcher<'a> {
         let keys = self.keystore.keyring(&manifest.name)?;
         let mut content = Hashing { source: rewound(file, path)?, hash: Sha512::new() };
         let scope = format!("{:?}", manifest.name.as_str());
-        let signer = verify(signature, &mut content, &keys, &scope).map_err(|cause| {
+        let signers = verify(signature, &mut content, &keys, &scope);
+        let signer = signers.and_then(|signers| signers.counts_for(&keys, &scope).cloned());
+        let signer = signer.map_err(|cause| {
             self.advise(&cause, manifest.name.as_str());
             ImageError::Verify { image: manifest.name.to_string(), cause }
         })?;

@@ -3,7 +3,9 @@
 //! Responsible for: whether one of the given keys made a signature that deserves belief today, and if not, why not. Must
 //! not know: key files, images. Follows rkt-reference.md 3.6; the policy on algorithms is sequoia's standard one.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use sequoia_openpgp as openpgp;
 
@@ -13,7 +15,7 @@ use openpgp::parse::stream::{
 use openpgp::parse::{PacketParser, PacketParserResult, Parse};
 use openpgp::policy::{Policy, StandardPolicy};
 use openpgp::types::{HashAlgorithm, RevocationStatus};
-use openpgp::{Cert, KeyHandle, Packet};
+use openpgp::{Cert, Fingerprint, KeyHandle, Packet};
 
 use crate::keystore::fingerprint;
 
@@ -74,11 +76,63 @@ pub enum VerifyError {
     Read(String),
 }
 
-/// Who signed.
+/// A valid signature's maker, as far as the keys say that were given to [`verify`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Signer {
+pub(crate) struct Signer {
+    /// Fingerprint of the certificate.
+    pub certificate: Fingerprint,
+    /// Fingerprint of the key in it that signed: the primary key or a subkey.
+    pub key: Fingerprint,
+    /// When, by the signer's own word.
+    pub signed: SystemTime,
     /// Identities, printable.
     pub identities: Vec<String>,
+}
+
+/// Everyone whose signature over the content is valid; one at least.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signers(pub Vec<Signer>);
+
+impl Signers {
+    /// The signer who is among `keys`, judged anew by the copies of the certificates in it. For callers that learn only
+    /// from the verified content itself which keys count for it: they verify with [`Keystore::all`] and then ask this
+    /// with [`Keystore::keyring`], where another copy of the certificate, with a revocation say, may count.
+    ///
+    /// [`Keystore::all`]: crate::keystore::Keystore::all
+    /// [`Keystore::keyring`]: crate::keystore::Keystore::keyring
+    pub fn counts_for(&self, keys: &[Cert], scope: &str) -> Result<&Signer, VerifyError> {
+        let mut failure = None;
+        for signer in &self.0 {
+            let error = match keys.iter().find(|key| key.fingerprint() == signer.certificate) {
+                Some(certificate) => match judge(certificate, signer) {
+                    Ok(()) => return Ok(signer),
+                    Err(error) => error,
+                },
+                None => {
+                    VerifyError::Untrusted { issuer: signer.certificate.to_string(), scope: scope.to_owned() }
+                }
+            };
+            failure.get_or_insert(error);
+        }
+        Err(failure.unwrap_or_else(|| VerifyError::Malformed("it contains no signature".to_owned())))
+    }
+}
+
+/// Whether this copy of the signer's certificate says, too, that its key could sign then.
+fn judge(certificate: &Cert, signer: &Signer) -> Result<(), VerifyError> {
+    if let Some(revoked) = revocation(certificate) {
+        return Err(revoked);
+    }
+    let policy = StandardPolicy::new();
+    let valid = certificate
+        .with_policy(&policy, signer.signed)
+        .map_err(|e| bad_key(certificate, printable(&e.to_string())))?;
+    let could_sign =
+        valid.keys().alive().revoked(false).for_signing().any(|key| key.key().fingerprint() == signer.key);
+    if could_sign && valid.alive().is_ok() {
+        return Ok(());
+    }
+    Err(bad_key(certificate, "the key was not allowed to sign then".to_owned()))
 }
 
 /// Checks before any download that `signature` is one, and that one of `keys` may have made it. `scope` is for the
@@ -102,13 +156,15 @@ pub(super) fn check_issuer(signature: &[u8], keys: &[Cert], scope: &str) -> Resu
     Err(error)
 }
 
-/// Checks `signature` over all of `content`.
-pub(super) fn verify(
+/// Checks `signature` over all of `content`, which may arrive while this runs: in a thread of its own, fed by a channel.
+/// Content is not read to its end when no trusted key can have made the signature, so whoever feeds it must expect
+/// that nobody listens any more.
+pub(crate) fn verify(
     signature: &[u8],
-    content: impl Read + Send + Sync,
+    content: impl Read + Send,
     keys: &[Cert],
     scope: &str,
-) -> Result<Signer, VerifyError> {
+) -> Result<Signers, VerifyError> {
     check_issuer(signature, keys, scope)?;
     let policy = StandardPolicy::new();
     let helper = Helper { keys, scope, outcome: None };
@@ -116,11 +172,20 @@ pub(super) fn verify(
     let mut verifier = DetachedVerifierBuilder::from_bytes(signature)
         .and_then(|builder| builder.with_policy(&policy, None, helper))
         .map_err(|e| malformed(&e))?;
-    let result = verifier.verify_reader(content);
+    let result = verifier.verify_reader(Exclusive(Mutex::new(content)));
     match (verifier.into_helper().outcome, result) {
         (Some(outcome), _) => outcome,
         (None, Err(e)) => Err(VerifyError::Read(e.to_string())),
         (None, Ok(())) => Err(VerifyError::Malformed("it contains no signature".to_owned())),
+    }
+}
+
+/// A reader that one thread uses at a time. The library asks for `Sync`, which the end of a channel is not.
+struct Exclusive<R>(Mutex<R>);
+
+impl<R: Read> Read for Exclusive<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).read(buffer)
     }
 }
 
@@ -203,7 +268,7 @@ pub fn printable(text: &str) -> String {
 struct Helper<'a> {
     keys: &'a [Cert],
     scope: &'a str,
-    outcome: Option<Result<Signer, VerifyError>>,
+    outcome: Option<Result<Signers, VerifyError>>,
 }
 
 impl VerificationHelper for Helper<'_> {
@@ -218,23 +283,29 @@ impl VerificationHelper for Helper<'_> {
             _ => None,
         });
         let mut failure = None;
+        let mut signers = Vec::new();
         for result in results.flatten() {
             let error = match result {
-                Ok(good) => {
-                    let key = good.ka.cert();
-                    match revocation(key) {
-                        None => {
-                            self.outcome = Some(Ok(Signer { identities: identities(key) }));
-                            return Ok(());
-                        }
-                        Some(revoked) => revoked,
+                Ok(good) => match revocation(good.ka.cert()) {
+                    None => {
+                        signers.push(Signer {
+                            certificate: good.ka.cert().fingerprint(),
+                            key: good.ka.key().fingerprint(),
+                            signed: good.sig.signature_creation_time().unwrap_or(SystemTime::UNIX_EPOCH),
+                            identities: identities(good.ka.cert()),
+                        });
+                        continue;
                     }
-                }
+                    Some(revoked) => revoked,
+                },
                 Err(e) => self.explain(e),
             };
             failure.get_or_insert(error);
         }
-        self.outcome = failure.map(Err);
+        self.outcome = match failure {
+            _ if !signers.is_empty() => Some(Ok(Signers(signers))),
+            failure => failure.map(Err),
+        };
         Ok(())
     }
 }

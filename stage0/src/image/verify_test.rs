@@ -11,8 +11,71 @@ const SCOPE: &str = "\"a.com/b\"";
 fn good_signature_names_its_signer() {
     let key = key("Alice <alice@a.com>");
     let signature = sign(&key, b"image");
-    let signer = verify(&signature, &b"image"[..], &[key], SCOPE).unwrap();
+    let signers = verify(&signature, &b"image"[..], std::slice::from_ref(&key), SCOPE).unwrap();
+    let signer = signers.counts_for(std::slice::from_ref(&key), SCOPE).unwrap();
     assert_eq!(signer.identities, ["Alice <alice@a.com>"]);
+    assert_eq!(signer.certificate, key.fingerprint());
+    assert_ne!(signer.key, key.fingerprint(), "the subkey signed");
+}
+
+#[test]
+fn content_may_arrive_through_a_channel() {
+    let key = key("Alice");
+    let signature = sign(&key, b"image");
+    let (sender, receiver) = std::sync::mpsc::sync_channel::<&'static [u8]>(1);
+    let signers = std::thread::scope(|scope| {
+        let verifier = scope.spawn(|| {
+            let content = Received { receiver, rest: b"" };
+            verify(&signature, content, std::slice::from_ref(&key), SCOPE)
+        });
+        for piece in [&b"im"[..], b"a", b"ge"] {
+            sender.send(piece).unwrap();
+        }
+        drop(sender);
+        verifier.join().unwrap()
+    });
+    assert!(signers.is_ok());
+}
+
+struct Received {
+    receiver: std::sync::mpsc::Receiver<&'static [u8]>,
+    rest: &'static [u8],
+}
+
+impl std::io::Read for Received {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.receiver.recv() {
+                Ok(piece) => self.rest = piece,
+                Err(_) => return Ok(0),
+            }
+        }
+        self.rest.read(buffer)
+    }
+}
+
+#[test]
+fn signer_must_be_among_the_keys_that_count_for_the_name() {
+    let (alice, bob) = (key("Alice"), key("Bob"));
+    let signature = sign(&alice, b"image");
+    let all = [alice.clone(), bob.clone()];
+    let signers = verify(&signature, &b"image"[..], &all, "any image").unwrap();
+    assert!(signers.counts_for(&[alice], SCOPE).is_ok());
+    let error = signers.counts_for(&[bob], SCOPE).unwrap_err();
+    assert!(matches!(&error, VerifyError::Untrusted { scope, .. } if scope == SCOPE));
+}
+
+#[test]
+fn the_copy_of_the_certificate_that_counts_for_the_name_decides() {
+    let alice = key("Alice");
+    let signature = sign(&alice, b"image");
+    let signers = verify(&signature, &b"image"[..], std::slice::from_ref(&alice), "any image").unwrap();
+    let error =
+        signers.counts_for(&[revoked(&alice, ReasonForRevocation::KeyCompromised)], SCOPE).unwrap_err();
+    assert!(matches!(error, VerifyError::Revoked { .. }));
+    let primary_only = alice.clone().retain_subkeys(|_| false);
+    let error = signers.counts_for(&[primary_only], SCOPE).unwrap_err();
+    assert!(matches!(error, VerifyError::BadKey { .. }));
 }
 
 #[test]

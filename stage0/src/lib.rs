@@ -16,6 +16,7 @@ mod group;
 mod image;
 mod keystore;
 mod log;
+pub mod oci;
 mod output;
 mod pod;
 mod stage1;

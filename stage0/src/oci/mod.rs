@@ -1,0 +1,18 @@
+//! Images of docker registries, OCI layouts and archives of these.
+//!
+//! Responsible for: references, registries, manifests, credentials, and making an App Container image out of each. Must
+//! not know: how the store keeps layers, how a layer is extracted. Follows rkt-reference.md 3.7 and the OCI image and
+//! distribution specifications 1.1.
+
+mod digest;
+mod error;
+mod repository;
+mod types;
+
+pub use digest::{Algorithm, Digest, Hasher};
+pub use error::OciError;
+pub use repository::Repository;
+pub use types::{
+    Descriptor, Document, ImageConfig, Index, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, Manifest,
+    Platform, RawManifest, RootFs, RunConfig, decode, media_type,
+};

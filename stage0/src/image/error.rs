@@ -39,6 +39,11 @@ pub enum ImageError {
         "docker image {0:?} cannot be fetched: this version of rkt runs App Container images (.aci) only"
     )]
     Docker(String),
+    /// OCI image layouts are not ACIs.
+    #[error(
+        "OCI image layout {0:?} cannot be read: this version of rkt runs App Container images (.aci) only"
+    )]
+    Oci(PathBuf),
     /// An image file could not be read.
     #[error("cannot read image {path:?}: {cause}")]
     ReadImage {

@@ -71,6 +71,9 @@ impl<'a> Fetcher<'a> {
                 return Err(ImageError::DockerSignature);
             }
             Reference::Docker(reference) => return Err(ImageError::Docker(reference)),
+            Reference::Oci { path, .. } | Reference::OciArchive { path, .. } => {
+                return Err(ImageError::Oci(path));
+            }
         };
         self.dependencies(&key)?;
         Ok(key)
@@ -201,7 +204,8 @@ impl<'a> Fetcher<'a> {
             Answer::Deferred => Err(failed(super::HttpError::Status(202))),
             Answer::Found(download) => {
                 let Download { mut body, length, etag, max_age } = *download;
-                let mut progress = Progress::new(&mut body, "Downloading ACI", length);
+                let bar = Progress::new().bar("Downloading ACI", length);
+                let mut progress = bar.reader(&mut body);
                 let mut buffer = vec![0; COPY_BUFFER_BYTES];
                 loop {
                     let count = match progress.read(&mut buffer) {
@@ -209,7 +213,6 @@ impl<'a> Fetcher<'a> {
                         Ok(count) => count,
                         Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                         Err(e) => {
-                            drop(progress);
                             return Err(failed(body.error(e)));
                         }
                     };
@@ -218,7 +221,7 @@ impl<'a> Fetcher<'a> {
                         .write_all(bytes)
                         .map_err(|cause| ImageError::WriteDownload { path: target.path.clone(), cause })?;
                 }
-                progress.finish();
+                bar.finish();
                 Ok(Some(Found { etag, max_age }))
             }
         }
@@ -233,15 +236,10 @@ impl<'a> Fetcher<'a> {
             Answer::NotModified => Err(failed(super::HttpError::Status(304))),
             Answer::Found(mut download) => {
                 let mut bytes = Vec::new();
-                let mut progress =
-                    Progress::new(&mut download.body, "Downloading signature", download.length);
-                match progress.read_to_end(&mut bytes) {
-                    Ok(_) => progress.finish(),
-                    Err(e) => {
-                        drop(progress);
-                        return Err(failed(download.body.error(e)));
-                    }
-                }
+                let bar = Progress::new().bar("Downloading signature", download.length);
+                let read = bar.reader(&mut download.body).read_to_end(&mut bytes);
+                read.map_err(|e| failed(download.body.error(e)))?;
+                bar.finish();
                 Ok(Some(bytes))
             }
         }

@@ -6,11 +6,12 @@
 
 mod appc_name;
 mod cache_control;
+mod distribution;
 mod error;
 mod fetcher;
 mod finder;
 mod http;
-mod progress;
+pub(crate) mod progress;
 mod pull_policy;
 mod reference;
 mod verify;

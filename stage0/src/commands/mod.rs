@@ -3,6 +3,7 @@
 //! Responsible for: the list of commands and calling the right one. Must not know: how a command works. Follows
 //! rkt-reference.md 1.6.
 
+pub mod config;
 pub mod fetch;
 pub mod format;
 pub mod gc;
@@ -27,6 +28,12 @@ use crate::error::{Result, Stage0Error};
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    #[command(
+        about = "Print configuration for each stage in JSON format",
+        long_about = "The output is JSON with \"stage0\" as key and rkt configuration entries as values.\nThe entries resemble the original rkt configuration format, credentials included.",
+        override_usage = "config [--pretty-print=BOOL]"
+    )]
+    Config(config::Arguments),
     #[command(
         about = "Fetch image(s) and store them in the local store",
         long_about = "Locates and downloads remote ACIs and their attached signatures.\n\nThe result is the hash of each image, one a line.",
@@ -79,6 +86,7 @@ impl Command {
     /// The command's name: prefix of its diagnostics, argument of `help`.
     pub const fn name(&self) -> &'static str {
         match self {
+            Command::Config(_) => "config",
             Command::Fetch(_) => "fetch",
             Command::Gc(_) => "gc",
             Command::Help(_) => "help",
@@ -119,6 +127,7 @@ pub fn takes_app_arguments(name: &str) -> bool {
 pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
+        Command::Config(arguments) => config::run(&arguments, globals),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
         Command::Gc(arguments) => gc::run(&arguments, globals, log),
         Command::Help(arguments) => Ok(cli::print_help(arguments.command.as_deref())),

@@ -2,12 +2,23 @@
 //!
 //! Responsible for: reading and merging them. Must not know: what uses a value. Follows rkt-reference.md 2.8.
 
+mod auth;
+mod aws;
+mod docker_auth;
 mod files;
 mod paths;
+mod secret;
 mod stage1;
+
+#[cfg(test)]
+mod auth_test;
+#[cfg(test)]
+mod aws_test;
 
 use std::path::{Path, PathBuf};
 
+pub use auth::{AuthConfig, Credentials};
+pub use docker_auth::DockerAuthConfig;
 pub use paths::PathsConfig;
 pub use stage1::Stage1Config;
 
@@ -27,6 +38,16 @@ impl Configuration {
         let mut directories = vec![globals.system_config.clone(), globals.local_config.clone()];
         directories.extend(globals.user_config.clone());
         Configuration { directories }
+    }
+
+    /// The `auth` kind, merged host by host.
+    pub fn auth(&self) -> Result<AuthConfig> {
+        self.merge("auth.d", AuthConfig::read)
+    }
+
+    /// The `dockerAuth` kind, merged registry by registry.
+    pub fn docker_auth(&self) -> Result<DockerAuthConfig> {
+        self.merge("auth.d", DockerAuthConfig::read)
     }
 
     /// The `paths` kind, merged field by field.

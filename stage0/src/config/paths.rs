@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{Merge, files};
-use crate::error::{Result, Stage0Error};
+use crate::error::Result;
 
 /// The `paths` kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -22,19 +22,17 @@ pub struct PathsConfig {
 impl PathsConfig {
     pub(super) fn read(directory: &Path) -> Result<Self> {
         let mut all = PathsConfig::default();
-        for (path, one) in files::read::<PathsConfig>(directory, "paths")? {
+        for (path, one) in files::read::<PathsConfig>(directory, "paths", &["paths"])? {
             for (name, field) in [("data", &one.data), ("stage1-images", &one.stage1_images)] {
                 if field.as_ref().is_some_and(|value| !value.is_absolute()) {
-                    return Err(Stage0Error::refused(format!("{path:?}: {name} must be an absolute path")));
+                    return Err(files::invalid(&path, format!("{name} must be an absolute path")));
                 }
             }
             if one.data.is_some() && all.data.is_some() {
-                return Err(Stage0Error::refused(format!("{path:?}: data directory is already specified")));
+                return Err(files::invalid(&path, "data directory is already specified"));
             }
             if one.stage1_images.is_some() && all.stage1_images.is_some() {
-                return Err(Stage0Error::refused(format!(
-                    "{path:?}: stage1 images directory is already specified"
-                )));
+                return Err(files::invalid(&path, "stage1 images directory is already specified"));
             }
             all.override_with(one);
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{Merge, files};
-use crate::error::{Result, Stage0Error};
+use crate::error::Result;
 
 /// The `stage1` kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -23,26 +23,21 @@ pub struct Stage1Config {
 impl Stage1Config {
     pub(super) fn read(directory: &Path) -> Result<Self> {
         let mut all = Stage1Config::default();
-        for (path, one) in files::read::<Stage1Config>(directory, "stage1")? {
+        for (path, one) in files::read::<Stage1Config>(directory, "stage1", &["stage1"])? {
             if one.name.is_some() != one.version.is_some() {
-                return Err(Stage0Error::refused(format!(
-                    "{path:?}: name and version must be given together"
-                )));
+                return Err(files::invalid(&path, "name and version must be given together"));
             }
             if one.location.as_ref().is_some_and(|location| !is_location(location)) {
-                return Err(Stage0Error::refused(format!(
-                    "{path:?}: location must be an absolute path or a file, http, https or docker URL"
-                )));
+                return Err(files::invalid(
+                    &path,
+                    "location must be an absolute path or a file, http, https or docker URL",
+                ));
             }
             if one.name.is_some() && all.name.is_some() {
-                return Err(Stage0Error::refused(format!(
-                    "{path:?}: name and version of stage1 are already specified"
-                )));
+                return Err(files::invalid(&path, "name and version of stage1 are already specified"));
             }
             if one.location.is_some() && all.location.is_some() {
-                return Err(Stage0Error::refused(format!(
-                    "{path:?}: location of stage1 is already specified"
-                )));
+                return Err(files::invalid(&path, "location of stage1 is already specified"));
             }
             all.override_with(one);
         }

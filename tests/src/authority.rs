@@ -60,11 +60,20 @@ impl Authority {
         self.directory.path().join("ca.pem")
     }
 
+    /// The server's certificate, for servers that are programs of their own.
+    pub fn server_certificate(&self) -> PathBuf {
+        self.directory.path().join("server.pem")
+    }
+
+    /// The server's key.
+    pub fn server_key(&self) -> PathBuf {
+        self.directory.path().join("server.key")
+    }
+
     /// The server's TLS configuration.
     pub fn server_config(&self) -> Arc<ServerConfig> {
-        let path = |name: &str| self.directory.path().join(name);
-        let certificate = certificate(&path("server.pem"));
-        let key = PrivateKeyDer::from_pem_file(path("server.key")).expect("openssl writes PEM");
+        let certificate = certificate(&self.server_certificate());
+        let key = PrivateKeyDer::from_pem_file(self.server_key()).expect("openssl writes PEM");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

@@ -12,6 +12,8 @@ pub mod command;
 pub mod dist;
 pub mod gpg;
 pub mod leaks;
+pub mod oci;
+pub mod registry;
 pub mod rkt;
 pub mod server;
 pub mod stub_stage1;

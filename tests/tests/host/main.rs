@@ -10,4 +10,5 @@ mod fetch;
 mod manifests;
 mod pods;
 mod publisher;
+mod registries;
 mod trust;

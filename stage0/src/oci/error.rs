@@ -10,6 +10,14 @@ use super::Digest;
 /// What can go wrong with an image of a registry or an OCI layout. `what` names the manifest, configuration or layer.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
+    /// Not the name of an image in a registry, or of one in a layout.
+    #[error("invalid image reference {reference:?}: {reason}")]
+    InvalidReference {
+        /// What was typed.
+        reference: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Not a digest.
     #[error("invalid digest {0:?}: must be \"sha256:\" or \"sha512:\" and lower-case hexadecimal digits")]
     InvalidDigest(String),

@@ -4,13 +4,22 @@
 //! not know: how the store keeps layers, how a layer is extracted. Follows rkt-reference.md 3.7 and the OCI image and
 //! distribution specifications 1.1.
 
+mod convert;
 mod digest;
 mod error;
+mod reference;
 mod repository;
 mod types;
 
+#[cfg(test)]
+mod convert_test;
+#[cfg(test)]
+mod reference_test;
+
+pub use convert::{Converted, Origin, convert};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::OciError;
+pub use reference::DockerReference;
 pub use repository::Repository;
 pub use types::{
     Descriptor, Document, ImageConfig, Index, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, Manifest,

@@ -20,7 +20,7 @@ pub mod oci;
 mod output;
 mod pod;
 mod stage1;
-mod store;
+pub mod store;
 mod table;
 
 #[cfg(test)]

@@ -3,17 +3,18 @@
 //! Responsible for: rows on images and on the URLs they came from, changed only in transactions. Must not know: blobs,
 //! manifests. Follows rkt-reference.md 2.9 (tables `aciinfo`, `remote`, `version`) and 2.4 (the lock on `cas/db`).
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use super::key_lock::{KeyLock, LockKind};
-use super::permissions::{SHARED_DIRECTORY, make_directory, share};
-use super::temporary::sync_directory;
+use super::permissions::{SHARED_DIRECTORY, share};
+use super::rows::{ImageInfo, Remote};
+use super::temporary::{make_directory_durably, sync_directory};
 use super::{Key, StoreError};
 
 /// Version of the tables below. A database with a higher one is left alone.
@@ -26,61 +27,6 @@ const VERSION: TableDefinition<'_, &str, u64> = TableDefinition::new("version");
 const IMAGES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("aciinfo");
 /// URL to JSON of [`Remote`].
 const REMOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("remote");
-
-/// An image in the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageInfo {
-    /// Its key.
-    #[serde(rename = "blobKey", with = "key_text")]
-    pub key: Key,
-    /// Its name, without labels.
-    pub name: String,
-    /// When it came into the store.
-    #[serde(with = "nanoseconds")]
-    pub import_time: SystemTime,
-    /// When its bytes were read last.
-    #[serde(with = "nanoseconds")]
-    pub last_used: SystemTime,
-    /// Whether it was asked for without a version.
-    pub latest: bool,
-    /// Bytes of the uncompressed tar.
-    pub size: u64,
-    /// Bytes of the rendered tree, 0 if there is none.
-    pub tree_size: u64,
-}
-
-/// Where an image came from, and how long that answer holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Remote {
-    /// URL of the image.
-    pub aci_url: String,
-    /// URL of its signature; empty if it was not verified.
-    pub sig_url: String,
-    /// `ETag` of the image's response; empty if there was none.
-    pub etag: String,
-    /// The image.
-    #[serde(with = "key_text")]
-    pub blob_key: Key,
-    /// Seconds for which the server need not be asked again.
-    pub cache_max_age: u64,
-    /// When it was fetched.
-    #[serde(with = "nanoseconds")]
-    pub download_time: SystemTime,
-}
-
-impl Remote {
-    /// Whether a signature over the image was verified when it was fetched.
-    pub fn is_verified(&self) -> bool {
-        !self.sig_url.is_empty()
-    }
-
-    /// Whether the server need not be asked again.
-    pub fn is_fresh(&self, now: SystemTime) -> bool {
-        now.duration_since(self.download_time).is_ok_and(|age| age < Duration::from_secs(self.cache_max_age))
-    }
-}
 
 /// The database below one `cas/db`. It is opened for each transaction and closed after it, so that no process keeps
 /// others waiting.
@@ -121,27 +67,61 @@ impl Database {
         self.get(IMAGES, key.as_str())
     }
 
-    /// Adds or replaces an image.
-    pub fn put_image(&self, image: &ImageInfo) -> Result<(), StoreError> {
-        self.write(|transaction| self.insert(transaction, IMAGES, image.key.as_str(), image))
+    /// Adds or replaces an image. `row` gets the row that there was.
+    pub fn record_image(
+        &self,
+        key: &Key,
+        row: impl FnOnce(Option<ImageInfo>) -> ImageInfo,
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let before = self.row::<ImageInfo>(transaction, IMAGES, key.as_str())?;
+            self.insert(transaction, IMAGES, key.as_str(), &row(before))
+        })
     }
 
     /// Changes an image's row; nothing happens if there is none.
     pub fn update_image(&self, key: &Key, change: impl FnOnce(&mut ImageInfo)) -> Result<(), StoreError> {
-        self.write(|transaction| {
-            let row = {
-                let table = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
-                let value = table.get(key.as_str()).map_err(|e| self.error(e))?;
-                value.map(|value| self.decode::<ImageInfo>(value.value())).transpose()?
-            };
-            match row {
-                Some(mut image) => {
-                    change(&mut image);
-                    self.insert(transaction, IMAGES, key.as_str(), &image)
-                }
-                None => Ok(()),
+        self.write(|transaction| match self.row::<ImageInfo>(transaction, IMAGES, key.as_str())? {
+            Some(mut image) => {
+                change(&mut image);
+                self.insert(transaction, IMAGES, key.as_str(), &image)
             }
+            None => Ok(()),
         })
+    }
+
+    /// Removes an image and what is known of the URLs it came from. False if there was no such image.
+    pub fn remove_image(&self, key: &Key) -> Result<bool, StoreError> {
+        self.write(|transaction| {
+            let found = {
+                let mut images = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
+                images.remove(key.as_str()).map_err(|e| self.error(e))?.is_some()
+            };
+            self.retain_remotes(transaction, |remote| remote.blob_key != *key)?;
+            Ok(found)
+        })
+    }
+
+    /// Removes what is known of URLs whose image is gone.
+    pub fn remove_stale_remotes(&self) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let images = {
+                let table = transaction.open_table(IMAGES).map_err(|e| self.error(e))?;
+                let keys = table.iter().map_err(|e| self.error(e))?;
+                keys.map(|row| row.map(|(key, _)| key.value().to_owned()).map_err(|e| self.error(e)))
+                    .collect::<Result<HashSet<String>, _>>()?
+            };
+            self.retain_remotes(transaction, |remote| images.contains(remote.blob_key.as_str()))
+        })
+    }
+
+    /// All that is known of URLs.
+    pub fn remotes(&self) -> Result<Vec<Remote>, StoreError> {
+        self.read(REMOTES, |table| {
+            let rows = table.iter().map_err(|e| self.error(e))?;
+            rows.map(|row| self.decode(row.map_err(|e| self.error(e))?.1.value())).collect()
+        })
+        .map(Option::unwrap_or_default)
     }
 
     /// What is known of a URL.
@@ -181,6 +161,27 @@ impl Database {
         let mut table = transaction.open_table(table).map_err(|e| self.error(e))?;
         table.insert(key, text.as_slice()).map_err(|e| self.error(e))?;
         Ok(())
+    }
+
+    fn row<T: DeserializeOwned>(
+        &self,
+        transaction: &redb::WriteTransaction,
+        table: TableDefinition<'_, &str, &[u8]>,
+        key: &str,
+    ) -> Result<Option<T>, StoreError> {
+        let table = transaction.open_table(table).map_err(|e| self.error(e))?;
+        let value = table.get(key).map_err(|e| self.error(e))?;
+        value.map(|value| self.decode(value.value())).transpose()
+    }
+
+    /// Keeps the rows on URLs that `keep` says yes to. A row that cannot be read is dropped: it says nothing.
+    fn retain_remotes(
+        &self,
+        transaction: &redb::WriteTransaction,
+        keep: impl Fn(&Remote) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut remotes = transaction.open_table(REMOTES).map_err(|e| self.error(e))?;
+        remotes.retain(|_, row| self.decode(row).is_ok_and(|remote| keep(&remote))).map_err(|e| self.error(e))
     }
 
     fn get<T: DeserializeOwned>(
@@ -230,7 +231,7 @@ impl Database {
         &self,
         act: impl FnOnce(&redb::WriteTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        make_directory(&self.directory, SHARED_DIRECTORY)?;
+        make_directory_durably(&self.directory, SHARED_DIRECTORY)?;
         let _lock = KeyLock::directory(&self.directory, LockKind::Exclusive)?;
         if !self.path().exists() {
             self.create()?;
@@ -276,34 +277,5 @@ impl Database {
             Some(found) if found > SCHEMA => Err(StoreError::NewerSchema { found, known: SCHEMA }),
             _ => Ok(()),
         }
-    }
-}
-
-mod key_text {
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use crate::store::Key;
-
-    pub fn serialize<S: Serializer>(key: &Key, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(key.as_str())
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Key, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Times as nanoseconds since 1970; earlier ones do not occur.
-mod nanoseconds {
-    use super::{Duration, SystemTime, UNIX_EPOCH};
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        serializer.serialize_u64(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-        Ok(UNIX_EPOCH + Duration::from_nanos(u64::deserialize(deserializer)?))
     }
 }

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::LAYERS_ANNOTATION;
 use crate::extract::ExtractError;
 
 /// What can go wrong in the stores. Texts are rkt's where rkt has one.
@@ -52,6 +53,48 @@ pub enum StoreError {
     /// The manifest is not one.
     #[error("invalid image manifest: {0}")]
     Manifest(appc::AppcError),
+    /// The image names layers by an annotation that only rkt itself may set.
+    #[error("invalid image: annotation {LAYERS_ANNOTATION} is reserved for images that rkt itself converted")]
+    ForeignLayers,
+    /// Not the name of a layer.
+    #[error("{0:?} is not the diff ID of a layer (sha256: and 64 digits)")]
+    DiffId(String),
+    /// More layers than any image has.
+    #[error("image has more than {limit} layers")]
+    TooManyLayers {
+        /// The limit.
+        limit: usize,
+    },
+    /// A layer could not be read from where it comes from.
+    #[error("cannot read layer {diff_id}: {cause}")]
+    ReadLayer {
+        /// Its name.
+        diff_id: String,
+        /// What its source said.
+        cause: io::Error,
+    },
+    /// A layer is larger than any may be.
+    #[error("layer {diff_id} is larger than {limit} bytes when uncompressed")]
+    LayerTooLarge {
+        /// Its name.
+        diff_id: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A layer is not what the image's configuration says.
+    #[error("layer {expected} does not match its diff ID: it is {found}")]
+    WrongLayer {
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A layer that an image needs is not there.
+    #[error("layer {0} is not in the store")]
+    NoLayer(String),
+    /// A thread of the import could not do its part.
+    #[error("cannot store the image: a thread failed: {0}")]
+    Thread(io::Error),
     /// The image is larger than any image may be.
     #[error("image is larger than {limit} bytes when uncompressed")]
     TooLarge {

@@ -6,21 +6,27 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use appc::{AcIdentifier, ImageManifest, Labels};
 
-use super::database::{Database, ImageInfo, Remote};
-use super::import::{Import, unpack};
+use super::database::Database;
+use super::import::{Import, Unpacked};
+use super::import_stream::{ImportStream, PendingImage};
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
+use super::rows::{ImageInfo, Remote, StoredLayer};
 use super::temporary::{TemporaryFile, remove_abandoned};
 use super::{Key, StoreError};
+use crate::extract::ExtractError;
 
 /// Characters of a full key, `sha512-` and 64 digits; longer IDs are cut to it.
 const KEY_CHARS: usize = 71;
 /// Fewest characters of an abbreviated key: `sha512-` and two digits.
 const MIN_PREFIX_CHARS: usize = 9;
+/// How exactly the time of an image's last use is known. Grace periods count in hours.
+const LAST_USED_RESOLUTION: Duration = Duration::from_secs(60);
+const COPY_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The store below one data directory. While it is open, no other process migrates it.
 #[derive(Debug)]
@@ -40,13 +46,15 @@ impl ImageStore {
         Ok(Self { database: Database::new(cas.join("db")), cas, _users: users })
     }
 
+    /// Begins to import an image, compressed or not, that the caller writes as it arrives.
+    pub fn begin_import(&self, import: &Import) -> Result<ImportStream<'_>, StoreError> {
+        ImportStream::begin(self, import)
+    }
+
     /// Reads an image, compressed or not, to its end and stores it. Nothing of it stays if anything is wrong with it.
     /// An image that is there already stays as it is, but counts as imported now.
-    pub fn import(&self, mut source: impl Read, import: &Import) -> Result<Key, StoreError> {
-        match self.import_checked(&mut source, import, |_| Ok(true))? {
-            Some(key) => Ok(key),
-            None => Err(StoreError::NoKey),
-        }
+    pub fn import(&self, source: impl Read, import: &Import) -> Result<Key, StoreError> {
+        self.receive(source, import)?.commit()
     }
 
     /// Like [`Self::import`], but asks `check` when everything is read, and before anything is kept. `None` means that
@@ -57,37 +65,85 @@ impl ImageStore {
         import: &Import,
         check: impl FnOnce(&mut R) -> io::Result<bool>,
     ) -> Result<Option<Key>, StoreError> {
-        let directory = self.temporary_directory()?;
-        remove_abandoned(&directory);
-        let mut blob = TemporaryFile::create(&directory)?;
-        let unpacked = unpack(&mut *source, blob.file())?;
-        if !check(source).map_err(crate::extract::ExtractError::Read)? {
+        let image = self.receive(&mut *source, import)?;
+        if !check(source).map_err(ExtractError::Read)? {
             return Ok(None);
         }
-        let mut manifest = TemporaryFile::create(&directory)?;
-        manifest
-            .file()
-            .write_all(&unpacked.manifest_json)
-            .map_err(StoreError::file("write in", &directory))?;
+        image.commit().map(Some)
+    }
 
+    fn receive(&self, mut source: impl Read, import: &Import) -> Result<PendingImage<'_>, StoreError> {
+        let mut stream = self.begin_import(import)?;
+        let mut buffer = vec![0; COPY_BUFFER_BYTES];
+        loop {
+            let count = match source.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(ExtractError::Read(e).into()),
+            };
+            // Why it failed, `finish` says.
+            if stream.write_all(buffer.get(..count).unwrap_or_default()).is_err() {
+                break;
+            }
+        }
+        stream.finish()
+    }
+
+    /// Makes an image that is whole in `cas/tmp` count: see [`super`] for the order of steps.
+    pub(super) fn keep(
+        &self,
+        blob: TemporaryFile,
+        unpacked: Unpacked,
+        import: &Import,
+        layers: Vec<StoredLayer>,
+    ) -> Result<Key, StoreError> {
         let key = unpacked.key;
+        let manifest = self.temporary_file()?;
+        let written = manifest.file().write_all(&unpacked.manifest_json);
+        written.map_err(StoreError::file("write", manifest.path()))?;
+
         let _lock = self.lock(&key, LockKind::Exclusive)?;
         manifest.persist(&self.manifest_path(&key))?;
         // The blob last: where it is, the manifest is.
         blob.persist(&self.blob_path(&key))?;
 
         let now = SystemTime::now();
-        let before = self.database.image(&key)?;
-        self.database.put_image(&ImageInfo {
+        let size = layers.iter().fold(unpacked.size, |bytes, layer| bytes.saturating_add(layer.size));
+        self.database.record_image(&key, |before| ImageInfo {
             key: key.clone(),
             name: unpacked.manifest.name.to_string(),
             import_time: now,
             last_used: now,
             latest: import.latest || before.as_ref().is_some_and(|image| image.latest),
-            size: unpacked.size,
+            size,
             tree_size: before.map_or(0, |image| image.tree_size),
+            layers,
         })?;
-        Ok(Some(key))
+        Ok(key)
+    }
+
+    /// All images, by key.
+    pub fn images(&self) -> Result<Vec<ImageInfo>, StoreError> {
+        let mut images = self.database.images()?;
+        images.retain(|image| self.is_whole(image));
+        Ok(images)
+    }
+
+    /// What is known of one image.
+    pub fn info(&self, key: &Key) -> Result<Option<ImageInfo>, StoreError> {
+        Ok(self.database.image(key)?.filter(|image| self.is_whole(image)))
+    }
+
+    /// Whether everything that an image's row promises is there. A row without its files is what a damaged file
+    /// system leaves: such an image is not there, and the next fetch of it makes it whole.
+    fn is_whole(&self, image: &ImageInfo) -> bool {
+        let has_bytes = |path: PathBuf, bytes| {
+            path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == bytes)
+        };
+        has_bytes(self.blob_path(&image.key), image.blob_bytes())
+            && self.manifest_path(&image.key).is_file()
+            && image.layers.iter().all(|layer| has_bytes(self.layer_path(&layer.diff_id), layer.size))
     }
 
     /// The best image of this name that has all of `labels`: when no version is asked for, the latest before others;
@@ -99,7 +155,9 @@ impl ImageStore {
         images.sort_by_key(|image| (any_version && image.latest, image.import_time));
         for image in images.into_iter().rev() {
             match self.manifest(&image.key) {
-                Ok(manifest) if manifest.labels.satisfy(labels) => return Ok(Some(image.key)),
+                Ok(manifest) if manifest.labels.satisfy(labels) && self.is_whole(&image) => {
+                    return Ok(Some(image.key));
+                }
                 Ok(_) => {}
                 // Removed between the look at the rows and the look at the manifest.
                 Err(StoreError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
@@ -118,7 +176,8 @@ impl ImageStore {
             return Err(StoreError::KeyTooShort);
         }
         let wanted = prefix.get(..KEY_CHARS).unwrap_or(prefix).to_ascii_lowercase();
-        let images = self.database.images_with_prefix(&wanted)?;
+        let mut images = self.database.images_with_prefix(&wanted)?;
+        images.retain(|image| self.is_whole(image));
         match images.as_slice() {
             [] => Err(StoreError::NoKey),
             [image] => Ok(image.key.clone()),
@@ -142,8 +201,21 @@ impl ImageStore {
         let lock = self.lock(key, LockKind::Shared)?;
         let path = self.blob_path(key);
         let file = File::open(&path).map_err(StoreError::file("open", &path))?;
-        self.database.update_image(key, |image| image.last_used = SystemTime::now())?;
+        self.touch(key)?;
         Ok(Blob { file, _lock: lock })
+    }
+
+    /// Records that an image was used, unless that is recorded already: a write takes two syncs of the disk.
+    fn touch(&self, key: &Key) -> Result<(), StoreError> {
+        let now = SystemTime::now();
+        let is_recent = |image: ImageInfo| {
+            // A time in the future is the mistake of a clock, and would keep the image for ever.
+            now.duration_since(image.last_used).is_ok_and(|age| age < LAST_USED_RESOLUTION)
+        };
+        if self.database.image(key)?.is_none_or(is_recent) {
+            return Ok(());
+        }
+        self.database.update_image(key, |image| image.last_used = now)
     }
 
     /// Records how large the image's rendered tree is.
@@ -154,7 +226,10 @@ impl ImageStore {
     /// What is known of a URL; only if its image is still in the store.
     pub fn remote(&self, url: &str) -> Result<Option<Remote>, StoreError> {
         let remote = self.database.remote(url)?;
-        Ok(remote.filter(|remote| self.blob_path(&remote.blob_key).exists()))
+        match remote {
+            Some(remote) if self.info(&remote.blob_key)?.is_some() => Ok(Some(remote)),
+            _ => Ok(None),
+        }
     }
 
     /// Records where an image came from.
@@ -169,15 +244,42 @@ impl ImageStore {
         Ok(path)
     }
 
-    fn lock(&self, key: &Key, kind: LockKind) -> Result<KeyLock, StoreError> {
-        KeyLock::acquire(&self.cas.join("imagelocks"), key.as_str(), kind)
+    /// An unfinished file. Those of makers that are gone are removed first.
+    pub(super) fn temporary_file(&self) -> Result<TemporaryFile, StoreError> {
+        let directory = self.temporary_directory()?;
+        remove_abandoned(&directory);
+        TemporaryFile::create(&directory)
     }
 
-    fn blob_path(&self, key: &Key) -> PathBuf {
+    pub(super) fn cas(&self) -> &Path {
+        &self.cas
+    }
+
+    pub(super) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    pub(super) fn lock(&self, key: &Key, kind: LockKind) -> Result<KeyLock, StoreError> {
+        KeyLock::acquire(&self.lock_directory(), key.as_str(), kind)
+    }
+
+    pub(super) fn try_lock(&self, key: &Key, kind: LockKind) -> Result<Option<KeyLock>, StoreError> {
+        KeyLock::try_acquire(&self.lock_directory(), key.as_str(), kind)
+    }
+
+    pub(super) fn lock_path(&self, key: &Key) -> PathBuf {
+        self.lock_directory().join(key.as_str())
+    }
+
+    fn lock_directory(&self) -> PathBuf {
+        self.cas.join("imagelocks")
+    }
+
+    pub(super) fn blob_path(&self, key: &Key) -> PathBuf {
         self.cas.join("blob/sha512").join(key.fan_out()).join(key.as_str())
     }
 
-    fn manifest_path(&self, key: &Key) -> PathBuf {
+    pub(super) fn manifest_path(&self, key: &Key) -> PathBuf {
         self.cas.join("imageManifest/sha512").join(key.fan_out()).join(key.as_str())
     }
 }

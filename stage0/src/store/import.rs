@@ -1,19 +1,21 @@
 //! Taking an image apart while it streams into the store.
 //!
 //! Responsible for: one pass that hashes, counts and stores the uncompressed tar, checks every entry's name and finds
-//! the manifest. Must not know: the store's directories or rows. Follows rkt-reference.md 2.9 ("Import").
+//! the manifest. Must not know: the store's directories or rows, threads. Follows rkt-reference.md 2.9 ("Import").
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
 
 use appc::ImageManifest;
 use sha2::{Digest, Sha512};
 
 use super::decompress::decompressed;
-use super::{Key, StoreError};
+use super::{Key, LAYERS_ANNOTATION, StoreError};
 use crate::extract::{Archive, EntryKind, EntryName, ExtractError};
 
-/// Largest uncompressed image. The largest in use today, with whole machine-learning stacks, have a quarter of it.
+/// Largest uncompressed image or layer, which bounds what a few bytes of a decompression bomb can fill. The largest
+/// images in use today, with whole machine-learning stacks, have a quarter of it.
 pub(super) const MAX_IMAGE_BYTES: u64 = 64 * 1024 * 1024 * 1024;
 
 /// What the importer knows that the image does not say.
@@ -33,20 +35,25 @@ pub(super) struct Unpacked {
     pub size: u64,
 }
 
-/// Reads the whole of `source` and writes its uncompressed tar to `file`.
-pub(super) fn unpack(source: impl Read, file: &mut File) -> Result<Unpacked, StoreError> {
-    let mut tee = Tee { source: decompressed(source)?, file, hash: Sha512::new(), size: 0, failed: None };
+/// Reads the whole uncompressed image `source` and writes it to `file`, which is at `path`.
+pub(super) fn unpack(source: impl BufRead, file: &File, path: &Path) -> Result<Unpacked, StoreError> {
+    let mut tee = Tee { source, file, path, passed: 0, hash: Sha512::new(), size: 0, failed: None };
     let found = read_entries(&mut tee);
     if let Some(error) = tee.failed.take() {
         return Err(error);
     }
     let (manifest, manifest_json) = found?;
+    // Whoever sends an image with this annotation asks for layers of others' images by their names.
+    if manifest.annotations.get(LAYERS_ANNOTATION).is_some() {
+        return Err(StoreError::ForeignLayers);
+    }
     Ok(Unpacked { key: Key::of(tee.hash), manifest, manifest_json, size: tee.size })
 }
 
 /// The manifest of an image, compressed or not, that is not in the store.
 pub fn peek_manifest(source: impl Read) -> Result<ImageManifest, StoreError> {
-    let mut archive = Archive::new(decompressed(source)?.take(MAX_IMAGE_BYTES));
+    let source = decompressed(source).map_err(ExtractError::Read)?;
+    let mut archive = Archive::new(source.take(MAX_IMAGE_BYTES));
     while let Some(entry) = archive.next_entry()? {
         if EntryName::parse(&entry.name)? == EntryName::Manifest {
             let json = manifest_json(&mut archive)?;
@@ -94,31 +101,39 @@ fn read_entries(tee: &mut impl Read) -> Result<(ImageManifest, Vec<u8>), StoreEr
     manifest.ok_or(StoreError::NoManifest)
 }
 
-/// Passes bytes on, and hashes and stores them on the way.
+/// Passes bytes on, and hashes and stores them on the way, a buffer of the source at a time.
 struct Tee<'a, R> {
     source: R,
-    file: &'a mut File,
+    file: &'a File,
+    path: &'a Path,
+    /// Bytes in the source's buffer that are hashed and stored, but not read yet.
+    passed: usize,
     hash: Sha512,
     size: u64,
     /// Why storing failed: the reader downstream would call it an unreadable archive.
     failed: Option<StoreError>,
 }
 
-impl<R: Read> Read for Tee<'_, R> {
+impl<R: BufRead> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        let bytes = buffer.get(..count).unwrap_or_default();
-        self.size = self.size.saturating_add(count as u64);
-        if self.size > MAX_IMAGE_BYTES {
-            self.failed = Some(StoreError::TooLarge { limit: MAX_IMAGE_BYTES });
-            return Err(io::ErrorKind::FileTooLarge.into());
+        let mut bytes = self.source.fill_buf()?;
+        if self.passed == 0 {
+            self.size = self.size.saturating_add(bytes.len() as u64);
+            if self.size > MAX_IMAGE_BYTES {
+                self.failed = Some(StoreError::TooLarge { limit: MAX_IMAGE_BYTES });
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            self.hash.update(bytes);
+            if let Err(e) = self.file.write_all(bytes) {
+                let kind = e.kind();
+                self.failed = Some(StoreError::file("write", self.path)(e));
+                return Err(kind.into());
+            }
+            self.passed = bytes.len();
         }
-        self.hash.update(bytes);
-        if let Err(e) = self.file.write_all(bytes) {
-            let kind = e.kind();
-            self.failed = Some(StoreError::file("write to", "the image store's temporary file")(e));
-            return Err(kind.into());
-        }
+        let count = bytes.read(buffer)?;
+        self.source.consume(count);
+        self.passed = self.passed.saturating_sub(count);
         Ok(count)
     }
 }

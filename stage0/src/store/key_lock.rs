@@ -12,8 +12,8 @@ use rustix::fs::{FlockOperation, fstat, stat};
 use super::StoreError;
 use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
 
-/// How often a replaced lock file is tried again.
-const ATTEMPTS: usize = 3;
+/// How often a replaced lock file is tried again. Every removal of an image replaces its lock file once.
+const ATTEMPTS: usize = 64;
 
 /// Whether others may hold the lock too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,21 @@ pub enum LockKind {
 }
 
 impl LockKind {
-    fn operation(self) -> FlockOperation {
-        match self {
-            Self::Shared => FlockOperation::LockShared,
-            Self::Exclusive => FlockOperation::LockExclusive,
+    fn operation(self, wait: Wait) -> FlockOperation {
+        match (self, wait) {
+            (Self::Shared, Wait::Yes) => FlockOperation::LockShared,
+            (Self::Shared, Wait::No) => FlockOperation::NonBlockingLockShared,
+            (Self::Exclusive, Wait::Yes) => FlockOperation::LockExclusive,
+            (Self::Exclusive, Wait::No) => FlockOperation::NonBlockingLockExclusive,
         }
     }
+}
+
+/// Whether to wait for a lock that others hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    Yes,
+    No,
 }
 
 /// A held lock. Dropping it releases it; so does the end of the process, however it comes.
@@ -42,8 +51,17 @@ pub struct KeyLock {
 impl KeyLock {
     /// Locks the file `key` in `directory`, making either if missing; waits for it.
     pub fn acquire(directory: &Path, key: &str, kind: LockKind) -> Result<Self, StoreError> {
-        make_directory(directory, SHARED_DIRECTORY)?;
         let path = directory.join(key);
+        Self::file(directory, &path, kind, Wait::Yes)?.ok_or(StoreError::LockReplaced(path))
+    }
+
+    /// Like [`Self::acquire`], but `None` if others hold it.
+    pub fn try_acquire(directory: &Path, key: &str, kind: LockKind) -> Result<Option<Self>, StoreError> {
+        Self::file(directory, &directory.join(key), kind, Wait::No)
+    }
+
+    fn file(directory: &Path, path: &Path, kind: LockKind, wait: Wait) -> Result<Option<Self>, StoreError> {
+        make_directory(directory, SHARED_DIRECTORY)?;
         for _ in 0..ATTEMPTS {
             let file = OpenOptions::new()
                 .read(true)
@@ -51,32 +69,43 @@ impl KeyLock {
                 .create(true)
                 .truncate(false)
                 .mode(SHARED_FILE)
-                .open(&path)
-                .map_err(StoreError::file("open", &path))?;
-            share(&file, &path)?;
-            lock(&file, kind).map_err(StoreError::file("lock", &path))?;
-            let held = fstat(&file).map_err(StoreError::file("stat", &path))?;
+                .open(path)
+                .map_err(StoreError::file("open", path))?;
+            share(&file, path)?;
+            if !lock(&file, kind, wait).map_err(StoreError::file("lock", path))? {
+                return Ok(None);
+            }
+            let held = fstat(&file).map_err(StoreError::file("stat", path))?;
             // Somebody may have removed or replaced the file between open and lock; then the lock guards nothing.
-            if stat(&path).is_ok_and(|found| (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)) {
-                return Ok(Self { _file: file });
+            if stat(path).is_ok_and(|found| (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)) {
+                return Ok(Some(Self { _file: file }));
             }
         }
-        Err(StoreError::LockReplaced(path))
+        Err(StoreError::LockReplaced(path.to_owned()))
     }
 
     /// Locks an existing directory; waits for it.
     pub fn directory(path: &Path, kind: LockKind) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::file("open", path))?;
-        lock(&file, kind).map_err(StoreError::file("lock", path))?;
+        lock(&file, kind, Wait::Yes).map_err(StoreError::file("lock", path))?;
         Ok(Self { _file: file })
+    }
+
+    /// Like [`Self::directory`], but `None` if others hold it.
+    pub fn try_directory(path: &Path, kind: LockKind) -> Result<Option<Self>, StoreError> {
+        let file = File::open(path).map_err(StoreError::file("open", path))?;
+        let held = lock(&file, kind, Wait::No).map_err(StoreError::file("lock", path))?;
+        Ok(held.then_some(Self { _file: file }))
     }
 }
 
-fn lock(file: &File, kind: LockKind) -> rustix::io::Result<()> {
+/// False if others hold it.
+fn lock(file: &File, kind: LockKind, wait: Wait) -> rustix::io::Result<bool> {
     loop {
-        match rustix::fs::flock(file, kind.operation()) {
+        match rustix::fs::flock(file, kind.operation(wait)) {
             Err(rustix::io::Errno::INTR) => {}
-            other => return other,
+            Err(rustix::io::Errno::WOULDBLOCK) if wait == Wait::No => return Ok(false),
+            other => return other.map(|()| true),
         }
     }
 }

@@ -4,15 +4,23 @@
 //! rkt processes at any point. Must not know: where images come from, signatures, pods. Follows rkt-reference.md 2.1,
 //! 2.4, 2.9 and 3.9.
 
+mod archive;
+mod collect;
 mod database;
 mod decompress;
 mod dependencies;
+mod diff_id;
 mod error;
 mod image_store;
 mod import;
+mod import_stream;
 mod key;
 mod key_lock;
+mod layers;
 mod permissions;
+mod pipe;
+mod remove;
+mod rows;
 mod temporary;
 mod tree_hash;
 mod tree_store;
@@ -24,10 +32,18 @@ mod key_test;
 #[cfg(test)]
 mod tree_store_test;
 
-pub use database::Remote;
+pub use collect::Collected;
+pub use diff_id::DiffId;
 pub use error::StoreError;
 pub use image_store::ImageStore;
 pub use import::{Import, peek_manifest};
+pub use import_stream::{ImportStream, PendingImage};
 pub use key::{Key, TreeId};
 pub use key_lock::{KeyLock, LockKind};
+pub use layers::{LayerImport, LayerReader, Layers};
+pub use remove::Removed;
+pub use rows::{ImageInfo, Remote, StoredLayer};
 pub use tree_store::TreeStore;
+
+/// Names the layers of an image converted from a container image: diff IDs, bottom first, joined by commas.
+pub const LAYERS_ANNOTATION: &str = "coreos.com/rkt/oci/layers";

@@ -21,7 +21,7 @@ use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
 /// store.
 const PREFIX: &str = "import-";
 /// How often a file may be removed before it is locked until that is taken for a fault.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 64;
 
 /// An unfinished file, locked as long as its maker lives. It is removed unless it is given a name.
 #[derive(Debug)]
@@ -33,18 +33,25 @@ pub(super) struct TemporaryFile {
 impl TemporaryFile {
     /// Makes an empty file in `directory`, which must be on the file system it will stay on.
     pub fn create(directory: &Path) -> Result<Self, StoreError> {
-        let mut path = PathBuf::new();
+        Self::claim(directory, &format!("{PREFIX}{}", Uuid::new_v4()))
+    }
+
+    /// Makes the empty file `name` in `directory`; waits until nobody else has it.
+    pub fn claim(directory: &Path, name: &str) -> Result<Self, StoreError> {
+        let path = directory.join(name);
         for _ in 0..ATTEMPTS {
-            path = directory.join(format!("{PREFIX}{}", Uuid::new_v4()));
             let file = OpenOptions::new()
                 .write(true)
-                .create_new(true)
+                .create(true)
+                .truncate(false)
                 .mode(SHARED_FILE)
                 .open(&path)
                 .map_err(StoreError::file("create", &path))?;
-            flock(&file, FlockOperation::LockExclusive).map_err(StoreError::file("lock", &path))?;
-            // Between the two calls somebody may have taken it for an abandoned one.
+            lock(&file).map_err(StoreError::file("lock", &path))?;
+            // Between the two calls somebody may have taken it for an abandoned one, or given it its name for good.
             if is_named(&file, &path) {
+                // What its maker was killed over is worth nothing.
+                file.set_len(0).map_err(StoreError::file("empty", &path))?;
                 share(&file, &path)?;
                 return Ok(Self { path, file });
             }
@@ -52,16 +59,21 @@ impl TemporaryFile {
         Err(StoreError::LockReplaced(path))
     }
 
+    /// Where it is, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The file, to be written to.
-    pub fn file(&mut self) -> &mut File {
-        &mut self.file
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Gives the file its name, replacing what has it. When this returns, both are on disk.
     pub fn persist(self, target: &Path) -> Result<(), StoreError> {
         self.file.sync_all().map_err(StoreError::file("sync", &self.path))?;
         let Some(parent) = target.parent() else { return Ok(()) };
-        make_directory(parent, SHARED_DIRECTORY)?;
+        make_directory_durably(parent, SHARED_DIRECTORY)?;
         std::fs::rename(&self.path, target).map_err(StoreError::file("create", target))?;
         sync_directory(parent)
     }
@@ -91,10 +103,26 @@ pub(super) fn remove_abandoned(directory: &Path) {
     }
 }
 
+/// Makes a directory and its missing parents, and makes their names last.
+pub(super) fn make_directory_durably(path: &Path, mode: u32) -> Result<(), StoreError> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.is_dir()).collect();
+    make_directory(path, mode)?;
+    missing.into_iter().filter_map(Path::parent).try_for_each(sync_directory)
+}
+
 /// Makes the names in a directory last.
 pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let synced = File::open(path).and_then(|directory| directory.sync_all());
     synced.map_err(StoreError::file::<io::Error>("sync", path))
+}
+
+fn lock(file: &File) -> rustix::io::Result<()> {
+    loop {
+        match flock(file, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other,
+        }
+    }
 }
 
 fn is_named(file: &File, path: &Path) -> bool {
@@ -130,8 +158,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (kept, dropped) = (directory.path().join("a/kept"), directory.path().join("dropped"));
 
-        let mut file = TemporaryFile::create(directory.path()).unwrap();
-        io::Write::write_all(file.file(), b"whole").unwrap();
+        let file = TemporaryFile::create(directory.path()).unwrap();
+        io::Write::write_all(&mut file.file(), b"whole").unwrap();
         let unfinished = names(directory.path());
         file.persist(&kept).unwrap();
         drop(TemporaryFile::create(directory.path()).unwrap());

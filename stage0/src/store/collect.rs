@@ -1,0 +1,92 @@
+//! Collecting images that nobody used for long, and files that no row knows.
+//!
+//! Responsible for: what `rkt image gc` does to the image store. Must not know: pods; the caller says which images they
+//! use. Follows rkt-reference.md 2.7 ("`rkt image gc`", step b) and 3.11.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime};
+
+use super::key_lock::LockKind;
+use super::remove::stored_files;
+use super::temporary::remove_abandoned;
+use super::{ImageStore, Key, StoreError};
+
+/// What garbage collection did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Images that are gone, the one that was used longest ago first.
+    pub images: Vec<Key>,
+    /// Some files could not be removed.
+    pub stale_files: bool,
+}
+
+impl ImageStore {
+    /// Removes the images that nobody used for `grace` and that are not `in_use`; then files that belong to no image:
+    /// those of crashed imports and removals, layers that no image uses, abandoned files of `cas/tmp`. What somebody
+    /// is reading or storing meanwhile is left alone.
+    pub fn collect_images(&self, grace: Duration, in_use: &HashSet<Key>) -> Result<Collected, StoreError> {
+        let mut collected = Collected::default();
+        let mut images = self.database().images()?;
+        images.sort_by_key(|image| image.last_used);
+        let now = SystemTime::now();
+        for image in images {
+            if !in_use.contains(&image.key) && is_over(image.last_used, grace, now) {
+                self.collect_image(&image.key, grace, now, &mut collected)?;
+            }
+        }
+        self.collect_orphans(&mut collected)?;
+        Ok(collected)
+    }
+
+    fn collect_image(
+        &self,
+        key: &Key,
+        grace: Duration,
+        now: SystemTime,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        let Some(lock) = self.try_lock(key, LockKind::Exclusive)? else { return Ok(()) };
+        // Somebody may have used it before it was locked.
+        if self.database().image(key)?.is_some_and(|image| is_over(image.last_used, grace, now)) {
+            self.database().remove_image(key)?;
+            collected.stale_files |= !self.remove_files(key);
+            collected.images.push(key.clone());
+            self.remove_lock_file(key, lock);
+        }
+        Ok(())
+    }
+
+    fn collect_orphans(&self, collected: &mut Collected) -> Result<(), StoreError> {
+        let known: HashSet<Key> = self.database().images()?.into_iter().map(|image| image.key).collect();
+        for directory in ["blob/sha512", "imageManifest/sha512"] {
+            for path in stored_files(&self.cas().join(directory))? {
+                let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+                if let Some(key) = key.filter(|key| !known.contains(key)) {
+                    self.collect_orphan(&key, collected)?;
+                }
+            }
+        }
+        if self.database().remotes()?.iter().any(|remote| !known.contains(&remote.blob_key)) {
+            self.database().remove_stale_remotes()?;
+        }
+        collected.stale_files |= !self.remove_unused_layers()?;
+        remove_abandoned(&self.temporary_directory()?);
+        Ok(())
+    }
+
+    /// Removes the files of a key without a row, unless it is being imported.
+    fn collect_orphan(&self, key: &Key, collected: &mut Collected) -> Result<(), StoreError> {
+        let Some(lock) = self.try_lock(key, LockKind::Exclusive)? else { return Ok(()) };
+        if self.database().image(key)?.is_none() {
+            collected.stale_files |= !self.remove_files(key);
+            self.remove_lock_file(key, lock);
+        }
+        Ok(())
+    }
+}
+
+/// Whether an image last used at `used` has been unused for `grace`. A time in the future is the mistake of a clock;
+/// it counts as long ago, or the image would stay for ever.
+fn is_over(used: SystemTime, grace: Duration, now: SystemTime) -> bool {
+    now.duration_since(used).is_ok_and(|unused| unused >= grace)
+}

@@ -12,6 +12,8 @@ mod commands;
 mod config;
 mod error;
 mod extract;
+#[doc(hidden)]
+pub mod fuzzing;
 mod group;
 mod image;
 mod keystore;

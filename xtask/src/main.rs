@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod dist;
+mod fuzz;
 mod images;
 mod kernel;
 mod lint;
@@ -34,6 +35,8 @@ See it work:
                                machine  whole pods where KVM works
                                bench    every bench, for a moment
   bench NAME [ARG…]          measure, in the KVM machine on the instruction clock (wall time where KVM is real)
+  fuzz [TARGET…] [--seconds N]
+                             fuzz what reads strangers' bytes (300 s a target), and keep what is new in tests/fuzz/corpus
 
 Work on it:
   machine [OPTION…] -- CMD…  run CMD where KVM works: on this host, or in an emulated machine that sees the host's files
@@ -77,6 +80,7 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         "dist" => dist::command()?,
         "demo" => return demo::command(),
         "bench" => return bench::command(rest),
+        "fuzz" => return fuzz::command(rest),
         "test" => return test::command(rest),
         "run-tests" => test::runner::command(rest)?,
         "lint" => return lint::command(),

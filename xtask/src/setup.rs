@@ -24,13 +24,25 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// What fuzzing needs beyond that: the fuzzer is C++.
+const FUZZER_PACKAGES: &[(&str, &[&str])] = &[("fuzzing", &["g++"])];
+
 /// Installs what is missing; says nothing when nothing is.
 pub(crate) fn ensure() -> Result<()> {
-    let missing = missing();
+    install(PACKAGES)
+}
+
+/// The same for fuzzing, which no test run does.
+pub(crate) fn ensure_fuzzer() -> Result<()> {
+    install(FUZZER_PACKAGES)
+}
+
+fn install(wanted: &[(&str, &[&'static str])]) -> Result<()> {
+    let missing = missing(wanted);
     if missing.is_empty() {
         return Ok(());
     }
-    for (purpose, packages) in PACKAGES {
+    for (purpose, packages) in wanted {
         let of_these: Vec<&str> = packages.iter().copied().filter(|name| missing.contains(name)).collect();
         if !of_these.is_empty() {
             say(&format!("setup: missing for {purpose}: {}", of_these.join(" ")));
@@ -54,8 +66,8 @@ pub(crate) fn command() -> Result<()> {
     Ok(())
 }
 
-fn missing() -> Vec<&'static str> {
-    let mut names: Vec<&str> = PACKAGES.iter().flat_map(|(_, packages)| packages.iter().copied()).collect();
+fn missing(wanted: &[(&str, &[&'static str])]) -> Vec<&'static str> {
+    let mut names: Vec<&str> = wanted.iter().flat_map(|(_, packages)| packages.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     // One query for all; a package that dpkg never heard of is simply not printed.

@@ -1,0 +1,54 @@
+//! Entry points of the fuzz targets in `tests/fuzz`: what reads bytes that strangers made.
+//!
+//! Responsible for: calling one parser each and checking what must hold for every input. Must not know: the fuzzer, nor
+//! anything the parsers do not export to the rest of stage0.
+
+use std::io::Read;
+
+use crate::extract::{Archive, EntryName};
+use crate::image::{AppcName, Reference};
+use crate::oci::{Digest, Document, ImageConfig, RawManifest};
+
+/// An image string of the command line. A name that is understood is understood again as it is printed.
+pub fn reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(Reference::Name(name)) = Reference::parse(text) {
+        let again = name.to_string().parse::<AppcName>();
+        assert!(again.is_ok_and(|again| again == name), "{name} is not understood any more");
+    }
+}
+
+/// An archive, an image's or a layer's: all entries with all their data.
+pub fn archive(data: &[u8]) {
+    let mut archive = Archive::new(data);
+    let mut buffer = [0; 4096];
+    while let Ok(Some(entry)) = archive.next_entry() {
+        if let Ok(EntryName::Rootfs(path)) = EntryName::parse(&entry.name) {
+            let path = std::path::Path::new(&path);
+            let inside =
+                path.components().all(|component| matches!(component, std::path::Component::Normal(_)));
+            assert!(inside, "{path:?} leads out of the image");
+        }
+        let mut content = archive.data();
+        while content.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    }
+}
+
+/// What a registry answers: the first byte says to which question.
+pub fn registry_response(data: &[u8]) {
+    let Some((kind, bytes)) = data.split_first() else { return };
+    match kind {
+        b'm' => {
+            let raw = RawManifest {
+                media_type: String::new(),
+                digest: Digest::sha256(bytes),
+                bytes: bytes.to_vec(),
+            };
+            if let Ok(Document::Manifest(manifest)) = raw.parse() {
+                assert!(manifest.layers.len() <= crate::oci::MAX_LAYERS);
+            }
+        }
+        b'c' => drop(ImageConfig::from_json("configuration", bytes)),
+        _ => {}
+    }
+}

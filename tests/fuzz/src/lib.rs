@@ -1,0 +1,24 @@
+//! The fuzz targets by name.
+//!
+//! Responsible for: what there is to fuzz. Must not know: the fuzzer; each target is a function that panics when
+//! something is wrong and returns otherwise.
+
+/// A name, which is that of its corpus, and what is done with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    ("references", rkt::fuzzing::reference),
+    ("manifests", manifest),
+    ("archives", rkt::fuzzing::archive),
+    ("registry", rkt::fuzzing::registry_response),
+];
+
+/// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same.
+fn manifest(data: &[u8]) {
+    if let Ok(manifest) = appc::ImageManifest::from_json(data) {
+        let text = serde_json::to_vec(&manifest).unwrap_or_default();
+        assert_eq!(appc::ImageManifest::from_json(&text).ok().as_ref(), Some(&manifest));
+    }
+    let _ = appc::PodManifest::from_json(data);
+}

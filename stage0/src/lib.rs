@@ -16,7 +16,7 @@ mod extract;
 pub mod fuzzing;
 mod group;
 mod image;
-mod keystore;
+pub mod keystore;
 mod log;
 pub mod oci;
 mod output;

@@ -4,7 +4,7 @@ use sequoia_openpgp::policy::StandardPolicy;
 use sequoia_openpgp::types::{ReasonForRevocation, RevocationStatus};
 use tempfile::TempDir;
 
-use super::{Keystore, KeystoreError, fingerprint};
+use super::{Keystore, KeystoreError, PublicKey, fingerprint};
 use crate::image::test_keys::{key, revoked};
 
 fn place() -> (TempDir, Keystore) {
@@ -106,4 +106,62 @@ fn local_copy_replaces_the_vendors() {
     assert_eq!(keys.len(), 1);
     let policy = StandardPolicy::new();
     assert!(matches!(keys[0].revocation_status(&policy, None), RevocationStatus::Revoked(_)));
+}
+
+const COSIGN: &str = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAExA2qwCW1BtD8aeSpgUhDmrcmhlbd\n\
+    xatt0/EOvehMcx4G34KQdkNCf5X6hKrL4aghyEgeqcFTcnL4bsZYqhvpZw==\n-----END PUBLIC KEY-----\n";
+
+fn cosign_ring(keystore: &Keystore, name: &str) -> Vec<String> {
+    keystore.public_keys(&name.parse().unwrap()).unwrap().iter().map(PublicKey::fingerprint).collect()
+}
+
+#[test]
+fn bare_public_keys_lie_beside_the_others_under_the_same_rules() {
+    let (directory, keystore) = place();
+    let key = PublicKey::from_pem(COSIGN.as_bytes()).unwrap().remove(0);
+
+    let path = keystore.store_public_key(Some(&"a.com/b".parse().unwrap()), &key).unwrap();
+
+    let name = format!("local/trustedkeys/prefix.d/a.com/b/cosign-{}.pub", key.fingerprint());
+    assert_eq!(path, directory.path().join(name));
+    assert_eq!(fs::read_to_string(path).unwrap(), COSIGN);
+    assert_eq!(cosign_ring(&keystore, "a.com/b/c"), [key.fingerprint()]);
+    assert!(cosign_ring(&keystore, "a.com/bc").is_empty());
+    assert!(ring(&keystore, "a.com/b/c").is_empty());
+}
+
+#[test]
+fn empty_local_file_masks_the_vendors_bare_public_key() {
+    let (directory, keystore) = place();
+    let vendor = Keystore::new(&directory.path().join("none"), &directory.path().join("system"));
+    let key = PublicKey::from_pem(COSIGN.as_bytes()).unwrap().remove(0);
+    let path = vendor.store_public_key(None, &key).unwrap();
+    assert_eq!(cosign_ring(&keystore, "a.com").len(), 1);
+
+    let local = directory.path().join("local/trustedkeys/root.d");
+    fs::create_dir_all(&local).unwrap();
+    fs::write(local.join(path.file_name().unwrap()), "").unwrap();
+
+    assert!(cosign_ring(&keystore, "a.com").is_empty());
+}
+
+#[test]
+fn bare_public_key_in_a_file_of_another_name_is_an_error() {
+    let (_directory, keystore) = place();
+    let key = PublicKey::from_pem(COSIGN.as_bytes()).unwrap().remove(0);
+    let path = keystore.store_public_key(None, &key).unwrap();
+    fs::rename(&path, path.with_file_name(format!("cosign-{}.pub", "0".repeat(64)))).unwrap();
+    let error = keystore.public_keys(&"a.com".parse().unwrap()).unwrap_err();
+    assert!(matches!(error, KeystoreError::FingerprintMismatch { .. }));
+}
+
+#[test]
+fn keys_of_a_prefix_are_found_from_below_it() {
+    let (_directory, keystore) = place();
+    keystore.store_root(&key("Root")).unwrap();
+    let has = |name: &str| keystore.has_prefix_key(&name.parse().unwrap()).unwrap();
+    assert!(!has("a.com/b"), "a key for everything is no key of the prefix");
+    keystore.store_prefix(&"a.com/b".parse().unwrap(), &key("Alice")).unwrap();
+    assert!(has("a.com/b") && has("a.com/b/c"));
+    assert!(!has("a.com") && !has("a.com/bc"));
 }

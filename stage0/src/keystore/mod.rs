@@ -1,7 +1,11 @@
 //! Keys that the administrator trusts to sign images.
 //!
 //! Responsible for: the files below `trustedkeys`, and which of them count for an image's name. Must not know:
-//! signatures, where keys come from. Follows rkt-reference.md 2.8 ("Trusted keys").
+//! signatures, where keys come from. Follows rkt-reference.md 2.8 ("Trusted keys"); beside its OpenPGP keys lie bare
+//! public keys (`cosign-<SHA-256 of the key>.pub`) under the same rules.
+
+mod public_key;
+mod review;
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -14,9 +18,13 @@ use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 
+pub use public_key::{PublicKey, PublicKeyError};
+pub use review::{Accept, Scope, review};
+
 #[cfg(test)]
-#[path = "keystore_test.rs"]
 mod keystore_test;
+#[cfg(test)]
+mod public_key_test;
 
 /// Largest key file. Keys with hundreds of signatures by others stay below a megabyte.
 pub const MAX_KEY_BYTES: u64 = 4 * 1024 * 1024;
@@ -24,6 +32,8 @@ const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 /// Digits of a fingerprint: 40 of the keys in use today, 64 of those that RFC 9580 adds.
 const FINGERPRINT_DIGITS: [usize; 2] = [40, 64];
+/// Digits of a bare public key's fingerprint.
+const PUBLIC_KEY_DIGITS: usize = 64;
 
 /// What can go wrong with trusted keys.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +55,14 @@ pub enum KeystoreError {
         path: PathBuf,
         /// What the parser said.
         reason: String,
+    },
+    /// The file is no bare public key.
+    #[error("{path:?} is no public key of cosign: {cause}")]
+    NotAPublicKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: PublicKeyError,
     },
     /// The file's name is another key's fingerprint.
     #[error("fingerprint mismatch: {path:?} holds key {found}")]
@@ -80,17 +98,38 @@ impl Keystore {
     /// where a component of the name does. (rkt compared texts, so that a key for `a.com/et` counted for
     /// `a.com/etcd`.)
     pub fn keyring(&self, name: &AcIdentifier) -> Result<Vec<Cert>, KeystoreError> {
+        load(&self.directories(name), is_openpgp_name, read_key)
+    }
+
+    /// The bare public keys that count for images of this name, by the same rules.
+    pub fn public_keys(&self, name: &AcIdentifier) -> Result<Vec<PublicKey>, KeystoreError> {
+        load(&self.directories(name), is_public_key_name, read_public_key)
+    }
+
+    /// Whether any OpenPGP key is trusted for exactly this prefix or one above it, other than for everything.
+    pub fn has_prefix_key(&self, prefix: &AcIdentifier) -> Result<bool, KeystoreError> {
+        Ok(!load(&self.prefix_directories(prefix), is_openpgp_name, read_key)?.is_empty())
+    }
+
+    /// Where keys for this name may be, in the order in which they override each other.
+    fn directories(&self, name: &AcIdentifier) -> Vec<PathBuf> {
+        let mut directories = vec![self.system.join("root.d"), self.local.join("root.d")];
+        directories.extend(self.prefix_directories(name));
+        directories
+    }
+
+    fn prefix_directories(&self, name: &AcIdentifier) -> Vec<PathBuf> {
         let prefixes: Vec<&str> = name
             .as_str()
             .match_indices('/')
             .map(|(at, _)| name.as_str().get(..at).unwrap_or_default())
             .chain([name.as_str()])
             .collect();
-        let mut directories = vec![self.system.join("root.d"), self.local.join("root.d")];
-        for store in [&self.system, &self.local] {
-            directories.extend(prefixes.iter().map(|prefix| store.join("prefix.d").join(prefix)));
-        }
-        load(&directories)
+        let below = |store: &Path| {
+            let directory = store.join("prefix.d");
+            prefixes.iter().map(move |prefix| directory.join(prefix)).collect::<Vec<_>>()
+        };
+        [below(&self.system), below(&self.local)].concat()
     }
 
     /// All keys that are trusted for anything; each is all its copies merged. A signature by none of them need not be
@@ -111,7 +150,7 @@ impl Keystore {
         }
         let mut keys: BTreeMap<String, Cert> = BTreeMap::new();
         for directory in &directories {
-            for path in key_files(directory)? {
+            for path in key_files(directory, is_openpgp_name)? {
                 let Some(key) = read_key(&path)? else { continue };
                 let key = match keys.remove(&fingerprint(&key)) {
                     Some(other) => other
@@ -135,30 +174,48 @@ impl Keystore {
         self.store(key, &self.local.join("prefix.d").join(prefix.as_str()))
     }
 
+    /// Trusts a bare public key for images of this name and below it, or for every image. Returns its file.
+    pub fn store_public_key(
+        &self,
+        prefix: Option<&AcIdentifier>,
+        key: &PublicKey,
+    ) -> Result<PathBuf, KeystoreError> {
+        let directory = match prefix {
+            Some(prefix) => self.local.join("prefix.d").join(prefix.as_str()),
+            None => self.local.join("root.d"),
+        };
+        write(&directory, &public_key_name(key), key.to_pem().as_bytes())
+    }
+
     fn store(&self, key: &Cert, directory: &Path) -> Result<PathBuf, KeystoreError> {
-        let path = directory.join(fingerprint(key));
+        let name = fingerprint(key);
         let armored = key
             .armored()
             .to_vec()
-            .map_err(|e| KeystoreError::NotAKey { path: path.clone(), reason: e.to_string() })?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY_MODE)
-            .create(directory)
-            .map_err(KeystoreError::file("create", directory))?;
-        // A half-written key would be an error for every later fetch, so it appears whole.
-        let temporary = directory.join(format!(".{}.{}", fingerprint(key), std::process::id()));
-        let written = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(FILE_MODE)
-            .open(&temporary)
-            .and_then(|mut file| file.write_all(&armored).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&temporary, &path));
-        written.map_err(KeystoreError::file("write", &path))?;
-        Ok(path)
+            .map_err(|e| KeystoreError::NotAKey { path: directory.join(&name), reason: e.to_string() })?;
+        write(directory, &name, &armored)
     }
+}
+
+/// Writes a key's file. A half-written key would be an error for every later fetch, so it appears whole.
+fn write(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf, KeystoreError> {
+    let path = directory.join(name);
+    DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory)
+        .map_err(KeystoreError::file("create", directory))?;
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(FILE_MODE)
+        .open(&temporary)
+        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&temporary, &path));
+    written.map_err(KeystoreError::file("write", &path))?;
+    Ok(path)
 }
 
 /// A key's fingerprint as its file is named.
@@ -166,13 +223,32 @@ pub fn fingerprint(key: &Cert) -> String {
     key.fingerprint().to_hex().to_ascii_lowercase()
 }
 
+fn public_key_name(key: &PublicKey) -> String {
+    format!("cosign-{}.pub", key.fingerprint())
+}
+
+fn is_openpgp_name(name: &str) -> bool {
+    FINGERPRINT_DIGITS.contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn is_public_key_name(name: &str) -> bool {
+    let digits = name.strip_prefix("cosign-").and_then(|name| name.strip_suffix(".pub"));
+    digits.is_some_and(|digits| {
+        digits.len() == PUBLIC_KEY_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
 /// Loads the keys in these directories. A later file replaces an earlier one of the same name; an empty one removes it.
-fn load(directories: &[PathBuf]) -> Result<Vec<Cert>, KeystoreError> {
+fn load<T>(
+    directories: &[PathBuf],
+    is_key: fn(&str) -> bool,
+    read: fn(&Path) -> Result<Option<T>, KeystoreError>,
+) -> Result<Vec<T>, KeystoreError> {
     let mut keys = BTreeMap::new();
     for directory in directories {
-        for path in key_files(directory)? {
+        for path in key_files(directory, is_key)? {
             let name = name_of(&path);
-            match read_key(&path)? {
+            match read(&path)? {
                 Some(key) => drop(keys.insert(name, key)),
                 None => drop(keys.remove(&name)),
             }
@@ -181,14 +257,9 @@ fn load(directories: &[PathBuf]) -> Result<Vec<Cert>, KeystoreError> {
     Ok(keys.into_values().collect())
 }
 
-/// The files in a directory that are named like OpenPGP keys.
-fn key_files(directory: &Path) -> Result<Vec<PathBuf>, KeystoreError> {
-    let is_key = |path: &PathBuf| {
-        let name = name_of(path);
-        FINGERPRINT_DIGITS.contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_hexdigit())
-            && path.is_file()
-    };
+/// The files in a directory that are named like keys.
+fn key_files(directory: &Path, is_key: fn(&str) -> bool) -> Result<Vec<PathBuf>, KeystoreError> {
+    let is_key = |path: &PathBuf| is_key(&name_of(path)) && path.is_file();
     Ok(entries(directory)?.into_iter().filter(is_key).collect())
 }
 
@@ -196,22 +267,41 @@ fn name_of(path: &Path) -> String {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned()
 }
 
-/// The key in a file that is named after it, or `None` if the file is empty.
+/// The OpenPGP key in a file that is named after it, or `None` if the file is empty.
 fn read_key(path: &Path) -> Result<Option<Cert>, KeystoreError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_BYTES).read_to_end(&mut bytes))
-        .map_err(KeystoreError::file("read", path))?;
+    let bytes = read_bytes(path)?;
     if bytes.is_empty() {
         return Ok(None);
     }
     let key = Cert::from_bytes(&bytes)
         .map_err(|e| KeystoreError::NotAKey { path: path.to_owned(), reason: e.to_string() })?;
-    let found = fingerprint(&key);
-    if found != name_of(path) {
-        return Err(KeystoreError::FingerprintMismatch { path: path.to_owned(), found });
+    match fingerprint(&key) {
+        found if found == name_of(path) => Ok(Some(key)),
+        found => Err(KeystoreError::FingerprintMismatch { path: path.to_owned(), found }),
+    }
+}
+
+/// The bare public key in a file that is named after it, or `None` if the file is empty.
+fn read_public_key(path: &Path) -> Result<Option<PublicKey>, KeystoreError> {
+    let bytes = read_bytes(path)?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |cause| KeystoreError::NotAPublicKey { path: path.to_owned(), cause };
+    let keys = PublicKey::from_pem(&bytes).map_err(invalid)?;
+    let [key] = <[PublicKey; 1]>::try_from(keys).map_err(|_| invalid(PublicKeyError::TooMany(1)))?;
+    if public_key_name(&key) != name_of(path) {
+        return Err(KeystoreError::FingerprintMismatch { path: path.to_owned(), found: key.fingerprint() });
     }
     Ok(Some(key))
+}
+
+fn read_bytes(path: &Path) -> Result<Vec<u8>, KeystoreError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_BYTES).read_to_end(&mut bytes))
+        .map_err(KeystoreError::file("read", path))?;
+    Ok(bytes)
 }
 
 /// Paths in a directory, sorted; none if it is missing.

@@ -62,11 +62,16 @@ pub(crate) fn command() -> Result<()> {
     Ok(())
 }
 
+/// Static, and random numbers by system call: the `getrandom` crate finds the C library's function with dlsym(3), which a
+/// static program does not have, and would fall back to `/dev/random`, which a chroot or a build root may not have.
+pub(crate) const RUSTFLAGS: &str =
+    "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
+
 fn compile(what: &[&str]) -> Result<()> {
     run(cargo()
         .args(["build", "--release", "--quiet", "--target", TARGET])
         .args(what)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static"))
+        .env("RUSTFLAGS", RUSTFLAGS))
 }
 
 /// The guest's first root: guest-init, and what it needs before it has mounted anything.

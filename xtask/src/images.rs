@@ -143,7 +143,7 @@ fn static_binaries(recipe: &Recipe) -> Result<Vec<(String, Vec<u8>)>> {
         let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["build", "--quiet", "--release", "--target", STATIC_TARGET])
             .args(["--package", &binary.package, "--bin", &binary.name])
-            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("RUSTFLAGS", crate::dist::RUSTFLAGS)
             .current_dir(workspace::root())
             .status()
             .context("running cargo")?;

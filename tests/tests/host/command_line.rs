@@ -66,6 +66,24 @@ fn run_as_an_ordinary_user_is_refused() {
 }
 
 #[test]
+fn fetch_works_where_there_are_no_devices() {
+    let rkt = TestRkt::new();
+    publisher::image(&rkt, "app.aci");
+    let fetch = rkt.command(["--insecure-options=image", "fetch", "./app.aci"]);
+    // A mount namespace of its own, in which /dev is empty.
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""])
+        .arg(fetch.get_program())
+        .args(fetch.get_args())
+        .current_dir(rkt.directory());
+
+    let output = command::run(&mut command, limit(60));
+
+    output.expect_code(0).expect_out("sha512-");
+}
+
+#[test]
 fn version_names_the_workspace_version_and_the_specification() {
     let output = TestRkt::new().run(["version"]).expect_code(0);
 

@@ -65,6 +65,34 @@ pub enum OciError {
         /// Why not.
         reason: String,
     },
+    /// Reading it stopped half-way.
+    #[error("{what} could not be read to its end: {reason}")]
+    Broken {
+        /// What was read.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+    /// Credentials that are there cannot be used.
+    #[error("credentials for registry {registry} from {source_name} cannot be used: {reason}")]
+    Credentials {
+        /// Host of the registry.
+        registry: String,
+        /// A file, or `the dockerAuth configuration`.
+        source_name: String,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A registry does not give what it was asked for.
+    #[error("cannot get {what} from registry {registry}: {reason}")]
+    Registry {
+        /// Host of the registry.
+        registry: String,
+        /// What it was asked for.
+        what: String,
+        /// What it said, and what to do about it.
+        reason: String,
+    },
     /// The registry or the layout does not have it.
     #[error("{what} is not there")]
     Missing {

@@ -4,6 +4,7 @@
 //! not know: how the store keeps layers, how a layer is extracted. Follows rkt-reference.md 3.7 and the OCI image and
 //! distribution specifications 1.1.
 
+mod checked;
 mod convert;
 mod digest;
 mod error;
@@ -12,15 +13,18 @@ mod repository;
 mod types;
 
 #[cfg(test)]
+mod checked_test;
+#[cfg(test)]
 mod convert_test;
 #[cfg(test)]
 mod reference_test;
 
+pub use checked::Checked;
 pub use convert::{Converted, Origin, convert};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::OciError;
 pub use reference::DockerReference;
-pub use repository::Repository;
+pub use repository::{LayerSource, Repository};
 pub use types::{
     Descriptor, Document, ImageConfig, Index, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, Manifest,
     Platform, RawManifest, RootFs, RunConfig, decode, media_type,

@@ -17,8 +17,8 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 pub const MAX_CONFIG_BYTES: u64 = 4 * 1024 * 1024;
 /// Deepest nesting of the JSON. Manifests have 5 levels; unknown fields may bring their own.
 const MAX_DEPTH: usize = 100;
-/// Most layers of an image. Docker stops at 127; other builders go a little further.
-pub const MAX_LAYERS: usize = 512;
+/// Most layers of an image, as in the store. Docker stops at 127.
+pub const MAX_LAYERS: usize = 256;
 /// Most entries of an index: every platform with its attestation many times over.
 const MAX_INDEX_ENTRIES: usize = 4096;
 

@@ -6,6 +6,7 @@ mod auth;
 mod aws;
 mod docker_auth;
 mod files;
+mod lookaside;
 mod paths;
 mod secret;
 mod stage1;
@@ -14,11 +15,14 @@ mod stage1;
 mod auth_test;
 #[cfg(test)]
 mod aws_test;
+#[cfg(test)]
+mod lookaside_test;
 
 use std::path::{Path, PathBuf};
 
 pub use auth::{AuthConfig, Credentials};
 pub use docker_auth::DockerAuthConfig;
+pub use lookaside::LookasideConfig;
 pub use paths::PathsConfig;
 pub use stage1::Stage1Config;
 
@@ -40,6 +44,12 @@ impl Configuration {
         Configuration { directories }
     }
 
+    /// These directories.
+    #[cfg(test)]
+    pub fn in_directories(directories: &[&Path]) -> Self {
+        Configuration { directories: directories.iter().map(|path| (*path).to_owned()).collect() }
+    }
+
     /// The `auth` kind, merged host by host.
     pub fn auth(&self) -> Result<AuthConfig> {
         self.merge("auth.d", AuthConfig::read)
@@ -58,6 +68,11 @@ impl Configuration {
     /// The `stage1` kind, merged field by field.
     pub fn stage1(&self) -> Result<Stage1Config> {
         self.merge("stage1.d", Stage1Config::read)
+    }
+
+    /// The `lookaside` kind, merged registry by registry.
+    pub fn lookaside(&self) -> Result<LookasideConfig> {
+        self.merge("lookaside.d", LookasideConfig::read)
     }
 
     fn merge<T: Default + Merge>(&self, kind: &str, read: impl Fn(&Path) -> Result<T>) -> Result<T> {

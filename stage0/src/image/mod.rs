@@ -38,4 +38,5 @@ pub use finder::Finder;
 pub use http::{HttpClient, HttpError};
 pub use pull_policy::PullPolicy;
 pub use reference::Reference;
+pub(crate) use verify::verify_message;
 pub use verify::{VerifyError, printable};

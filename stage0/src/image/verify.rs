@@ -11,6 +11,7 @@ use sequoia_openpgp as openpgp;
 
 use openpgp::parse::stream::{
     DetachedVerifierBuilder, MessageLayer, MessageStructure, VerificationError, VerificationHelper,
+    VerifierBuilder,
 };
 use openpgp::parse::{PacketParser, PacketParserResult, Parse};
 use openpgp::policy::{Policy, StandardPolicy};
@@ -177,6 +178,35 @@ pub(crate) fn verify(
         (Some(outcome), _) => outcome,
         (None, Err(e)) => Err(VerifyError::Read(e.to_string())),
         (None, Ok(())) => Err(VerifyError::Malformed("it contains no signature".to_owned())),
+    }
+}
+
+/// Checks a signed message, armored or not, and returns its content of at most `limit` bytes.
+pub(crate) fn verify_message(
+    message: &[u8],
+    keys: &[Cert],
+    scope: &str,
+    limit: u64,
+) -> Result<(Vec<u8>, Signers), VerifyError> {
+    let policy = StandardPolicy::new();
+    let helper = Helper { keys, scope, outcome: None };
+    let malformed = |e: &dyn std::fmt::Display| VerifyError::Malformed(printable(&e.to_string()));
+    // Held back until the signature behind it has been verified; more than that is refused anyway.
+    let held_back = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut verifier = VerifierBuilder::from_bytes(message)
+        .and_then(|builder| builder.buffer_size(held_back).with_policy(&policy, None, helper))
+        .map_err(|e| malformed(&e))?;
+    let mut content = Vec::new();
+    // A small message may expand to any size.
+    let read = (&mut verifier).take(limit + 1).read_to_end(&mut content);
+    if content.len() as u64 > limit {
+        return Err(VerifyError::Malformed(format!("its message is larger than {limit} bytes")));
+    }
+    match (verifier.into_helper().outcome, read) {
+        (Some(Ok(signers)), Ok(_)) => Ok((content, signers)),
+        (Some(Err(e)), _) => Err(e),
+        (_, Err(e)) => Err(malformed(&e)),
+        (None, Ok(_)) => Err(VerifyError::Malformed("it contains no signature".to_owned())),
     }
 }
 

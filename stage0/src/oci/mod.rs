@@ -10,6 +10,7 @@ mod digest;
 mod error;
 mod reference;
 mod repository;
+pub mod signature;
 mod types;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod digest;
 mod error;
 mod reference;
 mod repository;
+mod select;
 pub mod signature;
 mod types;
 
@@ -19,6 +20,10 @@ mod checked_test;
 mod convert_test;
 #[cfg(test)]
 mod reference_test;
+#[cfg(test)]
+mod select_test;
+#[cfg(test)]
+mod types_test;
 
 pub use checked::Checked;
 pub use convert::{Converted, Origin, convert};
@@ -26,6 +31,7 @@ pub use digest::{Algorithm, Digest, Hasher};
 pub use error::OciError;
 pub use reference::DockerReference;
 pub use repository::{LayerSource, Repository};
+pub use select::{Layer, Selected, select};
 pub use types::{
     Descriptor, Document, ImageConfig, Index, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, Manifest,
     Platform, RawManifest, RootFs, RunConfig, decode, media_type,

@@ -7,9 +7,9 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use super::key_lock::LockKind;
-use super::remove::stored_files;
+use super::remove::{entries, stored_files};
 use super::temporary::remove_abandoned;
-use super::{ImageStore, Key, StoreError};
+use super::{ImageInfo, ImageStore, Key, StoreError};
 
 /// What garbage collection did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,7 +21,7 @@ pub struct Collected {
 }
 
 impl ImageStore {
-    /// Removes the images that nobody used for `grace` and that are not `in_use`; then files that belong to no image:
+    /// Removes the images that nobody used for `grace` and that are not `in_use`, and those that are not whole; then files that belong to no image:
     /// those of crashed imports and removals, layers that no image uses, abandoned files of `cas/tmp`. What somebody
     /// is reading or storing meanwhile is left alone.
     pub fn collect_images(&self, grace: Duration, in_use: &HashSet<Key>) -> Result<Collected, StoreError> {
@@ -29,10 +29,12 @@ impl ImageStore {
         let mut images = self.database().images()?;
         images.sort_by_key(|image| image.last_used);
         let now = SystemTime::now();
-        for image in images {
-            if !in_use.contains(&image.key) && is_over(image.last_used, grace, now) {
-                self.collect_image(&image.key, grace, now, &mut collected)?;
-            }
+        // What is not whole is no image, and in nobody's use.
+        let is_due = |image: &ImageInfo| {
+            !self.is_whole(image) || (!in_use.contains(&image.key) && is_over(image.last_used, grace, now))
+        };
+        for image in images.iter().filter(|image| is_due(image)) {
+            self.collect_image(&image.key, is_due, &mut collected)?;
         }
         self.collect_orphans(&mut collected)?;
         Ok(collected)
@@ -41,13 +43,12 @@ impl ImageStore {
     fn collect_image(
         &self,
         key: &Key,
-        grace: Duration,
-        now: SystemTime,
+        is_due: impl Fn(&ImageInfo) -> bool,
         collected: &mut Collected,
     ) -> Result<(), StoreError> {
         let Some(lock) = self.try_lock(key, LockKind::Exclusive)? else { return Ok(()) };
         // Somebody may have used it before it was locked.
-        if self.database().image(key)?.is_some_and(|image| is_over(image.last_used, grace, now)) {
+        if self.database().image(key)?.as_ref().is_some_and(is_due) {
             self.database().remove_image(key)?;
             collected.stale_files |= !self.remove_files(key);
             collected.images.push(key.clone());
@@ -58,12 +59,13 @@ impl ImageStore {
 
     fn collect_orphans(&self, collected: &mut Collected) -> Result<(), StoreError> {
         let known: HashSet<Key> = self.database().images()?.into_iter().map(|image| image.key).collect();
-        for directory in ["blob/sha512", "imageManifest/sha512"] {
-            for path in stored_files(&self.cas().join(directory))? {
-                let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
-                if let Some(key) = key.filter(|key| !known.contains(key)) {
-                    self.collect_orphan(&key, collected)?;
-                }
+        let mut files = stored_files(&self.cas().join("blob/sha512"))?;
+        files.extend(stored_files(&self.cas().join("imageManifest/sha512"))?);
+        files.extend(entries(&self.lock_directory())?);
+        for path in files {
+            let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            if let Some(key) = key.filter(|key| !known.contains(key)) {
+                self.collect_orphan(&key, collected)?;
             }
         }
         if self.database().remotes()?.iter().any(|remote| !known.contains(&remote.blob_key)) {
@@ -74,9 +76,10 @@ impl ImageStore {
         Ok(())
     }
 
-    /// Removes the files of a key without a row, unless it is being imported.
+    /// Removes the files of a key without a row, its lock included, unless it is being imported.
     fn collect_orphan(&self, key: &Key, collected: &mut Collected) -> Result<(), StoreError> {
         let Some(lock) = self.try_lock(key, LockKind::Exclusive)? else { return Ok(()) };
+        // It may have been imported before it was locked.
         if self.database().image(key)?.is_none() {
             collected.stale_files |= !self.remove_files(key);
             self.remove_lock_file(key, lock);
@@ -85,8 +88,8 @@ impl ImageStore {
     }
 }
 
-/// Whether an image last used at `used` has been unused for `grace`. A time in the future is the mistake of a clock;
-/// it counts as long ago, or the image would stay for ever.
+/// Whether an image last used at `used` has been unused for `grace`. A time in the future, the mistake of a clock,
+/// counts as now.
 fn is_over(used: SystemTime, grace: Duration, now: SystemTime) -> bool {
-    now.duration_since(used).is_ok_and(|unused| unused >= grace)
+    now.duration_since(used).unwrap_or_default() >= grace
 }

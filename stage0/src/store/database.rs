@@ -48,8 +48,9 @@ impl Database {
 
     /// Images whose key begins with `prefix`, by key.
     pub fn images_with_prefix(&self, prefix: &str) -> Result<Vec<ImageInfo>, StoreError> {
-        self.read(IMAGES, |table| {
+        self.read(|snapshot| {
             let mut images = Vec::new();
+            let Some(table) = self.table(snapshot, IMAGES)? else { return Ok(images) };
             for row in table.range(prefix..).map_err(|e| self.error(e))? {
                 let (key, value) = row.map_err(|e| self.error(e))?;
                 if !key.value().starts_with(prefix) {
@@ -64,7 +65,7 @@ impl Database {
 
     /// The image `key`.
     pub fn image(&self, key: &Key) -> Result<Option<ImageInfo>, StoreError> {
-        self.get(IMAGES, key.as_str())
+        self.read(|snapshot| self.get(snapshot, IMAGES, key.as_str())).map(Option::flatten)
     }
 
     /// Adds or replaces an image. `row` gets the row that there was.
@@ -117,16 +118,22 @@ impl Database {
 
     /// All that is known of URLs.
     pub fn remotes(&self) -> Result<Vec<Remote>, StoreError> {
-        self.read(REMOTES, |table| {
+        self.read(|snapshot| {
+            let Some(table) = self.table(snapshot, REMOTES)? else { return Ok(Vec::new()) };
             let rows = table.iter().map_err(|e| self.error(e))?;
             rows.map(|row| self.decode(row.map_err(|e| self.error(e))?.1.value())).collect()
         })
         .map(Option::unwrap_or_default)
     }
 
-    /// What is known of a URL.
-    pub fn remote(&self, url: &str) -> Result<Option<Remote>, StoreError> {
-        self.get(REMOTES, url)
+    /// What is known of a URL, and of its image.
+    pub fn remote(&self, url: &str) -> Result<Option<(Remote, ImageInfo)>, StoreError> {
+        self.read(|snapshot| {
+            let Some(remote) = self.get::<Remote>(snapshot, REMOTES, url)? else { return Ok(None) };
+            let image = self.get(snapshot, IMAGES, remote.blob_key.as_str())?;
+            Ok(image.map(|image| (remote, image)))
+        })
+        .map(Option::flatten)
     }
 
     /// Adds or replaces what is known of a URL.
@@ -186,21 +193,32 @@ impl Database {
 
     fn get<T: DeserializeOwned>(
         &self,
-        table: TableDefinition<'_, &str, &[u8]>,
+        snapshot: &redb::ReadTransaction,
+        table: TableDefinition<'static, &'static str, &'static [u8]>,
         key: &str,
     ) -> Result<Option<T>, StoreError> {
-        self.read(table, |table| {
-            let value = table.get(key).map_err(|e| self.error(e))?;
-            value.map(|value| self.decode(value.value())).transpose()
-        })
-        .map(Option::flatten)
+        let Some(table) = self.table(snapshot, table)? else { return Ok(None) };
+        let value = table.get(key).map_err(|e| self.error(e))?;
+        value.map(|value| self.decode(value.value())).transpose()
     }
 
-    /// Reads one table; `None` if there is no database yet, or no such table.
+    /// `None` until something was written to the table.
+    fn table(
+        &self,
+        snapshot: &redb::ReadTransaction,
+        table: TableDefinition<'static, &'static str, &'static [u8]>,
+    ) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>, StoreError> {
+        match snapshot.open_table(table) {
+            Ok(table) => Ok(Some(table)),
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(self.error(e)),
+        }
+    }
+
+    /// Reads what one transaction left; `None` if there is no database yet.
     fn read<T>(
         &self,
-        table: TableDefinition<'_, &str, &[u8]>,
-        act: impl FnOnce(&redb::ReadOnlyTable<&'static str, &'static [u8]>) -> Result<T, StoreError>,
+        act: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         if !self.path().exists() {
             return Ok(None);
@@ -212,18 +230,14 @@ impl Database {
             Err(redb::DatabaseError::RepairAborted) => {
                 drop(lock);
                 self.write(|_| Ok(()))?;
-                return self.read(table, act);
+                return self.read(act);
             }
             Err(e) => return Err(self.error(e)),
         };
-        let transaction = database.begin_read().map_err(|e| self.error(e))?;
-        let version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
+        let snapshot = database.begin_read().map_err(|e| self.error(e))?;
+        let version = snapshot.open_table(VERSION).map_err(|e| self.error(e))?;
         self.check_schema(version.get("schema").map_err(|e| self.error(e))?.map(|version| version.value()))?;
-        match transaction.open_table(table) {
-            Ok(table) => act(&table).map(Some),
-            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-            Err(e) => Err(self.error(e)),
-        }
+        act(&snapshot).map(Some)
     }
 
     /// Runs `act` in a transaction that is on disk when this returns, or undone if `act` fails.

@@ -110,6 +110,9 @@ pub enum StoreError {
     /// No image has such a key.
     #[error("no image IDs found")]
     NoKey,
+    /// An image that was found is gone.
+    #[error("image {0} is not in the store")]
+    NoImage(String),
     /// Several images have such a key.
     #[error("ambiguous image ID: {0:?}")]
     AmbiguousKey(String),

@@ -137,7 +137,7 @@ impl ImageStore {
 
     /// Whether everything that an image's row promises is there. A row without its files is what a damaged file
     /// system leaves: such an image is not there, and the next fetch of it makes it whole.
-    fn is_whole(&self, image: &ImageInfo) -> bool {
+    pub(super) fn is_whole(&self, image: &ImageInfo) -> bool {
         let has_bytes = |path: PathBuf, bytes| {
             path.symlink_metadata().is_ok_and(|file| file.is_file() && file.len() == bytes)
         };
@@ -160,7 +160,7 @@ impl ImageStore {
                 }
                 Ok(_) => {}
                 // Removed between the look at the rows and the look at the manifest.
-                Err(StoreError::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {}
+                Err(StoreError::NoImage(_)) => {}
                 Err(e) => return Err(e),
             }
         }
@@ -193,14 +193,14 @@ impl ImageStore {
     /// The image's manifest, byte for byte as in the image.
     pub fn manifest_json(&self, key: &Key) -> Result<Vec<u8>, StoreError> {
         let path = self.manifest_path(key);
-        std::fs::read(&path).map_err(StoreError::file("read", &path))
+        std::fs::read(&path).map_err(|e| unusable("read", key, &path, e))
     }
 
     /// The image's uncompressed tar. The image cannot be removed while it is being read; it counts as used now.
     pub fn read(&self, key: &Key) -> Result<Blob, StoreError> {
         let lock = self.lock(key, LockKind::Shared)?;
         let path = self.blob_path(key);
-        let file = File::open(&path).map_err(StoreError::file("open", &path))?;
+        let file = File::open(&path).map_err(|e| unusable("open", key, &path, e))?;
         self.touch(key)?;
         Ok(Blob { file, _lock: lock })
     }
@@ -225,11 +225,8 @@ impl ImageStore {
 
     /// What is known of a URL; only if its image is still in the store.
     pub fn remote(&self, url: &str) -> Result<Option<Remote>, StoreError> {
-        let remote = self.database.remote(url)?;
-        match remote {
-            Some(remote) if self.info(&remote.blob_key)?.is_some() => Ok(Some(remote)),
-            _ => Ok(None),
-        }
+        let found = self.database.remote(url)?;
+        Ok(found.filter(|(_, image)| self.is_whole(image)).map(|(remote, _)| remote))
     }
 
     /// Records where an image came from.
@@ -271,7 +268,7 @@ impl ImageStore {
         self.lock_directory().join(key.as_str())
     }
 
-    fn lock_directory(&self) -> PathBuf {
+    pub(super) fn lock_directory(&self) -> PathBuf {
         self.cas.join("imagelocks")
     }
 
@@ -281,6 +278,13 @@ impl ImageStore {
 
     pub(super) fn manifest_path(&self, key: &Key) -> PathBuf {
         self.cas.join("imageManifest/sha512").join(key.fan_out()).join(key.as_str())
+    }
+}
+
+fn unusable(operation: &'static str, key: &Key, path: &Path, error: io::Error) -> StoreError {
+    match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NoImage(key.to_string()),
+        _ => StoreError::file(operation, path)(error),
     }
 }
 

@@ -2,50 +2,10 @@ use std::io::{Read, Write};
 use std::time::{Duration, SystemTime};
 
 use appc::Labels;
-use tempfile::TempDir;
 
-use super::{ImageStore, Import, Remote, StoreError};
+use super::test_place::{Place, files_below, image};
+use super::{ImageStore, Import, Remote};
 use crate::extract::test_archive::{TestArchive, manifest_json};
-
-struct Place {
-    directory: TempDir,
-    store: ImageStore,
-}
-
-impl Place {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let store = ImageStore::open(directory.path()).unwrap();
-        Self { directory, store }
-    }
-
-    fn import(&self, bytes: &[u8]) -> Result<super::Key, StoreError> {
-        self.store.import(bytes, &Import::default())
-    }
-
-    /// Files in `cas/tmp` and `cas/blob`.
-    fn files(&self) -> Vec<String> {
-        let mut waiting = vec![self.directory.path().join("cas/tmp"), self.directory.path().join("cas/blob")];
-        let mut files = Vec::new();
-        while let Some(directory) = waiting.pop() {
-            for entry in std::fs::read_dir(directory).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { waiting.push(path) } else { files.push(path.display().to_string()) }
-            }
-        }
-        files
-    }
-
-    fn refusal(&self, bytes: &[u8]) -> String {
-        let error = self.import(bytes).unwrap_err().to_string();
-        assert_eq!(self.files(), Vec::<String>::new(), "something of a refused image stayed");
-        error
-    }
-}
-
-fn image(name: &str) -> Vec<u8> {
-    TestArchive::image(name).file("rootfs/f", name.as_bytes()).finish()
-}
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
     let mut labels = Labels::default();
@@ -60,14 +20,14 @@ fn image_lands_where_rkt_keeps_it() {
     let place = Place::new();
     let key = place.import(&image("a.com/b")).unwrap();
     let fan_out = &key.as_str()[7..9];
-    let cas = place.directory.path().join("cas");
+    let cas = place.cas();
     let blob = std::fs::read(cas.join("blob/sha512").join(fan_out).join(key.as_str())).unwrap();
     let manifest =
         std::fs::read_to_string(cas.join("imageManifest/sha512").join(fan_out).join(key.as_str())).unwrap();
     assert_eq!(blob, image("a.com/b"));
     assert_eq!(manifest, manifest_json("a.com/b", ""));
     assert!(cas.join("imagelocks").join(key.as_str()).exists());
-    assert_eq!(place.files().len(), 1, "nothing is left in tmp");
+    assert_eq!(files_below(&cas, &["tmp"]), Vec::<String>::new());
 }
 
 #[test]
@@ -191,8 +151,7 @@ fn remote_row_counts_only_while_its_image_is_there() {
     assert!(!found.is_fresh(SystemTime::now() + Duration::from_secs(61)));
 
     let fan_out = &key.as_str()[7..9];
-    std::fs::remove_file(place.directory.path().join("cas/blob/sha512").join(fan_out).join(key.as_str()))
-        .unwrap();
+    std::fs::remove_file(place.data_dir().join("cas/blob/sha512").join(fan_out).join(key.as_str())).unwrap();
     assert_eq!(place.store.remote("https://a.com/b.aci").unwrap(), None);
 }
 
@@ -200,7 +159,7 @@ fn remote_row_counts_only_while_its_image_is_there() {
 fn second_process_sees_what_the_first_imported() {
     let place = Place::new();
     let key = place.import(&image("a.com/b")).unwrap();
-    let other = ImageStore::open(place.directory.path()).unwrap();
+    let other = ImageStore::open(place.data_dir()).unwrap();
     assert_eq!(other.resolve_key(key.short()).unwrap(), key);
 }
 
@@ -216,7 +175,7 @@ fn image_that_changed_between_check_and_import_is_not_kept() {
 #[test]
 fn what_a_killed_import_left_is_gone_after_the_next_one() {
     let place = Place::new();
-    let cas = place.directory.path().join("cas");
+    let cas = place.cas();
     std::fs::create_dir_all(cas.join("tmp")).unwrap();
     std::fs::create_dir_all(cas.join("db")).unwrap();
     std::fs::write(cas.join("tmp/import-4711-0"), "half an image").unwrap();
@@ -224,7 +183,7 @@ fn what_a_killed_import_left_is_gone_after_the_next_one() {
 
     let key = place.import(&image("a.com/b")).unwrap();
 
-    assert_eq!(place.files().len(), 1, "{:?}", place.files());
+    assert_eq!(files_below(&cas, &["tmp"]), Vec::<String>::new());
     assert!(!cas.join("db/images.redb.new").exists());
     assert_eq!(place.store.resolve_key(key.as_str()).unwrap(), key);
 }
@@ -234,7 +193,7 @@ fn group_shares_the_store_whatever_the_umask() {
     use std::os::unix::fs::MetadataExt;
     let place = Place::new();
     let key = place.import(&image("a.com/b")).unwrap();
-    let cas = place.directory.path().join("cas");
+    let cas = place.cas();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
     let blobs = cas.join("blob/sha512").join(&key.as_str()[7..9]);
     assert_eq!((mode(&cas), mode(&blobs), mode(&cas.join("imagelocks"))), (0o2770, 0o2770, 0o2770));

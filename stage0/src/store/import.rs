@@ -35,9 +35,14 @@ pub(super) struct Unpacked {
     pub size: u64,
 }
 
-/// Reads the whole uncompressed image `source` and writes it to `file`, which is at `path`.
-pub(super) fn unpack(source: impl BufRead, file: &File, path: &Path) -> Result<Unpacked, StoreError> {
-    let mut tee = Tee { source, file, path, passed: 0, hash: Sha512::new(), size: 0, failed: None };
+/// Reads the whole uncompressed image `source`, of at most `limit` bytes, and writes it to `file`, which is at `path`.
+pub(super) fn unpack(
+    source: impl BufRead,
+    file: &File,
+    path: &Path,
+    limit: u64,
+) -> Result<Unpacked, StoreError> {
+    let mut tee = Tee { source, file, path, limit, passed: 0, hash: Sha512::new(), size: 0, failed: None };
     let found = read_entries(&mut tee);
     if let Some(error) = tee.failed.take() {
         return Err(error);
@@ -106,6 +111,7 @@ struct Tee<'a, R> {
     source: R,
     file: &'a File,
     path: &'a Path,
+    limit: u64,
     /// Bytes in the source's buffer that are hashed and stored, but not read yet.
     passed: usize,
     hash: Sha512,
@@ -119,8 +125,8 @@ impl<R: BufRead> Read for Tee<'_, R> {
         let mut bytes = self.source.fill_buf()?;
         if self.passed == 0 {
             self.size = self.size.saturating_add(bytes.len() as u64);
-            if self.size > MAX_IMAGE_BYTES {
-                self.failed = Some(StoreError::TooLarge { limit: MAX_IMAGE_BYTES });
+            if self.size > self.limit {
+                self.failed = Some(StoreError::TooLarge { limit: self.limit });
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
             self.hash.update(bytes);

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use appc::ImageManifest;
 
 use super::decompress::decompressed;
-use super::import::{Unpacked, unpack};
+use super::import::{MAX_IMAGE_BYTES, Unpacked, unpack};
 use super::pipe::{Cancellation, PipeWriter, pipe};
 use super::temporary::TemporaryFile;
 use super::{ImageStore, Import, Key, StoreError};
@@ -49,7 +49,7 @@ impl Work {
             .map_err(StoreError::Thread)?;
         let unpacker = std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || unpack(tar, &file, &path))
+            .spawn(move || unpack(tar, &file, &path, MAX_IMAGE_BYTES))
             .map_err(StoreError::Thread)?;
         Ok(Self { input, blob, decompressor, unpacker })
     }

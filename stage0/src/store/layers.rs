@@ -6,7 +6,7 @@
 //! Locks: whoever counts on a layer holds `cas/layer` shared; whoever removes any holds it exclusively. A layer's
 //! unfinished file in `cas/tmp` has its name, and its lock keeps two rkts from storing the same layer twice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -31,6 +31,8 @@ const UNFINISHED_PREFIX: &str = "layer-";
 #[derive(Debug)]
 pub struct Layers<'s> {
     store: &'s ImageStore,
+    /// Bytes of the layers that images use.
+    sizes: HashMap<DiffId, u64>,
     _lock: KeyLock,
 }
 
@@ -39,7 +41,10 @@ impl ImageStore {
     pub fn layers(&self) -> Result<Layers<'_>, StoreError> {
         let directory = self.layer_directory();
         make_directory_durably(&directory, SHARED_DIRECTORY)?;
-        Ok(Layers { store: self, _lock: KeyLock::directory(&directory, LockKind::Shared)? })
+        let lock = KeyLock::directory(&directory, LockKind::Shared)?;
+        let layers = self.database().images()?.into_iter().flat_map(|image| image.layers);
+        let sizes = layers.map(|layer| (layer.diff_id, layer.size)).collect();
+        Ok(Layers { store: self, sizes, _lock: lock })
     }
 
     /// The layers of an image, bottom first; none if it is an image of its own.
@@ -64,7 +69,7 @@ impl ImageStore {
             io::ErrorKind::NotFound => missing(),
             _ => StoreError::file("open", &path)(e),
         })?;
-        Ok(LayerReader { file, hash: Sha256::new(), layer: layer.clone(), _lock: lock })
+        Ok(LayerReader { file, path, hash: Sha256::new(), layer: layer.clone(), _lock: lock })
     }
 
     pub(super) fn layer_directory(&self) -> PathBuf {
@@ -77,9 +82,11 @@ impl ImageStore {
 }
 
 impl<'s> Layers<'s> {
-    /// Whether a layer is stored.
+    /// Whether a layer is stored, in full as far as its size tells.
     pub fn contains(&self, layer: &DiffId) -> bool {
-        self.store.layer_path(layer).is_file()
+        let size = self.sizes.get(layer);
+        let found = self.store.layer_path(layer).metadata();
+        found.is_ok_and(|file| file.is_file() && size.is_none_or(|size| *size == file.len()))
     }
 
     /// Begins to store a layer. Waits while somebody else stores it; `None` means that it is there by then.
@@ -198,10 +205,12 @@ impl LayerImport<'_> {
     }
 }
 
-/// A layer's uncompressed tar, locked against removal. Reading it to the end fails if it is not what its name says.
+/// A layer's uncompressed tar, locked against removal. Reading it to the end fails if it is not what its name says, and
+/// removes it then: the next fetch of its image stores it anew.
 #[derive(Debug)]
 pub struct LayerReader {
     file: File,
+    path: PathBuf,
     hash: Sha256,
     layer: DiffId,
     _lock: KeyLock,
@@ -214,6 +223,8 @@ impl Read for LayerReader {
         if count == 0 && !buffer.is_empty() {
             let found = DiffId::of(self.hash.clone());
             if found != self.layer {
+                // One that stays is found damaged again.
+                let _ = std::fs::remove_file(&self.path);
                 let (expected, found) = (self.layer.to_string(), found.to_string());
                 return Err(io::Error::other(StoreError::WrongLayer { expected, found }));
             }

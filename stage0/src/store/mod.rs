@@ -26,9 +26,25 @@ mod tree_hash;
 mod tree_store;
 
 #[cfg(test)]
+mod collect_test;
+#[cfg(test)]
+mod diff_id_test;
+#[cfg(test)]
 mod image_store_test;
 #[cfg(test)]
+mod import_stream_test;
+#[cfg(test)]
+mod interleaving_test;
+#[cfg(test)]
 mod key_test;
+#[cfg(test)]
+mod layers_test;
+#[cfg(test)]
+mod pipe_test;
+#[cfg(test)]
+mod remove_test;
+#[cfg(test)]
+mod test_place;
 #[cfg(test)]
 mod tree_store_test;
 

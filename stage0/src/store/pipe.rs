@@ -32,7 +32,9 @@ impl Cancellation {
 pub(super) fn pipe(cancellation: &Cancellation) -> (PipeWriter, PipeReader) {
     let (full_sender, full) = sync_channel(QUEUED_CHUNKS);
     let (empty_sender, empty) = channel();
-    let writer = PipeWriter { full: full_sender, empty, chunk: None };
+    let reader_is_gone = Arc::new(AtomicBool::new(false));
+    let writer =
+        PipeWriter { full: full_sender, empty, chunk: None, reader_is_gone: Arc::clone(&reader_is_gone) };
     let reader = PipeReader {
         full,
         empty: empty_sender,
@@ -40,6 +42,7 @@ pub(super) fn pipe(cancellation: &Cancellation) -> (PipeWriter, PipeReader) {
         position: 0,
         ended: false,
         cancellation: cancellation.clone(),
+        is_gone: reader_is_gone,
     };
     (writer, reader)
 }
@@ -61,13 +64,15 @@ pub(super) struct PipeWriter {
     /// Chunks come back here, so that a stream of any length uses the same few.
     empty: Receiver<Chunk>,
     chunk: Option<Chunk>,
+    /// Known before a chunk is full, so that a slow source does not delay the end of a stream that nobody reads.
+    reader_is_gone: Arc<AtomicBool>,
 }
 
 impl PipeWriter {
     /// Hands on what is left and says that this was all.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
-        self.full.send(Message::End).map_err(|_| reader_is_gone())
+        self.send(Message::End)
     }
 
     /// Reads `source` to its end, or to its error, and hands that on too. Ends early if the reader is gone.
@@ -81,10 +86,11 @@ impl PipeWriter {
             Err(e) => Message::Failed(e),
         };
         // Without a reader there is nobody to tell.
-        let _ = self.full.send(last);
+        let _ = self.send(last);
     }
 
     fn read_from(&mut self, source: &mut impl Read) -> io::Result<usize> {
+        self.check_reader()?;
         let chunk = self.chunk();
         let rest = chunk.bytes.get_mut(chunk.filled..).unwrap_or_default();
         let count = loop {
@@ -98,6 +104,18 @@ impl PipeWriter {
         Ok(count)
     }
 
+    fn check_reader(&self) -> io::Result<()> {
+        if self.reader_is_gone.load(Ordering::Relaxed) {
+            Err(io::ErrorKind::BrokenPipe.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn send(&self, message: Message) -> io::Result<()> {
+        self.full.send(message).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+
     fn chunk(&mut self) -> &mut Chunk {
         self.chunk.get_or_insert_with(|| match self.empty.try_recv() {
             Ok(chunk) => Chunk { filled: 0, ..chunk },
@@ -107,7 +125,7 @@ impl PipeWriter {
 
     fn send_if_full(&mut self) -> io::Result<()> {
         match self.chunk.take_if(|chunk| chunk.filled >= CHUNK_BYTES) {
-            Some(chunk) => self.full.send(Message::Chunk(chunk)).map_err(|_| reader_is_gone()),
+            Some(chunk) => self.send(Message::Chunk(chunk)),
             None => Ok(()),
         }
     }
@@ -115,6 +133,7 @@ impl PipeWriter {
 
 impl Write for PipeWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.check_reader()?;
         let chunk = self.chunk();
         let rest = chunk.bytes.get_mut(chunk.filled..).unwrap_or_default();
         let count = rest.len().min(bytes.len());
@@ -128,14 +147,10 @@ impl Write for PipeWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         match self.chunk.take_if(|chunk| chunk.filled > 0) {
-            Some(chunk) => self.full.send(Message::Chunk(chunk)).map_err(|_| reader_is_gone()),
+            Some(chunk) => self.send(Message::Chunk(chunk)),
             None => Ok(()),
         }
     }
-}
-
-fn reader_is_gone() -> io::Error {
-    io::ErrorKind::BrokenPipe.into()
 }
 
 /// The end that bytes come out of.
@@ -146,6 +161,13 @@ pub(super) struct PipeReader {
     position: usize,
     ended: bool,
     cancellation: Cancellation,
+    is_gone: Arc<AtomicBool>,
+}
+
+impl Drop for PipeReader {
+    fn drop(&mut self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+    }
 }
 
 impl PipeReader {

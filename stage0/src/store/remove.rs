@@ -82,7 +82,8 @@ pub(super) fn stored_files(directory: &Path) -> Result<Vec<PathBuf>, StoreError>
     Ok(files)
 }
 
-fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+/// What is in a directory; nothing if it is not there.
+pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let unreadable = |e| StoreError::file("read", directory)(e);
     match std::fs::read_dir(directory) {
         Ok(entries) => entries.map(|entry| Ok(entry.map_err(unreadable)?.path())).collect(),

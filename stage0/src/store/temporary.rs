@@ -28,6 +28,8 @@ const ATTEMPTS: usize = 64;
 pub(super) struct TemporaryFile {
     path: PathBuf,
     file: File,
+    /// It has its name; the one it had may be another's by now.
+    is_named: bool,
 }
 
 impl TemporaryFile {
@@ -53,7 +55,7 @@ impl TemporaryFile {
                 // What its maker was killed over is worth nothing.
                 file.set_len(0).map_err(StoreError::file("empty", &path))?;
                 share(&file, &path)?;
-                return Ok(Self { path, file });
+                return Ok(Self { path, file, is_named: false });
             }
         }
         Err(StoreError::LockReplaced(path))
@@ -70,19 +72,22 @@ impl TemporaryFile {
     }
 
     /// Gives the file its name, replacing what has it. When this returns, both are on disk.
-    pub fn persist(self, target: &Path) -> Result<(), StoreError> {
+    pub fn persist(mut self, target: &Path) -> Result<(), StoreError> {
         self.file.sync_all().map_err(StoreError::file("sync", &self.path))?;
         let Some(parent) = target.parent() else { return Ok(()) };
         make_directory_durably(parent, SHARED_DIRECTORY)?;
         std::fs::rename(&self.path, target).map_err(StoreError::file("create", target))?;
+        self.is_named = true;
         sync_directory(parent)
     }
 }
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // After a rename there is nothing; after an error, what cannot be removed now is abandoned.
-        let _ = std::fs::remove_file(&self.path);
+        if !self.is_named {
+            // What cannot be removed now is abandoned.
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -97,7 +102,8 @@ pub(super) fn remove_abandoned(directory: &Path) {
         let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) else {
             continue;
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        // The name may be that of another file by now, which somebody is writing.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() && is_named(&file, &path) {
             let _ = std::fs::remove_file(&path);
         }
     }

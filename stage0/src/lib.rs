@@ -21,6 +21,7 @@ mod log;
 pub mod oci;
 mod output;
 mod pod;
+mod size;
 mod stage1;
 pub mod store;
 mod table;

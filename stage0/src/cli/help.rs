@@ -6,34 +6,55 @@
 use clap::{Arg, Command, CommandFactory};
 
 use super::app_flags::AppFlags;
+use crate::commands::app_flags;
 use crate::table;
 
-/// The page of the program itself.
-pub fn program(root: &Command) -> String {
-    let mut commands: Vec<(String, String)> = root
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set())
-        .map(|command| (command.get_name().to_owned(), about(command)))
-        .collect();
-    commands.sort();
-    let mut text = head("rkt", &about(root), "rkt [command]");
-    text.push_str(&format!("\nVERSION:\n\t{}\n\nCOMMANDS:\n", env!("CARGO_PKG_VERSION")));
-    for (name, about) in commands {
-        text.push_str(&format!("\t{name}\t{about}\n"));
+/// The command of this path, as far as there is one.
+pub fn find<'c>(root: &'c Command, path: &[impl AsRef<str>]) -> &'c Command {
+    let mut command = root;
+    for name in path {
+        match resolve(command, name.as_ref()) {
+            Some(next) => command = next,
+            None => break,
+        }
     }
+    command
+}
+
+/// The command of this name below `parent`, or the only one whose name begins so.
+pub fn resolve<'c>(parent: &'c Command, name: &str) -> Option<&'c Command> {
+    if let Some(exact) = parent.find_subcommand(name) {
+        return Some(exact);
+    }
+    let mut matches = parent.get_subcommands().filter(|command| command.get_name().starts_with(name));
+    let first = matches.next()?;
+    matches.next().is_none().then_some(first)
+}
+
+/// The page of the command of this path; of the program itself if the path is empty.
+pub fn page(root: &Command, path: &[impl AsRef<str>]) -> String {
+    let command = find(root, path);
+    if std::ptr::eq(command, root) { program(root) } else { self::command(root, command) }
+}
+
+fn program(root: &Command) -> String {
+    let mut text = head("rkt", &about(root), "rkt [command]");
+    text.push_str(&format!("\nVERSION:\n\t{}\n", env!("CARGO_PKG_VERSION")));
+    text.push_str(&commands("COMMANDS", root));
     text.push_str(&description(root));
     text.push_str(&options("OPTIONS", root.get_arguments().collect()));
     table::align(&text)
 }
 
-/// The page of one command. `app_flags` names the per-app flags it accepts; `None` means all, an empty list none.
-pub fn command(root: &Command, command: &Command, app_flags: Option<&[&str]>) -> String {
+fn command(root: &Command, command: &Command) -> String {
     let usage = command.get_overridden_usage().map(ToString::to_string).unwrap_or_default();
     let mut text = head(command.get_name(), &about(command), &format!("rkt {usage}"));
+    text.push_str(&commands("SUBCOMMANDS", command));
     text.push_str(&description(command));
 
     let globals: Vec<&Arg> = root.get_arguments().collect();
     let is_global = |arg: &Arg| globals.iter().any(|global| global.get_id() == arg.get_id());
+    let app_flags = app_flags(command.get_name());
     let app_command = AppFlags::command();
     let per_app = app_command
         .get_arguments()
@@ -46,6 +67,29 @@ pub fn command(root: &Command, command: &Command, app_flags: Option<&[&str]>) ->
 
 fn head(name: &str, about: &str, usage: &str) -> String {
     format!("NAME:\n\t{name} - {about}\n\nUSAGE:\n\t{usage}\n")
+}
+
+/// What can be run below `parent`, at any depth.
+fn commands(title: &str, parent: &Command) -> String {
+    let mut found = Vec::new();
+    collect_commands(parent, "", &mut found);
+    if found.is_empty() {
+        return String::new();
+    }
+    found.sort();
+    let lines: Vec<String> = found.into_iter().map(|(name, about)| format!("\t{name}\t{about}\n")).collect();
+    format!("\n{title}:\n{}", lines.concat())
+}
+
+fn collect_commands(parent: &Command, prefix: &str, found: &mut Vec<(String, String)>) {
+    for command in parent.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("{prefix}{}", command.get_name());
+        if command.has_subcommands() {
+            collect_commands(command, &format!("{name} "), found);
+        } else {
+            found.push((name, about(command)));
+        }
+    }
 }
 
 fn about(command: &Command) -> String {

@@ -3,6 +3,8 @@
 //! Responsible for: the option list's names, combinations and errors. Must not know: who honours an option. Follows
 //! rkt-reference.md 1.2.
 
+use super::option_list;
+
 /// The checks that are off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InsecureOptions(u32);
@@ -40,19 +42,7 @@ pub const USAGE: &str = "comma-separated list of security features to disable. A
 impl InsecureOptions {
     /// Parses a comma list; names are compared without regard to case, each may appear once.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut seen = Vec::new();
-        let mut bits = 0;
-        for option in text.split(',') {
-            let option = option.to_lowercase();
-            let Some((_, bit)) = NAMES.iter().find(|(name, _)| *name == option) else {
-                return Err(format!("unknown option \"{option}\""));
-            };
-            if seen.contains(&option) {
-                return Err(format!("duplicated option \"{option}\""));
-            }
-            bits |= bit;
-            seen.push(option);
-        }
+        let bits = option_list::parse(text, &NAMES)?.into_iter().fold(0, |all, bit| all | bit);
         Ok(InsecureOptions(bits))
     }
 

@@ -8,6 +8,7 @@ pub mod apps;
 pub mod globals;
 pub mod help;
 pub mod insecure;
+pub mod option_list;
 pub mod pod_flags;
 pub mod usage;
 pub mod values;
@@ -15,6 +16,8 @@ pub mod volume;
 
 #[cfg(test)]
 mod apps_test;
+#[cfg(test)]
+mod help_test;
 
 use clap::{CommandFactory, Parser};
 
@@ -58,7 +61,7 @@ pub fn run(argv: Vec<std::ffi::OsString>) -> u8 {
         match argument.into_string() {
             Ok(word) => words.push(word),
             Err(argument) => {
-                return usage_error(None, &format!("argument {argument:?} is not valid UTF-8"));
+                return usage_error(&[], &format!("argument {argument:?} is not valid UTF-8"));
             }
         }
     }
@@ -68,38 +71,41 @@ pub fn run(argv: Vec<std::ffi::OsString>) -> u8 {
     };
     let (cli, list) = match with_apps(&words, cli) {
         Ok(parsed) => parsed,
-        Err((name, message)) => return usage_error(Some(name), &message),
+        Err((path, message)) => return usage_error(&path, &message),
     };
     let Some(command) = cli.command else {
         if cli.globals.help {
-            return print_help(None);
+            return print_help(&[] as &[&str]);
         }
         Log::new("rkt", false).print("missing command");
-        print_help(None);
+        print_help(&[] as &[&str]);
         return EXIT_MISSING_COMMAND;
     };
+    let path = command.path();
     if cli.globals.help {
-        return print_help(Some(command.name()));
+        return print_help(&path);
+    }
+    if let Err(message) = command.check_operands() {
+        return usage_error(&path, &message);
     }
     commands::dispatch(command, list, &cli.globals)
 }
 
 /// Parses the image list of the commands that take one. Pod flags found in it are given to clap once more, behind
 /// the ones that preceded the first image, so that both come out of one definition.
-fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (&'static str, String)> {
-    let Some((name, rest)) = cli.command.as_ref().and_then(|command| Some((command.name(), command.rest()?)))
+fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (Vec<&'static str>, String)> {
+    let Some((command, rest)) = cli.command.as_ref().and_then(|command| Some((command, command.rest()?)))
     else {
         return Ok((cli, AppList::default()));
     };
-    let mut root = Cli::command();
-    root.build();
-    let Some(definition) = root.find_subcommand(name) else { return Ok((cli, AppList::default())) };
+    let (path, name) = (command.path(), command.name());
+    let root = definition();
     let grammar = Grammar {
-        command: definition,
+        command: help::find(&root, &path),
         app_flags: commands::app_flags(name),
         app_arguments: commands::takes_app_arguments(name),
     };
-    let list = grammar.parse(rest).map_err(|message| (name, message))?;
+    let list = grammar.parse(rest).map_err(|message| (path.clone(), message))?;
     if list.pod_tokens.is_empty() {
         return Ok((cli, list));
     }
@@ -109,42 +115,37 @@ fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (&'static str
         again.pop();
     }
     again.extend(&list.pod_tokens);
-    let cli = Cli::try_parse_from(again).map_err(|error| (name, usage::describe(&error)))?;
+    let cli = Cli::try_parse_from(again).map_err(|error| (path, usage::describe(&error, "rkt")))?;
     Ok((cli, list))
 }
 
-/// Prints a page on stdout. An unknown command gets the program's page.
-pub fn print_help(name: Option<&str>) -> u8 {
-    output::print(&help_page(name));
-    0
-}
-
-fn help_page(name: Option<&str>) -> String {
+/// Every command with its own and the global flags.
+fn definition() -> clap::Command {
     let mut root = Cli::command();
     root.build();
-    match name.and_then(|name| root.find_subcommand(name)) {
-        Some(command) => help::command(&root, command, commands::app_flags(command.get_name())),
-        None => help::program(&root),
-    }
+    root
+}
+
+/// Prints a page on stdout. An unknown command gets the page of what is known of its path.
+pub fn print_help(path: &[impl AsRef<str>]) -> u8 {
+    output::print(&help::page(&definition(), path));
+    0
 }
 
 /// A usage error of clap's, with the page of the command it happened in.
 fn clap_error(words: &[String], error: &clap::Error) -> u8 {
-    let message = usage::describe(error);
+    let root = definition();
+    let path = usage::path(&root, words);
+    let parent = std::iter::once("rkt").chain(path.iter().copied()).collect::<Vec<_>>().join(" ");
+    let message = usage::describe(error, &parent);
     if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
-        output::complain(&format!("Error: {message}\nRun 'rkt --help' for usage."));
+        output::complain(&format!("Error: {message}\nRun '{parent} --help' for usage."));
         return EXIT_FAILURE;
     }
-    let root = Cli::command();
-    let name = words
-        .iter()
-        .skip(1)
-        .find_map(|word| root.get_subcommands().find(|command| command.get_name().starts_with(word.as_str())))
-        .map(|command| command.get_name().to_owned());
-    usage_error(name.as_deref(), &message)
+    usage_error(&path, &message)
 }
 
-fn usage_error(name: Option<&str>, message: &str) -> u8 {
-    output::complain(&format!("Error: {message}\n{}", help_page(name)));
+fn usage_error(path: &[&str], message: &str) -> u8 {
+    output::complain(&format!("Error: {message}\n{}", help::page(&definition(), path)));
     EXIT_FAILURE
 }

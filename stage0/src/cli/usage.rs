@@ -3,10 +3,13 @@
 //! Responsible for: turning clap's errors into the sentences users and scripts know. Must not know: exit codes.
 //! Follows rkt-reference.md 1.1 ("Unknown command", "Bad flag") and pflag's messages.
 
+use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// One or more lines, without `Error: ` in front.
-pub fn describe(error: &clap::Error) -> String {
+use super::help;
+
+/// One or more lines, without `Error: ` in front. `parent` is what an unknown command would have been part of.
+pub fn describe(error: &clap::Error, parent: &str) -> String {
     let argument = text(error, ContextKind::InvalidArg);
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     match error.kind() {
@@ -19,7 +22,7 @@ pub fn describe(error: &clap::Error) -> String {
                 format!("unexpected argument {argument:?}")
             }
         }
-        ErrorKind::InvalidSubcommand => unknown_command(error),
+        ErrorKind::InvalidSubcommand => unknown_command(error, parent),
         ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
             format!("flag needs an argument: {flag}")
         }
@@ -37,9 +40,33 @@ pub fn describe(error: &clap::Error) -> String {
     }
 }
 
-fn unknown_command(error: &clap::Error) -> String {
+/// The commands among `words`, as far as they are known: what an error that clap found in them belongs to.
+pub fn path<'c>(root: &'c Command, words: &[String]) -> Vec<&'c str> {
+    let mut path = Vec::new();
+    let mut command = root;
+    let mut words = words.iter().skip(1);
+    while let Some(word) = words.next() {
+        if let Some(flag) = word.strip_prefix("--") {
+            let known = command.get_arguments().find(|arg| arg.get_long() == Some(flag));
+            if known.is_some_and(takes_next_word) {
+                words.next();
+            }
+        } else if !word.starts_with('-') {
+            let Some(next) = help::resolve(command, word) else { break };
+            path.push(next.get_name());
+            command = next;
+        }
+    }
+    path
+}
+
+fn takes_next_word(arg: &clap::Arg) -> bool {
+    arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
+}
+
+fn unknown_command(error: &clap::Error, parent: &str) -> String {
     let mut message =
-        format!("unknown command {:?} for \"rkt\"", text(error, ContextKind::InvalidSubcommand));
+        format!("unknown command {:?} for {parent:?}", text(error, ContextKind::InvalidSubcommand));
     if let Some(ContextValue::Strings(suggestions)) = error.get(ContextKind::SuggestedSubcommand) {
         message.push_str("\n\nDid you mean this?\n");
         for suggestion in suggestions {

@@ -54,6 +54,11 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>, String> {
     Ok((!negative || duration.is_zero()).then_some(duration))
 }
 
+/// A period that has to be over: one that is negative always is.
+pub fn parse_period(text: &str) -> Result<Duration, String> {
+    Ok(parse_duration(text)?.unwrap_or_default())
+}
+
 /// A directory made absolute, its symlinks evaluated as far as they exist.
 pub fn parse_directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() {

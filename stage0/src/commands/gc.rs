@@ -9,7 +9,7 @@ use clap::ArgAction;
 
 use super::require_superuser;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::{parse_bool, parse_duration};
+use crate::cli::values::{parse_bool, parse_period};
 use crate::clock;
 use crate::config;
 use crate::error::{Context, FileContext, Result};
@@ -26,11 +26,11 @@ use crate::pod::state::{Stage, State};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// duration to wait before discarding inactive pods from garbage
-    #[arg(long, default_value = "30m", value_parser = parse_positive)]
+    #[arg(long, default_value = "30m", value_parser = parse_period)]
     grace_period: Duration,
 
     /// duration to wait before expiring prepared pods
-    #[arg(long, default_value = "24h", value_parser = parse_positive)]
+    #[arg(long, default_value = "24h", value_parser = parse_period)]
     expire_prepared: Duration,
 
     /// if set to true, then the exited/aborted pods will be moved to the garbage directories without actually deleting them, this is useful for marking the exit time of a pod
@@ -39,11 +39,6 @@ pub struct Arguments {
         default_value = "false", default_missing_value = "true", action = ArgAction::Set
     )]
     mark_only: bool,
-}
-
-fn parse_positive(text: &str) -> std::result::Result<Duration, String> {
-    // A negative grace period is one that is always over.
-    Ok(parse_duration(text)?.unwrap_or_default())
 }
 
 /// Marks what ended and deletes what was marked long enough ago. Trouble with one pod does not keep the others.

@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
         Format::Text => print_table(arguments, &found, &mut errors),
         Format::Json { pretty } => print_json(pretty, &found, &mut errors)?,
     }
-    report(log, &errors);
+    report(log, "listing pods", &errors);
     Ok(0)
 }
 
@@ -159,12 +159,13 @@ pub fn format_networks(networks: &[Network]) -> String {
     all.join(", ")
 }
 
-fn report(log: Log, errors: &[Stage0Error]) {
+/// Prints what went wrong while `doing` something to many things, of which the others are shown.
+pub(super) fn report(log: Log, doing: &str, errors: &[Stage0Error]) {
     const SEPARATOR: &str = "----------------------------------------";
     if errors.is_empty() {
         return;
     }
-    log.print(format!("{} error(s) encountered when listing pods:", errors.len()));
+    log.print(format!("{} error(s) encountered when {doing}:", errors.len()));
     log.print(SEPARATOR);
     for error in errors {
         log.error(error);

@@ -7,6 +7,7 @@ pub mod config;
 pub mod fetch;
 pub mod format;
 pub mod gc;
+pub mod image;
 pub mod images;
 pub mod list;
 pub mod rm;
@@ -48,6 +49,8 @@ pub enum Command {
     Gc(gc::Arguments),
     #[command(about = "Help about any command", override_usage = "help [command]")]
     Help(HelpArguments),
+    #[command(about = "Operate on image(s) in the local store", override_usage = "image [command]")]
+    Image(image::Arguments),
     #[command(about = "List pods", override_usage = "list")]
     List(list::Arguments),
     #[command(
@@ -79,32 +82,58 @@ pub enum Command {
 /// `rkt help [command]`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HelpArguments {
-    command: Option<String>,
+    /// The command, word by word.
+    command: Vec<String>,
 }
 
 impl Command {
-    /// The command's name: prefix of its diagnostics, argument of `help`.
-    pub const fn name(&self) -> &'static str {
+    /// The command's name, below the commands it is part of.
+    pub fn path(&self) -> Vec<&'static str> {
         match self {
-            Command::Config(_) => "config",
-            Command::Fetch(_) => "fetch",
-            Command::Gc(_) => "gc",
-            Command::Help(_) => "help",
-            Command::List(_) => "list",
-            Command::Rm(_) => "rm",
-            Command::Run(_) => "run",
-            Command::Status(_) => "status",
-            Command::Trust(_) => "trust",
-            Command::Version => "version",
+            Command::Config(_) => vec!["config"],
+            Command::Fetch(_) => vec!["fetch"],
+            Command::Gc(_) => vec!["gc"],
+            Command::Help(_) => vec!["help"],
+            Command::Image(arguments) => {
+                let command = arguments.command.as_ref().map(image::ImageCommand::name);
+                std::iter::once("image").chain(command).collect()
+            }
+            Command::List(_) => vec!["list"],
+            Command::Rm(_) => vec!["rm"],
+            Command::Run(_) => vec!["run"],
+            Command::Status(_) => vec!["status"],
+            Command::Trust(_) => vec!["trust"],
+            Command::Version => vec!["version"],
         }
+    }
+
+    /// The last word of the path: prefix of the command's diagnostics.
+    pub fn name(&self) -> &'static str {
+        self.path().last().copied().unwrap_or("rkt")
     }
 
     /// What follows the first non-flag, for commands that take an image list.
     pub fn rest(&self) -> Option<&[String]> {
         match self {
             Command::Fetch(arguments) => Some(&arguments.rest),
+            Command::Image(image::Arguments { command: Some(image::ImageCommand::Fetch(arguments)) }) => {
+                Some(&arguments.rest)
+            }
             Command::Run(arguments) => Some(&arguments.rest),
             _ => None,
+        }
+    }
+
+    /// Whether as many arguments were given as the command takes.
+    pub fn check_operands(&self) -> std::result::Result<(), String> {
+        let Command::Image(image::Arguments { command: Some(command) }) = self else { return Ok(()) };
+        let Some((given, wanted)) = command.operands() else { return Ok(()) };
+        if let Some(missing) = wanted.get(given.len()) {
+            return Err(format!("missing argument {missing}"));
+        }
+        match given.get(wanted.len()) {
+            Some(surplus) => Err(format!("unexpected argument {surplus:?}")),
+            None => Ok(()),
         }
     }
 }
@@ -130,7 +159,11 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
         Command::Config(arguments) => config::run(&arguments, globals),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
         Command::Gc(arguments) => gc::run(&arguments, globals, log),
-        Command::Help(arguments) => Ok(cli::print_help(arguments.command.as_deref())),
+        Command::Help(arguments) => Ok(cli::print_help(&arguments.command)),
+        Command::Image(image::Arguments { command: Some(command) }) => {
+            image::dispatch(command, list, globals, log)
+        }
+        Command::Image(image::Arguments { command: None }) => Ok(cli::print_help(&["image"])),
         Command::List(arguments) => list::run(&arguments, globals, log),
         Command::Rm(arguments) => rm::run(&arguments, globals, log),
         Command::Run(arguments) => run::run(&arguments, list, globals, log),

@@ -1,14 +1,20 @@
-//! Builds the example app images (ACIs) from the recipes in `images/` and the packages of this machine's own Debian
-//! mirrors. Knows nothing of rkt: an image is a tar archive with a manifest, as the App Container specification 0.8
-//! (`spec/aci.md`) describes it. The same recipe and the same packages give the same bytes.
+//! Builds the example app images, ACIs and OCI images, from the recipes in `images/` and the packages of this machine's own Debian
+//! mirrors. Knows nothing of rkt: an image is what the App Container specification 0.8 (`spec/aci.md`) or the OCI image
+//! specification describes. The same recipe and the same packages give the same bytes.
 
 mod aci;
+mod archive;
+mod layer;
+#[cfg(test)]
+mod layer_test;
+pub(crate) mod oci;
 mod packages;
 #[cfg(test)]
 mod packages_test;
 mod recipe;
 #[cfg(test)]
 mod recipe_test;
+mod registry;
 mod tree;
 #[cfg(test)]
 mod tree_test;
@@ -36,51 +42,28 @@ const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Builds the image of every recipe in `images/` and puts them at `target/dist/images/NAME.aci`, taking from the
 /// cache those whose recipe, files and package versions have not changed. Returns the paths, sorted.
 pub(crate) fn build_all() -> Result<Vec<PathBuf>> {
-    let recipes_directory = workspace::root().join("images");
-    let mut recipes = Vec::new();
-    for entry in fs::read_dir(&recipes_directory).context("listing images/")? {
-        let path = entry.context("listing images/")?.path();
-        if path.extension() == Some(OsStr::new("json")) {
-            recipes.push(path);
-        }
-    }
-    recipes.sort();
-    ensure!(!recipes.is_empty(), "no recipe in {}", recipes_directory.display());
     let destination = workspace::dist().join("images");
     fs::create_dir_all(&destination).with_context(|| format!("creating {}", destination.display()))?;
-    recipes.iter().map(|path| build(path, &destination)).collect()
+    recipes(&workspace::root().join("images"))?.iter().map(|path| build(path, &destination)).collect()
 }
 
 /// Builds the image of the recipe at `path`.
 fn build(path: &Path, destination: &Path) -> Result<PathBuf> {
     let name = path.file_stem().and_then(OsStr::to_str).context("a recipe's name must be UTF-8")?;
-    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let recipe: Recipe = serde_json::from_slice(&text)
-        .with_context(|| format!("the recipe {} is malformed", path.display()))?;
-
+    let (recipe, text) = read(path)?;
     let cache = workspace::cache();
     let packages = packages::resolve(&recipe, &cache.join("packages"))?;
     let binaries = static_binaries(&recipe)?;
     let sources = own_files(path, &recipe)?;
     let version = version(&recipe, &packages)?;
-
-    let mut key = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        key.update(bytes.len().to_le_bytes());
-        key.update(bytes);
-    };
-    part(&BUILDER_VERSION.to_le_bytes());
-    part(version.as_bytes());
-    part(&text);
-    packages.iter().for_each(|package| part(package.file_name.as_bytes()));
-    binaries.iter().chain(&sources).for_each(|(_, content)| part(content));
-    let key: String = key.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    let own: Vec<&[u8]> = binaries.iter().chain(&sources).map(|(_, content)| content.as_slice()).collect();
+    let key = key(&[&[version.as_bytes(), &text], &own[..]].concat(), &packages);
 
     let image = destination.join(format!("{name}.aci"));
     let cached = cache.join("images").join(key).join(format!("{name}.aci"));
     if !cached.exists() {
         progress::say(&format!("image {name}: building it from {} packages", packages.len()));
-        let tree = assemble(&recipe, &packages, binaries, sources)?;
+        let tree = assemble(Tree::new(), &recipe, &packages, binaries, sources)?;
         let parent = cached.parent().context("the cache path has a parent")?;
         fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
         let manifest = aci::manifest(&recipe, &version);
@@ -93,20 +76,55 @@ fn build(path: &Path, destination: &Path) -> Result<PathBuf> {
     Ok(image)
 }
 
+/// What an archive depends on, as a name in the cache.
+fn key(parts: &[&[u8]], packages: &[Package]) -> String {
+    let mut key = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        key.update(bytes.len().to_le_bytes());
+        key.update(bytes);
+    };
+    part(&BUILDER_VERSION.to_le_bytes());
+    parts.iter().for_each(|bytes| part(bytes));
+    packages.iter().for_each(|package| part(package.file_name.as_bytes()));
+    key.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads a recipe; returns its text too.
+fn read(path: &Path) -> Result<(Recipe, Vec<u8>)> {
+    let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let recipe = serde_json::from_slice(&text)
+        .with_context(|| format!("the recipe {} is malformed", path.display()))?;
+    Ok((recipe, text))
+}
+
+/// The recipes in a directory, sorted.
+fn recipes(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut recipes = Vec::new();
+    for entry in fs::read_dir(directory).with_context(|| format!("listing {}", directory.display()))? {
+        let path = entry.with_context(|| format!("listing {}", directory.display()))?.path();
+        if path.extension() == Some(OsStr::new("json")) {
+            recipes.push(path);
+        }
+    }
+    recipes.sort();
+    ensure!(!recipes.is_empty(), "no recipe in {}", directory.display());
+    Ok(recipes)
+}
+
 /// Puts the root file system together in the order in which later parts may replace earlier ones: packages, then
 /// our binaries, then what a package's maintainer scripts would have done on a real system.
 fn assemble(
+    mut tree: Tree,
     recipe: &Recipe,
     packages: &[Package],
     binaries: Vec<(String, Vec<u8>)>,
     sources: Vec<(String, Vec<u8>)>,
 ) -> Result<Tree> {
-    let mut tree = Tree::new();
     for package in packages {
         tree.unpack(&package.path).with_context(|| format!("unpacking {}", package.file_name))?;
     }
     for path in &recipe.drop {
-        tree.remove(path);
+        tree.remove(path, &recipe.keep);
     }
     for (path, content) in binaries {
         tree.add_file(&path, 0o755, (0, 0), content);

@@ -50,7 +50,8 @@ Work on it:
 Build it:
   setup                      install the Debian packages that are missing, say which and what for
   kernel                     build the guest kernel and print its path (KERNEL_SRC=DIR: from another source tree)
-  images                     build the example app images of images/ into target/dist/images/
+  images                     build the example app images of images/ into target/dist/images/, and put those of
+                             images/oci/ into the storage of a registry
   dist                       build everything into target/dist/: rkt, stage1-kvm.aci, kernel, images
 
 Every command does the setup and the builds it needs by itself. What is expensive and does not depend on the checkout
@@ -86,9 +87,11 @@ fn dispatch(arguments: &[OsString]) -> Result<u8> {
         "lint" => return lint::command(),
         "prepush" => return prepush::command(),
         "images" => {
+            setup::ensure()?;
             for image in images::build_all()? {
                 println!("{}", image.display());
             }
+            println!("{}", images::oci::publish_all()?.display());
         }
         "machine" => return machine::command(rest),
         other => bail!("unknown command {other:?}; `cargo xtask help` lists them"),

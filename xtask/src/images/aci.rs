@@ -3,22 +3,20 @@
 //! that equal content gives an equal image ID.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
-use tar::{Builder, EntryType, Header};
+use tar::Builder;
 
+use super::archive;
 use super::recipe::Recipe;
 use super::tree::{Kind, Node, Tree};
 
 /// The App Container version that the manifests follow.
 const APPC_VERSION: &str = "0.8.11";
-
-/// The time of every entry, 2026-01-01: the packages' own times would do, but not those of generated files.
-const ENTRY_TIME: u64 = 1_767_225_600;
 
 /// The image manifest of a recipe.
 pub(crate) fn manifest(recipe: &Recipe, version: &str) -> Value {
@@ -44,41 +42,17 @@ pub(crate) fn write(tree: &Tree, manifest: &Value, path: &Path) -> Result<()> {
     let mut archive = Builder::new(compressor);
 
     let manifest = serde_json::to_vec_pretty(manifest).context("writing the manifest")?;
-    append(&mut archive, "manifest", &Node { mode: 0o644, owner: (0, 0), kind: Kind::File(manifest) })?;
-    append(&mut archive, "rootfs", &Node { mode: 0o755, owner: (0, 0), kind: Kind::Directory })?;
+    archive::append(
+        &mut archive,
+        "",
+        "manifest",
+        &Node { mode: 0o644, owner: (0, 0), kind: Kind::File(manifest) },
+    )?;
+    archive::append(&mut archive, "", "rootfs", &Node { mode: 0o755, owner: (0, 0), kind: Kind::Directory })?;
     for (name, node) in tree.nodes() {
-        append(&mut archive, &format!("rootfs/{name}"), node).with_context(|| format!("adding {name}"))?;
+        archive::append(&mut archive, "rootfs/", name, node).with_context(|| format!("adding {name}"))?;
     }
     let buffered = archive.into_inner().context("finishing the archive")?.finish().context("compressing")?;
     buffered.into_inner().context("writing the archive")?;
     fs::rename(&incoming, path).with_context(|| format!("putting {} in place", path.display()))
-}
-
-/// Appends one entry.
-fn append<W: Write>(archive: &mut Builder<W>, name: &str, node: &Node) -> io::Result<()> {
-    let mut header = Header::new_gnu();
-    header.set_mode(node.mode);
-    header.set_uid(node.owner.0.into());
-    header.set_gid(node.owner.1.into());
-    header.set_mtime(ENTRY_TIME);
-    header.set_size(0);
-    match &node.kind {
-        Kind::Directory => {
-            header.set_entry_type(EntryType::Directory);
-            archive.append_data(&mut header, format!("{name}/"), io::empty())
-        }
-        Kind::File(content) => {
-            header.set_entry_type(EntryType::Regular);
-            header.set_size(content.len() as u64);
-            archive.append_data(&mut header, name, content.as_slice())
-        }
-        Kind::Symlink(target) => {
-            header.set_entry_type(EntryType::Symlink);
-            archive.append_link(&mut header, name, target)
-        }
-        Kind::HardLink(target) => {
-            header.set_entry_type(EntryType::Link);
-            archive.append_link(&mut header, name, format!("rootfs/{target}"))
-        }
-    }
 }

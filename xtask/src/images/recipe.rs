@@ -1,6 +1,7 @@
-//! The form of an image recipe (`images/NAME.json`): which Debian packages the image is made of, and what has to be
-//! added or left out. Holds no behaviour. The `app` section is that of the App Container image manifest
-//! (`spec/aci.md`, "Image Manifest Schema") and is copied into it as it stands.
+//! The form of an image recipe: which Debian packages the image is made of, and what has to be added or left out. Holds
+//! no behaviour. An App Container image's (`images/NAME.json`) has the `app` section of its manifest (`spec/aci.md`,
+//! "Image Manifest Schema"), an OCI image's (`images/oci/NAME.json`) the `config` section of its configuration
+//! (`config.md`, "Properties"); both are copied as they stand.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use serde::Deserialize;
 pub(crate) struct Recipe {
     /// What the image is for, in a sentence; becomes the manifest's `description` annotation.
     pub(crate) description: String,
-    /// The image's App Container name.
+    /// The image's App Container name, or the name of its repository.
     pub(crate) name: String,
     /// The package whose upstream version becomes the image's; without one it is the workspace's version.
     pub(crate) version_of: Option<String>,
@@ -29,6 +30,9 @@ pub(crate) struct Recipe {
     /// Paths of packages that are of no use in an image.
     #[serde(default)]
     pub(crate) drop: Vec<String>,
+    /// Paths below dropped ones that are of use.
+    #[serde(default)]
+    pub(crate) keep: Vec<String>,
     /// Users to add beside root, each with a group of the same name and number.
     #[serde(default)]
     pub(crate) users: Vec<User>,
@@ -41,8 +45,25 @@ pub(crate) struct Recipe {
     /// Symbolic links to create.
     #[serde(default)]
     pub(crate) symlinks: Vec<Symlink>,
-    /// The manifest's `app` section.
+    /// The manifest's `app` section, or the configuration's `config`.
+    #[serde(alias = "config")]
     pub(crate) app: serde_json::Value,
+    /// How an OCI image is published.
+    #[serde(default)]
+    pub(crate) form: Form,
+}
+
+/// The forms in which registries have images.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Form {
+    /// As OCI writes it, with gzip.
+    #[default]
+    Oci,
+    /// As OCI writes it, with zstd.
+    OciZstd,
+    /// As docker writes it: image manifest version 2, schema 2.
+    Docker,
 }
 
 /// A binary of this workspace.

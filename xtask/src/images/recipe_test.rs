@@ -1,22 +1,15 @@
-use std::ffi::OsStr;
-use std::fs;
-
-use super::recipe::{Recipe, mode};
+use super::recipe::mode;
+use super::{read, recipes};
 use crate::workspace;
 
 #[test]
 fn every_recipe_parses_and_its_files_exist() {
-    let directory = workspace::root().join("images");
-    let paths = fs::read_dir(&directory).expect("images/").map(|entry| entry.expect("an entry").path());
-    let recipes: Vec<_> = paths.filter(|path| path.extension() == Some(OsStr::new("json"))).collect();
+    let directories = ["images", "images/oci"].map(|name| workspace::root().join(name));
 
-    assert!(!recipes.is_empty());
-    for path in recipes {
-        let text = fs::read(&path).expect("reading");
-        let recipe: Recipe =
-            serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    for path in directories.iter().flat_map(|directory| recipes(directory).expect("recipes")) {
+        let (recipe, _) = read(&path).unwrap_or_else(|error| panic!("{error:#}"));
         for file in &recipe.files {
-            assert!(directory.join(&file.source).exists(), "{path:?} names {:?}", file.source);
+            assert!(path.with_file_name(&file.source).exists(), "{path:?} names {:?}", file.source);
             mode(&file.mode).expect("an octal mode");
         }
     }

@@ -45,6 +45,11 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// Nothing: what a layer above another one adds.
+    pub(crate) fn layer() -> Self {
+        Self { nodes: BTreeMap::new() }
+    }
+
     /// The directories every root file system has.
     pub(crate) fn new() -> Self {
         let mut tree = Self { nodes: BTreeMap::new() };
@@ -106,11 +111,10 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a path and everything below it.
-    pub(crate) fn remove(&mut self, path: &str) {
-        let path = path.trim_start_matches('/');
-        let below = format!("{path}/");
-        self.nodes.retain(|name, _| name != path && !name.starts_with(&below));
+    /// Removes a path and everything below it but what is below one of `keep`, and the way there.
+    pub(crate) fn remove(&mut self, path: &str, keep: &[String]) {
+        let kept = |name: &str| keep.iter().any(|kept| is_below(name, kept) || is_below(kept, name));
+        self.nodes.retain(|name, _| !is_below(name, path) || kept(name));
     }
 
     /// Adds or replaces a file.
@@ -150,6 +154,12 @@ impl Tree {
         }
         self.nodes.insert(path, Node { mode, owner, kind });
     }
+}
+
+/// Whether a path is another one or below it.
+fn is_below(path: &str, parent: &str) -> bool {
+    let rest = path.trim_start_matches('/').strip_prefix(parent.trim_start_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A package's path as the tree writes it: relative, without `.`, with /usr merged.

@@ -25,8 +25,21 @@ fn a_file_comes_with_its_parents_and_goes_with_them() {
 
     let path = |name: &str| tree.nodes().find(|(path, _)| *path == name).map(|(_, node)| &node.kind);
     assert!(matches!(path("srv/data"), Some(Kind::Directory)));
-    tree.remove("/srv");
+    tree.remove("/srv", &[]);
     assert!(tree.nodes().all(|(path, _)| !path.starts_with("srv")));
+}
+
+#[test]
+fn what_is_kept_survives_with_the_way_to_it() {
+    let mut tree = Tree::layer();
+    for name in ["share/doc/a", "share/doc/b", "share/docs"] {
+        tree.add_file(name, 0o644, (0, 0), Vec::new());
+    }
+
+    tree.remove("/share/doc", &["/share/doc/b".to_owned()]);
+
+    let paths: Vec<&str> = tree.nodes().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["share", "share/doc", "share/doc/b", "share/docs"]);
 }
 
 #[test]

@@ -56,6 +56,10 @@ pub struct Cli {
 
 /// Runs the program and returns its exit code. `argv` begins with the program's name.
 pub fn run(argv: Vec<std::ffi::OsString>) -> u8 {
+    // The process that rkt starts to extract an archive is rkt under another name.
+    if argv.first().is_some_and(|name| name == crate::extract::PROGRAM_NAME) {
+        return crate::extract::run_extractor();
+    }
     let mut words = Vec::with_capacity(argv.len());
     for argument in argv {
         match argument.into_string() {

@@ -92,10 +92,7 @@ impl<R: Read> Archive<R> {
                 extension_bytes = extension_bytes.saturating_add(size);
                 if extension_bytes > MAX_EXTENSION_BYTES {
                     let limit = MAX_EXTENSION_BYTES;
-                    return Err(ExtractError::Limit {
-                        what: "bytes of extended headers before an entry",
-                        limit,
-                    });
+                    return Err(ExtractError::limit("bytes of extended headers before an entry", limit));
                 }
             }
             match kind {
@@ -130,7 +127,7 @@ impl<R: Read> Archive<R> {
         let Some(block) = self.block()? else {
             self.ended = true;
             // Archives without an end mark are tolerated, as every tar does; images without any entry are not.
-            return if self.entries > 0 { Ok(None) } else { Err(ExtractError::Truncated("it is empty")) };
+            return if self.entries > 0 { Ok(None) } else { Err(ExtractError::truncated("it is empty")) };
         };
         if block.iter().all(|byte| *byte == 0) {
             self.ended = true;
@@ -148,7 +145,7 @@ impl<R: Read> Archive<R> {
         }
         self.entries += 1;
         if self.entries > MAX_ENTRIES {
-            return Err(ExtractError::Limit { what: "entries", limit: MAX_ENTRIES });
+            return Err(ExtractError::limit("entries", MAX_ENTRIES));
         }
         Ok(Some(block))
     }
@@ -204,7 +201,7 @@ impl<R: Read> Archive<R> {
             let claimed = map.as_ref().map_or(data, |map| map.size);
             self.content = self.content.saturating_add(claimed);
             if self.content > MAX_CONTENT_BYTES {
-                return Err(ExtractError::Limit { what: "bytes in files", limit: MAX_CONTENT_BYTES });
+                return Err(ExtractError::limit("bytes in files", MAX_CONTENT_BYTES));
             }
         } else {
             data = 0;
@@ -268,11 +265,11 @@ impl<R: Read> Archive<R> {
     fn skip(&mut self, bytes: u64) -> Result<(), ExtractError> {
         let skipped =
             io::copy(&mut (&mut self.source).take(bytes), &mut io::sink()).map_err(ExtractError::Read)?;
-        if skipped < bytes { Err(ExtractError::Truncated("it ends inside an entry's data")) } else { Ok(()) }
+        if skipped < bytes { Err(ExtractError::truncated("it ends inside an entry's data")) } else { Ok(()) }
     }
 
     fn block_or_truncated(&mut self) -> Result<[u8; 512], ExtractError> {
-        self.block()?.ok_or(ExtractError::Truncated("it ends inside an entry's header"))
+        self.block()?.ok_or(ExtractError::truncated("it ends inside an entry's header"))
     }
 
     /// A whole block, or `None` if the source ended before its first byte.
@@ -282,7 +279,7 @@ impl<R: Read> Archive<R> {
         while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match self.source.read(rest) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(ExtractError::Truncated("it ends inside an entry's header")),
+                Ok(0) => return Err(ExtractError::truncated("it ends inside an entry's header")),
                 Ok(count) => filled += count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(ExtractError::Read(e)),
@@ -313,7 +310,7 @@ impl<R: Read> Read for Data<'_, R> {
 /// An error of reading data: an end that comes too soon is the archive's fault, anything else the source's.
 pub(super) fn read_error(error: io::Error) -> ExtractError {
     if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() {
-        ExtractError::Truncated("it ends inside an entry's data")
+        ExtractError::truncated("it ends inside an entry's data")
     } else {
         ExtractError::Read(error)
     }

@@ -23,42 +23,49 @@ pub enum EntryName {
 impl EntryName {
     /// Parses an entry's name, or the target of a hard link. Errors: [`ExtractError::Refused`] with the name.
     pub fn parse(name: &[u8]) -> Result<Self, ExtractError> {
-        if name.len() > MAX_PATH_BYTES {
-            return Err(too_long(name, name.len(), MAX_PATH_BYTES));
-        }
-        if name.contains(&0) {
-            return Err(ExtractError::refused(name, "the name contains a zero byte"));
-        }
         if name.first() == Some(&b'/') {
             return Err(ExtractError::refused(name, "the name is absolute"));
         }
-        let mut components = Vec::new();
-        for component in name.split(|byte| *byte == b'/') {
-            match component {
-                b"" | b"." => {}
-                b".." => {
-                    return Err(ExtractError::refused(name, "the name leads out of the image with \"..\""));
-                }
-                long if long.len() > MAX_COMPONENT_BYTES => {
-                    return Err(too_long(name, long.len(), MAX_COMPONENT_BYTES));
-                }
-                other => components.push(other),
-            }
-        }
-        if components.len() > MAX_DEPTH {
-            return Err(ExtractError::refused(
-                name,
-                format!("it is nested more than {MAX_DEPTH} directories deep"),
-            ));
-        }
-        match components.as_slice() {
-            [] if name.is_empty() => Err(ExtractError::refused(name, "the name is empty")),
+        match components(name)?.as_slice() {
             [] => Ok(Self::Top),
             [b"manifest"] => Ok(Self::Manifest),
             [b"rootfs", path @ ..] => Ok(Self::Rootfs(OsStr::from_bytes(&path.join(&b'/')).to_owned())),
             _ => Err(ExtractError::refused(name, "an image holds \"manifest\" and \"rootfs\", nothing else")),
         }
     }
+}
+
+/// The real names in a relative path, none of them empty, `.` or `..`; no name at all for the directory itself.
+pub(super) fn components(name: &[u8]) -> Result<Vec<&[u8]>, ExtractError> {
+    if name.is_empty() {
+        return Err(ExtractError::refused(name, "the name is empty"));
+    }
+    if name.len() > MAX_PATH_BYTES {
+        return Err(too_long(name, name.len(), MAX_PATH_BYTES));
+    }
+    if name.contains(&0) {
+        return Err(ExtractError::refused(name, "the name contains a zero byte"));
+    }
+    let mut components = Vec::new();
+    for component in name.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => {
+                return Err(ExtractError::refused(name, "the name leads out of the image with \"..\""));
+            }
+            long if long.len() > MAX_COMPONENT_BYTES => {
+                return Err(too_long(name, long.len(), MAX_COMPONENT_BYTES));
+            }
+            other => components.push(other),
+        }
+    }
+    if components.len() > MAX_DEPTH {
+        return Err(ExtractError::refused(
+            name,
+            format!("it is nested more than {MAX_DEPTH} directories deep"),
+        ));
+    }
+    Ok(components)
 }
 
 fn too_long(name: &[u8], found: usize, limit: usize) -> ExtractError {

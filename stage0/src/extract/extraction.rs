@@ -1,27 +1,30 @@
-//! Writing an archive's `rootfs` entries below a directory.
+//! Writing an archive's entries below a directory.
 //!
-//! Responsible for: files with their holes, links, devices, owners, modes, times and the extended attributes that
-//! matter. Must not know: stores, dependencies (a [`Selection`] decides what is wanted). Follows rkt-reference.md
-//! 2.9; nothing is synced here, the caller syncs the whole file system once.
+//! Responsible for: files with their holes, links, devices, and who wins when a name comes twice. Must not know: stores,
+//! dependencies, which process it runs in. Follows rkt-reference.md 2.9 and OCI image-spec `layer.md`; nothing is synced
+//! here, the caller syncs the whole file system once.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod,
-    fchown, fsetxattr, ftruncate, futimens, linkat, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, chmodat, ftruncate, futimens, linkat, mkdirat, mknodat, openat, statat,
+    symlinkat,
 };
 use rustix::io::Errno;
 
 use super::archive::read_error;
-use super::root::{Root, remove_tree};
+use super::metadata::Metadata;
+use super::root::{Root, remove_tree, split};
+use super::selection::{Layout, Options, Place};
 use super::sparse::SparseMap;
-use super::{Archive, Entry, EntryKind, EntryName, ExtractError};
+use super::whiteout::{self, Written};
+use super::{Archive, Entry, EntryKind, ExtractError};
 
 /// Directories are writable for us until everything in them is written.
 const UNFINISHED_DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o700);
@@ -30,118 +33,166 @@ const UNFINISHED_FILE_MODE: Mode = Mode::from_raw_mode(0o600);
 /// Bytes moved at once between archive and file.
 const COPY_BUFFER_BYTES: usize = 128 * 1024;
 
-/// Decides which entries of an archive are written: path below `rootfs`, and whether it is a directory.
-pub type Selection<'a> = dyn Fn(&OsStr, bool) -> bool + 'a;
-
-/// Writes the selected `rootfs` entries of the archive in `source` into the directory `rootfs`. What is already there
-/// is replaced; directories are kept and get the entry's owner, mode and time. Reads `source` to its end.
+/// Writes the wanted entries of the archive in `source` into the directory `root`. What is already there is replaced;
+/// directories are kept and get the entry's owner, mode and time. Reads `source` to its end.
 ///
 /// Owners, devices and privileged attributes need root; without it, owners are left alone.
-pub fn extract(source: impl Read, rootfs: &Path, select: &Selection<'_>) -> Result<(), ExtractError> {
-    let write_top = |cause: io::Error| ExtractError::write("open", rootfs.as_os_str().as_bytes(), cause);
+pub(super) fn extract_here(source: impl Read, root: OwnedFd, options: &Options) -> Result<(), ExtractError> {
     let mut extraction = Extraction {
-        root: Root::open(rootfs).map_err(write_top)?,
+        root: Root::new(root),
+        layout: options.layout,
         keep_owners: rustix::process::geteuid().is_root(),
         directories: HashMap::new(),
+        written: Written::default(),
         buffer: vec![0; COPY_BUFFER_BYTES],
     };
     let mut archive = Archive::new(source);
     while let Some(entry) = archive.next_entry()? {
-        let EntryName::Rootfs(path) = EntryName::parse(&entry.name)? else {
-            continue;
-        };
-        if select(&path, entry.kind == EntryKind::Directory) {
-            extraction.write(&path, &entry, &mut archive.data())?;
+        match options.layout.place(&entry.name)? {
+            Place::At(path) => {
+                if options.selection.includes(&path, entry.kind == EntryKind::Directory) {
+                    extraction.write(&path, &entry, &mut archive.data())?;
+                    extraction.remember(&path);
+                }
+            }
+            Place::Hides(path) => extraction.hide(&path, &entry, whiteout::hide)?,
+            Place::HidesAllIn(path) => extraction.hide(&path, &entry, whiteout::hide_all_in)?,
+            Place::Elsewhere => {}
         }
     }
     archive.finish()?;
     extraction.finish_directories()
 }
 
+type Hiding = fn(&mut Root, &Written, &OsStr) -> io::Result<()>;
+
 struct Extraction {
     root: Root,
+    layout: Layout,
     keep_owners: bool,
     /// Directories whose owner, mode and time are set last: writing into them changes the time.
-    directories: HashMap<OsString, Entry>,
+    directories: HashMap<OsString, Metadata>,
+    /// What a layer's whiteouts must not hide. Images have no whiteouts.
+    written: Written,
     buffer: Vec<u8>,
 }
 
 impl Extraction {
     fn write(&mut self, path: &OsStr, entry: &Entry, data: &mut dyn Read) -> Result<(), ExtractError> {
-        let failed =
-            |operation, cause: io::Error| ExtractError::write(operation, &entry.name, explained(cause));
         if path.is_empty() {
             if entry.kind != EntryKind::Directory {
                 return Err(ExtractError::refused(&entry.name, "the root of an image must be a directory"));
             }
-            self.directories.insert(OsString::new(), entry.clone());
+            self.directories.insert(OsString::new(), Metadata::of(entry));
             return Ok(());
         }
         match &entry.kind {
             EntryKind::Directory => {
-                self.directory(path).map_err(|e| failed("create directory", e))?;
-                self.directories.insert(path.to_owned(), entry.clone());
+                self.directory(path).map_err(|e| failed(entry, "create directory", e))?;
+                self.directories.insert(path.to_owned(), Metadata::of(entry));
+                Ok(())
             }
-            EntryKind::File(map) => {
-                self.clear(path).map_err(|e| failed("replace", e))?;
-                self.file(path, entry, map.as_ref(), data)?;
-            }
-            EntryKind::HardLink(target) => self.hard_link(path, entry, target)?,
-            EntryKind::Symlink(target) => {
-                self.clear(path).map_err(|e| failed("replace", e))?;
-                let keep_owners = self.keep_owners;
-                self.root
-                    .in_parent(path, |parent, name| {
-                        symlinkat(OsStr::from_bytes(target), parent, name)?;
-                        set_owner_and_time(parent, name, entry, keep_owners)
-                    })
-                    .map_err(|e| failed("create symbolic link", e))?;
-            }
-            EntryKind::Fifo => self.node(path, entry, FileType::Fifo, 0)?,
+            EntryKind::File(map) => self.file(path, entry, map.as_ref(), data),
+            EntryKind::HardLink(target) => self.hard_link(path, entry, target),
+            EntryKind::Symlink(target) => self
+                .create(path, |parent, name| symlinkat(OsStr::from_bytes(target), parent, name))
+                .and_then(|parent| {
+                    Metadata::of(entry).apply_at(parent.as_fd(), split(path).1, self.keep_owners)
+                })
+                .map_err(|e| failed(entry, "create symbolic link", e)),
+            EntryKind::Fifo => self.node(path, entry, FileType::Fifo, 0),
             EntryKind::CharDevice(major, minor) => {
-                self.node(path, entry, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))?;
+                self.node(path, entry, FileType::CharacterDevice, rustix::fs::makedev(*major, *minor))
             }
             EntryKind::BlockDevice(major, minor) => {
-                self.node(path, entry, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))?;
+                self.node(path, entry, FileType::BlockDevice, rustix::fs::makedev(*major, *minor))
             }
         }
-        Ok(())
     }
 
-    /// Removes whatever is at `path`.
-    fn clear(&mut self, path: &OsStr) -> io::Result<()> {
-        let was_directory = self.root.in_parent(path, |parent, name| {
-            match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => Ok(false),
-                Err(e) => Err(e.into()),
-                Ok(stat) => {
-                    remove_tree(parent, name)?;
-                    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-                }
-            }
-        })?;
-        if was_directory {
-            self.root.forget();
+    fn remember(&mut self, path: &OsStr) {
+        if self.layout == Layout::Layer {
+            self.written.add(path);
         }
-        Ok(())
+    }
+
+    fn hide(&mut self, path: &OsStr, entry: &Entry, hiding: Hiding) -> Result<(), ExtractError> {
+        hiding(&mut self.root, &self.written, path).map_err(|e| failed(entry, "remove what is hidden by", e))
+    }
+
+    /// Makes something new at `path` with `make`, in place of whatever is there. Returns the directory it is in.
+    fn create<T>(
+        &mut self,
+        path: &OsStr,
+        mut make: impl FnMut(&OwnedFd, &OsStr) -> rustix::io::Result<T>,
+    ) -> io::Result<Rc<OwnedFd>> {
+        let parent = self.parent(path)?;
+        let name = split(path).1;
+        match make(&parent, name) {
+            Ok(_) => return Ok(parent),
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        self.clear(path, &parent)?;
+        make(&parent, name)?;
+        Ok(parent)
+    }
+
+    /// The directory that `path` is in, made if missing.
+    fn parent(&mut self, path: &OsStr) -> io::Result<Rc<OwnedFd>> {
+        let parent = split(path).0;
+        match self.root.directory_to_change(parent) {
+            Err(e)
+                if self.layout == Layout::Layer
+                    && matches!(Errno::from_io_error(&e), Some(Errno::LOOP | Errno::NOTDIR)) =>
+            {
+                // As where layers are stacked: the directory of the upper one replaces a lower one's file or link.
+                if !self.unblock(parent)? {
+                    return Err(e);
+                }
+                self.root.directory_to_change(parent)
+            }
+            other => other,
+        }
+    }
+
+    /// Removes the first thing on the way to `path` that is no directory, unless this layer wrote it itself.
+    fn unblock(&mut self, path: &OsStr) -> io::Result<bool> {
+        let ends = path.as_bytes().iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        for end in ends.chain([path.len()]) {
+            let prefix = OsStr::from_bytes(path.as_bytes().get(..end).unwrap_or_default());
+            let (parent, name) = split(prefix);
+            let parent = self.root.directory_to_change(parent)?;
+            if is_directory(&parent, name)? {
+                continue;
+            }
+            let is_lower = !self.written.contains(prefix);
+            if is_lower {
+                remove_tree(parent.as_fd(), name)?;
+            }
+            return Ok(is_lower);
+        }
+        Ok(false)
+    }
+
+    /// Removes whatever is at `path` in `parent`.
+    fn clear(&mut self, path: &OsStr, parent: &OwnedFd) -> io::Result<()> {
+        self.root.forget();
+        remove_tree(parent.as_fd(), split(path).1)
     }
 
     fn directory(&mut self, path: &OsStr) -> io::Result<()> {
-        let exists = self.root.in_parent(path, |parent, name| {
-            match mkdirat(parent, name, UNFINISHED_DIRECTORY_MODE) {
-                Ok(()) => Ok(true),
-                Err(Errno::EXIST) => {
-                    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-                }
-                Err(e) => Err(e.into()),
+        let parent = self.parent(path)?;
+        let name = split(path).1;
+        match mkdirat(&parent, name, UNFINISHED_DIRECTORY_MODE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST) if is_directory(&parent, name)? => Ok(()),
+            Err(Errno::EXIST) => {
+                self.clear(path, &parent)?;
+                Ok(mkdirat(&parent, name, UNFINISHED_DIRECTORY_MODE)?)
             }
-        })?;
-        if exists {
-            return Ok(());
+            Err(e) => Err(e.into()),
         }
-        self.clear(path)?;
-        self.root.in_parent(path, |parent, name| Ok(mkdirat(parent, name, UNFINISHED_DIRECTORY_MODE)?))
     }
 
     fn file(
@@ -151,33 +202,30 @@ impl Extraction {
         map: Option<&SparseMap>,
         data: &mut dyn Read,
     ) -> Result<(), ExtractError> {
-        let failed =
-            |operation, cause: io::Error| ExtractError::write(operation, &entry.name, explained(cause));
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = self
-            .root
-            .in_parent(path, |parent, name| {
-                Ok(File::from(openat(parent, name, flags, UNFINISHED_FILE_MODE)?))
-            })
-            .map_err(|e| failed("create", e))?;
+        let mut made = None;
+        self.create(path, |parent, name| {
+            made = Some(openat(parent, name, flags, UNFINISHED_FILE_MODE)?);
+            Ok(())
+        })
+        .map_err(|e| failed(entry, "create", e))?;
+        let Some(file) = made else {
+            return Err(failed(entry, "create", Errno::NOENT.into()));
+        };
+        let mut file = File::from(file);
         match map {
             None => self.copy(entry, data, &mut file, entry.data_bytes)?,
             Some(map) => {
-                ftruncate(&file, map.size).map_err(|e| failed("extend", e.into()))?;
+                ftruncate(&file, map.size).map_err(|e| failed(entry, "extend", e.into()))?;
                 for segment in &map.segments {
-                    file.seek(SeekFrom::Start(segment.offset)).map_err(|e| failed("seek in", e))?;
+                    file.seek(SeekFrom::Start(segment.offset)).map_err(|e| failed(entry, "seek in", e))?;
                     self.copy(entry, data, &mut file, segment.length)?;
                 }
             }
         }
-        // The owner first: changing it clears set-user-ID bits and capabilities.
-        if self.keep_owners {
-            fchown(&file, Some(uid(entry)), Some(gid(entry)))
-                .map_err(|e| failed("set the owner of", e.into()))?;
-        }
-        fchmod(&file, Mode::from_raw_mode(entry.mode)).map_err(|e| failed("set the mode of", e.into()))?;
-        set_xattrs(file.as_fd(), entry).map_err(|e| failed("set an extended attribute of", e))?;
-        futimens(&file, &times(entry)).map_err(|e| failed("set the time of", e.into()))
+        Metadata::of(entry)
+            .apply(file.as_fd(), self.keep_owners)
+            .map_err(|(operation, e)| failed(entry, operation, e))
     }
 
     fn copy(
@@ -191,7 +239,7 @@ impl Extraction {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let buffer = self.buffer.get_mut(..wanted).unwrap_or_default();
             let count = match data.read(buffer) {
-                Ok(0) => return Err(ExtractError::Truncated("it ends inside an entry's data")),
+                Ok(0) => return Err(ExtractError::truncated("it ends inside an entry's data")),
                 Ok(count) => count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(read_error(e)),
@@ -206,152 +254,97 @@ impl Extraction {
     /// Gives an earlier entry another name. Its target is a name in the archive, parsed like any other, and reached
     /// without following links: so it cannot be a file of the host.
     fn hard_link(&mut self, path: &OsStr, entry: &Entry, target: &[u8]) -> Result<(), ExtractError> {
-        let failed =
-            |operation, cause: io::Error| ExtractError::write(operation, &entry.name, explained(cause));
-        let EntryName::Rootfs(target_path) = EntryName::parse(target)
-            .map_err(|e| ExtractError::refused(&entry.name, format!("hard link: {e}")))?
+        let refused = |reason: String| ExtractError::refused(&entry.name, reason);
+        let Place::At(target_path) =
+            self.layout.place(target).map_err(|e| refused(format!("hard link: {e}")))?
         else {
-            return Err(ExtractError::refused(
-                &entry.name,
-                "it is a hard link to something outside the image's rootfs",
-            ));
+            return Err(refused("it is a hard link to something outside the image's rootfs".into()));
         };
         if target_path == path {
             return Ok(());
         }
-        let shown = String::from_utf8_lossy(target).into_owned();
-        let missing = || {
-            ExtractError::refused(
-                &entry.name,
-                format!("it is a hard link to {shown:?}, which is not in the image"),
-            )
-        };
+        let shown = String::from_utf8_lossy(target);
+        let missing = || refused(format!("it is a hard link to {shown:?}, which is not in the image"));
         let (directory, name) = split(&target_path);
         let directory = self.root.directory(directory).map_err(|_| missing())?;
-        match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                return Err(ExtractError::refused(
-                    &entry.name,
-                    format!("it is a hard link to the directory {shown:?}"),
-                ));
-            }
-            Ok(_) => {}
+        match is_directory(&directory, name) {
+            Ok(true) => return Err(refused(format!("it is a hard link to the directory {shown:?}"))),
+            Ok(false) => {}
             Err(_) => return Err(missing()),
         }
         // Replacing a directory that holds the target would remove the target first.
         if target_path.as_bytes().strip_prefix(path.as_bytes()).is_some_and(|rest| rest.starts_with(b"/")) {
-            return Err(ExtractError::refused(&entry.name, "it is a hard link to something inside itself"));
+            return Err(refused("it is a hard link to something inside itself".into()));
         }
-        self.clear(path).map_err(|e| failed("replace", e))?;
-        self.root
-            .in_parent(path, |parent, link| Ok(linkat(&directory, name, parent, link, AtFlags::empty())?))
-            .map_err(|e| failed("create hard link", e))
+        self.create(path, |parent, link| linkat(&directory, name, parent, link, AtFlags::empty()))
+            .map_err(|e| failed(entry, "create hard link", e))?;
+        Ok(())
     }
 
     /// Makes a device or a pipe. It is never opened: on the host it would be the host's device.
     fn node(&mut self, path: &OsStr, entry: &Entry, kind: FileType, device: u64) -> Result<(), ExtractError> {
-        let failed =
-            |operation, cause: io::Error| ExtractError::write(operation, &entry.name, explained(cause));
-        self.clear(path).map_err(|e| failed("replace", e))?;
-        let keep_owners = self.keep_owners;
-        self.root
-            .in_parent(path, |parent, name| {
-                mknodat(parent, name, kind, UNFINISHED_FILE_MODE, device)?;
-                set_owner_and_time(parent, name, entry, keep_owners)?;
+        let name = split(path).1;
+        self.create(path, |parent, name| mknodat(parent, name, kind, UNFINISHED_FILE_MODE, device))
+            .and_then(|parent| {
                 // Follows links, but the node was made just now, exclusively, in a directory nobody else writes to.
-                chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
-                // Changing the mode does not touch the time of the content, so the order is safe.
-                Ok(())
+                // After the owner, because changing that clears bits of the mode.
+                let metadata = Metadata::of(entry);
+                metadata.apply_at(parent.as_fd(), name, self.keep_owners)?;
+                Ok(chmodat(&parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?)
             })
-            .map_err(|e| failed("create device", e))
+            .map_err(|e| failed(entry, "create device", e))
     }
 
     fn finish_directories(mut self) -> Result<(), ExtractError> {
-        let mut directories: Vec<(OsString, Entry)> = self.directories.drain().collect();
+        let mut directories: Vec<(OsString, Metadata)> = self.directories.drain().collect();
         // The deepest first, so that a closed directory does not bar the way to those in it.
         directories.sort_by(|(a, _), (b, _)| b.cmp(a));
-        for (path, entry) in directories {
-            let failed = |operation, cause: io::Error| ExtractError::write(operation, &entry.name, cause);
-            let fd = match self.root.directory(&path) {
-                Ok(fd) => fd,
-                // A later entry replaced it by something else.
-                Err(e)
-                    if matches!(
-                        Errno::from_io_error(&e),
-                        Some(Errno::NOTDIR | Errno::LOOP | Errno::NOENT)
-                    ) =>
-                {
-                    continue;
-                }
-                Err(e) => return Err(failed("open", e)),
-            };
-            if self.keep_owners {
-                fchown(&fd, Some(uid(&entry)), Some(gid(&entry)))
-                    .map_err(|e| failed("set the owner of", e.into()))?;
+        // Before the modes, for the same reason.
+        for (path, times) in std::mem::take(&mut self.root.times) {
+            let failed = |e: io::Error| ExtractError::write("set the time of", path.as_bytes(), e);
+            if let Some(fd) = self.finished(&path).map_err(failed)? {
+                futimens(&fd, &times).map_err(|e| failed(e.into()))?;
             }
-            fchmod(&fd, Mode::from_raw_mode(entry.mode)).map_err(|e| failed("set the mode of", e.into()))?;
-            set_xattrs(fd.as_fd(), &entry).map_err(|e| failed("set an extended attribute of", e))?;
-            futimens(&fd, &times(&entry)).map_err(|e| failed("set the time of", e.into()))?;
+        }
+        for (path, metadata) in directories {
+            let failed = |operation, cause: io::Error| ExtractError::write(operation, path.as_bytes(), cause);
+            if let Some(fd) = self.finished(&path).map_err(|e| failed("open", e))? {
+                metadata
+                    .remove_other_xattrs(fd.as_fd())
+                    .map_err(|e| failed("remove an extended attribute of", e))?;
+                metadata.apply(fd.as_fd(), self.keep_owners).map_err(|(verb, e)| failed(verb, e))?;
+            }
         }
         Ok(())
     }
+
+    /// A directory of this archive, unless a later entry replaced it by something else.
+    fn finished(&self, path: &OsStr) -> io::Result<Option<OwnedFd>> {
+        match self.root.directory(path) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(e)
+                if matches!(Errno::from_io_error(&e), Some(Errno::NOTDIR | Errno::LOOP | Errno::NOENT)) =>
+            {
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
 }
 
-/// Parent and last component.
-fn split(path: &OsStr) -> (&OsStr, &OsStr) {
-    let bytes = path.as_bytes();
-    match bytes.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => (
-            OsStr::from_bytes(bytes.get(..at).unwrap_or_default()),
-            OsStr::from_bytes(bytes.get(at + 1..).unwrap_or_default()),
-        ),
-        None => (OsStr::new(""), path),
-    }
+fn is_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// What the kernel means when it refuses to walk on. Which of the two numbers it gives for a symbolic link depends on
 /// where on the path the link is.
-fn explained(error: io::Error) -> io::Error {
-    match Errno::from_io_error(&error) {
+fn failed(entry: &Entry, operation: &'static str, error: io::Error) -> ExtractError {
+    let cause = match Errno::from_io_error(&error) {
         Some(Errno::LOOP | Errno::NOTDIR) => {
             io::Error::other("something on its path is a symbolic link or a file instead of a directory")
         }
         _ => error,
-    }
-}
-
-fn uid(entry: &Entry) -> Uid {
-    Uid::from_raw(entry.uid)
-}
-
-fn gid(entry: &Entry) -> Gid {
-    Gid::from_raw(entry.gid)
-}
-
-fn times(entry: &Entry) -> Timestamps {
-    let time = Timespec { tv_sec: entry.mtime.0, tv_nsec: entry.mtime.1.into() };
-    Timestamps { last_access: time, last_modification: time }
-}
-
-fn set_owner_and_time(
-    parent: BorrowedFd<'_>,
-    name: &OsStr,
-    entry: &Entry,
-    keep_owner: bool,
-) -> io::Result<()> {
-    if keep_owner {
-        chownat(parent, name, Some(uid(entry)), Some(gid(entry)), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(utimensat(parent, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)?)
-}
-
-/// Only capabilities and users' own attributes: others (labels of security modules, ACLs of the builder's users)
-/// belong to the machine that made the image.
-fn set_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
-    for (name, value) in &entry.xattrs {
-        if name.starts_with(b"security.capability") || name.starts_with(b"user.") {
-            fsetxattr(fd, name.as_slice(), value, XattrFlags::empty())?;
-        }
-    }
-    Ok(())
+    };
+    ExtractError::write(operation, &entry.name, cause)
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use super::test_archive::TestArchive;
-use super::{ExtractError, extract};
+use super::test_archive::{TestArchive, extract_all};
+use super::{ExtractError, Layout};
 
 /// A directory `outside` beside the `rootfs` that is written to.
 struct Place {
@@ -26,7 +26,7 @@ impl Place {
     }
 
     fn extract(&self, archive: TestArchive) -> Result<(), ExtractError> {
-        extract(&archive.finish()[..], &self.path("rootfs"), &|_, _| true)
+        extract_all(archive, Layout::Image, &self.path("rootfs"))
     }
 
     /// The error's text; panics if there is none or if anything of the host changed.

@@ -1,29 +1,43 @@
 //! Reading application container images: a tar of `manifest` and `rootfs/…`, made by a stranger.
 //!
 //! Responsible for: parsing tar with every length bounded, and writing its entries below one directory and nowhere
-//! else. Must not know: stores, keys, manifests' content. Follows POSIX pax, GNU tar's formats and rkt-reference.md 2.9
-//! ("Extraction"); the `tar` crate parses header fields only, because its extraction loses devices and sparse files.
+//! else. Must not know: stores, keys, manifests' content. Follows POSIX pax, GNU tar's formats, OCI image-spec `layer.md` and
+//! rkt-reference.md 2.9 ("Extraction"); the `tar` crate parses header fields only, because its extraction loses devices and sparse files.
 
 mod archive;
+mod child;
 mod entry_name;
 mod error;
 mod extraction;
+mod jail;
+mod metadata;
 mod pax;
+mod process;
 mod root;
+mod selection;
 mod sparse;
+mod whiteout;
+mod wire;
 
 #[cfg(test)]
 mod archive_test;
 #[cfg(test)]
 mod extraction_test;
 #[cfg(test)]
+mod jail_test;
+#[cfg(test)]
+mod layer_test;
+#[cfg(test)]
 pub(crate) mod test_archive;
 
 pub use archive::{Archive, Entry, EntryKind};
+pub use child::run as run_extractor;
 pub use entry_name::EntryName;
 pub use error::ExtractError;
-pub use extraction::extract;
+pub use metadata::{is_kept, listed_xattrs};
+pub use process::{PROGRAM_NAME, Source, extract};
 pub use root::remove_tree;
+pub use selection::{Layout, Options, Selection};
 
 /// Longest path of an entry: the kernel's PATH_MAX without the terminating zero.
 pub const MAX_PATH_BYTES: usize = 4095;

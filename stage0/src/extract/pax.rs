@@ -43,7 +43,7 @@ impl Extensions {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     if self.xattrs.len() >= MAX_XATTRS {
                         let limit = MAX_XATTRS as u64;
-                        return Err(ExtractError::Limit { what: "extended attributes of one entry", limit });
+                        return Err(ExtractError::limit("extended attributes of one entry", limit));
                     }
                     self.xattrs.push((name.to_vec(), value.to_vec()));
                 } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {

@@ -4,14 +4,16 @@
 //! whole trees the same way. Must not know: archives. Follows openat2(2): the kernel enforces what a check of ours
 //! could lose in a race.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, mkdirat, openat, openat2, statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, fstat, mkdirat, openat,
+    openat2, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -28,14 +30,15 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 pub(super) struct Root {
     fd: OwnedFd,
     /// The directory used last: archives list one directory's files together, and a lookup less per file is most of them.
-    last: Option<(Vec<u8>, OwnedFd)>,
+    last: Option<(Vec<u8>, Rc<OwnedFd>)>,
+    /// Directories that entries were written into, with the times they had before. Whoever knows better forgets them.
+    pub times: HashMap<OsString, Timestamps>,
 }
 
 impl Root {
-    /// Opens an existing directory.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = rustix::fs::open(path, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
-        Ok(Self { fd, last: None })
+    /// Takes an open directory.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { fd, last: None, times: HashMap::new() }
     }
 
     /// Opens the directory at `path` (components joined by `/`, none of them special; empty for the root itself).
@@ -44,26 +47,16 @@ impl Root {
         Ok(openat2(&self.fd, path, OFlags::RDONLY | DIRECTORY, Mode::empty(), RESOLVE)?)
     }
 
-    /// Splits `path` and calls `act` with its parent directory and its last component; missing parents are made.
-    pub fn in_parent<T>(
-        &mut self,
-        path: &OsStr,
-        act: impl FnOnce(BorrowedFd<'_>, &OsStr) -> io::Result<T>,
-    ) -> io::Result<T> {
-        let bytes = path.as_bytes();
-        let slash = bytes.iter().rposition(|byte| *byte == b'/');
-        let (parent, name) = match slash {
-            Some(at) => (bytes.get(..at).unwrap_or_default(), bytes.get(at + 1..).unwrap_or_default()),
-            None => (&[][..], bytes),
-        };
-        if self.last.as_ref().is_none_or(|(path, _)| path != parent) {
-            let fd = self.make_directory(OsStr::from_bytes(parent))?;
-            self.last = Some((parent.to_vec(), fd));
+    /// The directory at `path`, about to be written into; missing ones on the way are made.
+    pub fn directory_to_change(&mut self, path: &OsStr) -> io::Result<Rc<OwnedFd>> {
+        if let Some((last, fd)) = &self.last
+            && last == path.as_bytes()
+        {
+            return Ok(Rc::clone(fd));
         }
-        match &self.last {
-            Some((_, fd)) => act(fd.as_fd(), OsStr::from_bytes(name)),
-            None => Err(Errno::NOENT.into()),
-        }
+        let fd = Rc::new(self.make_directory(path)?);
+        self.last = Some((path.as_bytes().to_vec(), Rc::clone(&fd)));
+        Ok(fd)
     }
 
     /// Forgets the directory used last; needed after something that could have been it was removed.
@@ -71,13 +64,21 @@ impl Root {
         self.last = None;
     }
 
-    fn make_directory(&self, path: &OsStr) -> io::Result<OwnedFd> {
+    fn make_directory(&mut self, path: &OsStr) -> io::Result<OwnedFd> {
         match self.directory(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => return other,
+            Ok(fd) => {
+                self.remember_times(path, &fd)?;
+                return Ok(fd);
+            }
+            Err(e) => return Err(e),
         }
         let mut fd = self.directory(OsStr::new(""))?;
+        let mut end = 0;
         for component in path.as_bytes().split(|byte| *byte == b'/') {
+            let parent = path.as_bytes().get(..end).unwrap_or_default();
+            self.remember_times(OsStr::from_bytes(parent), &fd)?;
+            end += component.len() + usize::from(end > 0);
             let component = OsStr::from_bytes(component);
             match mkdirat(&fd, component, IMPLIED_DIRECTORY_MODE) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -87,6 +88,47 @@ impl Root {
         }
         Ok(fd)
     }
+
+    fn remember_times(&mut self, path: &OsStr, fd: &OwnedFd) -> io::Result<()> {
+        if !self.times.contains_key(path) {
+            let stat = fstat(fd)?;
+            let at = |seconds: i64, nanoseconds: u64| Timespec {
+                tv_sec: seconds,
+                tv_nsec: nanoseconds.try_into().unwrap_or(0),
+            };
+            let times = Timestamps {
+                last_access: at(stat.st_atime, stat.st_atime_nsec),
+                last_modification: at(stat.st_mtime, stat.st_mtime_nsec),
+            };
+            self.times.insert(path.to_owned(), times);
+        }
+        Ok(())
+    }
+}
+
+/// Parent and last component.
+pub(super) fn split(path: &OsStr) -> (&OsStr, &OsStr) {
+    let bytes = path.as_bytes();
+    match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (
+            OsStr::from_bytes(bytes.get(..at).unwrap_or_default()),
+            OsStr::from_bytes(bytes.get(at + 1..).unwrap_or_default()),
+        ),
+        None => (OsStr::new(""), path),
+    }
+}
+
+/// The names in a directory.
+pub(super) fn names_in(directory: impl AsFd) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// Removes `name` in `parent` and, if it is a directory, everything in it. Never follows a symbolic link and does

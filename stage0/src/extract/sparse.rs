@@ -51,7 +51,7 @@ impl SparseMap {
     fn push(&mut self, offset: u64, length: u64) -> Result<(), ExtractError> {
         if self.segments.len() >= MAX_SPARSE_SEGMENTS {
             let limit = MAX_SPARSE_SEGMENTS as u64;
-            return Err(ExtractError::Limit { what: "segments of one sparse file", limit });
+            return Err(ExtractError::limit("segments of one sparse file", limit));
         }
         // Formats mark the end of a file that ends in a hole by an empty segment.
         if length > 0 {

@@ -1,6 +1,10 @@
 //! Archives for tests, made byte by byte: no library would make the hostile ones.
 
+use std::path::Path;
+
 use tar::{EntryType, Header};
+
+use super::{ExtractError, Layout, Options, Selection, Source, extract};
 
 /// An archive that grows entry by entry.
 #[derive(Default, Clone)]
@@ -11,6 +15,12 @@ pub(crate) fn manifest_json(name: &str, more: &str) -> String {
     format!(
         r#"{{"acKind":"ImageManifest","acVersion":"0.8.11","name":"{name}","labels":[{{"name":"os","value":"linux"}},{{"name":"arch","value":"amd64"}}]{more}}}"#
     )
+}
+
+/// Extracts everything of an archive, as rkt would.
+pub(crate) fn extract_all(archive: TestArchive, layout: Layout, target: &Path) -> Result<(), ExtractError> {
+    let options = Options { layout, selection: Selection::default() };
+    extract(Source::Stream(&mut &archive.finish()[..]), target, &options, None)
 }
 
 impl TestArchive {

@@ -4,12 +4,11 @@
 //! extraction. Follows rkt-reference.md 3.9 and appc-spec `pkg/acirenderer`.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 use appc::{Dependency, ImageManifest};
 
 use super::{ImageStore, Key, StoreError};
+use crate::extract::Selection;
 
 /// Most images that one image is made of. Container images have at most 127 layers.
 const MAX_DEPENDENCIES: usize = 256;
@@ -18,30 +17,15 @@ const MAX_DEPENDENCIES: usize = 256;
 #[derive(Debug)]
 pub(super) struct Part {
     pub key: Key,
-    /// Paths of this image's own whitelist, without the leading slash.
-    own_whitelist: Option<HashSet<Vec<u8>>>,
-    /// The topmost whitelist above this image.
-    upper_whitelist: Option<HashSet<Vec<u8>>>,
-}
-
-impl Part {
-    /// Whether an entry of this image belongs in the tree.
-    pub fn includes(&self, path: &OsStr, is_directory: bool) -> bool {
-        let path = path.as_bytes();
-        let listed = |list: &HashSet<Vec<u8>>| list.contains(path);
-        if path.is_empty() {
-            return true;
-        }
-        self.upper_whitelist.as_ref().is_none_or(listed)
-            && (is_directory || self.own_whitelist.as_ref().is_none_or(listed))
-    }
+    /// Which of its entries belong in the tree.
+    pub selection: Selection,
 }
 
 /// The image and everything it depends on, the image first. What comes first wins.
 pub(super) fn flatten(images: &ImageStore, top: &Key) -> Result<Vec<Part>, StoreError> {
     let mut parts = Vec::new();
     // Every dependency goes right behind its parent, so of `[B, C]` the later one, C, comes out first.
-    let mut waiting = vec![(top.clone(), None::<HashSet<Vec<u8>>>)];
+    let mut waiting = vec![(top.clone(), None::<HashSet<String>>)];
     while let Some((key, upper_whitelist)) = waiting.pop() {
         if parts.len() >= MAX_DEPENDENCIES {
             return Err(StoreError::TooManyDependencies { image: top.to_string(), limit: MAX_DEPENDENCIES });
@@ -52,17 +36,17 @@ pub(super) fn flatten(images: &ImageStore, top: &Key) -> Result<Vec<Part>, Store
         for dependency in &manifest.dependencies {
             waiting.push((find(images, &manifest, dependency)?, below.clone()));
         }
-        parts.push(Part { key, own_whitelist, upper_whitelist });
+        parts.push(Part { key, selection: Selection { own: own_whitelist, above: upper_whitelist } });
     }
     Ok(parts)
 }
 
-fn whitelist(manifest: &ImageManifest) -> Option<HashSet<Vec<u8>>> {
+fn whitelist(manifest: &ImageManifest) -> Option<HashSet<String>> {
     if manifest.path_whitelist.is_empty() {
         return None;
     }
     let paths = manifest.path_whitelist.iter();
-    Some(paths.map(|path| path.trim_matches('/').as_bytes().to_vec()).collect())
+    Some(paths.map(|path| path.trim_matches('/').to_owned()).collect())
 }
 
 fn find(images: &ImageStore, parent: &ImageManifest, dependency: &Dependency) -> Result<Key, StoreError> {

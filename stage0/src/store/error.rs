@@ -89,6 +89,14 @@ pub enum StoreError {
         /// What it is.
         found: String,
     },
+    /// A layer could not be applied.
+    #[error("layer {diff_id}: {cause}")]
+    InLayer {
+        /// Which one.
+        diff_id: String,
+        /// Why.
+        cause: ExtractError,
+    },
     /// A layer that an image needs is not there.
     #[error("layer {0} is not in the store")]
     NoLayer(String),

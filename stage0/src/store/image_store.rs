@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use appc::{AcIdentifier, ImageManifest, Labels};
 
+use super::contents::StoredHere;
 use super::database::Database;
 use super::import::{Import, Unpacked};
 use super::import_stream::{ImportStream, PendingImage};
@@ -33,6 +34,7 @@ const COPY_BUFFER_BYTES: usize = 128 * 1024;
 pub struct ImageStore {
     cas: PathBuf,
     database: Database,
+    stored_here: StoredHere,
     _users: KeyLock,
 }
 
@@ -43,7 +45,8 @@ impl ImageStore {
         make_directory(data_dir, DATA_DIRECTORY)?;
         make_directory(&cas, SHARED_DIRECTORY)?;
         let users = KeyLock::directory(&cas, LockKind::Shared)?;
-        Ok(Self { database: Database::new(cas.join("db")), cas, _users: users })
+        let database = Database::new(cas.join("db"));
+        Ok(Self { cas, database, stored_here: StoredHere::default(), _users: users })
     }
 
     /// Begins to import an image, compressed or not, that the caller writes as it arrives.
@@ -120,6 +123,7 @@ impl ImageStore {
             tree_size: before.map_or(0, |image| image.tree_size),
             layers,
         })?;
+        self.stored_here.add(key.as_str());
         Ok(key)
     }
 
@@ -252,6 +256,10 @@ impl ImageStore {
         &self.cas
     }
 
+    pub(super) fn stored_here(&self) -> &StoredHere {
+        &self.stored_here
+    }
+
     pub(super) fn database(&self) -> &Database {
         &self.database
     }
@@ -293,6 +301,13 @@ fn unusable(operation: &'static str, key: &Key, path: &Path, error: io::Error) -
 pub struct Blob {
     file: File,
     _lock: KeyLock,
+}
+
+impl Blob {
+    /// The file without the lock: what is open stays readable when it is removed.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
 }
 
 impl Read for Blob {

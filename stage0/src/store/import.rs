@@ -73,7 +73,7 @@ fn manifest_json<R: Read>(archive: &mut Archive<R>) -> Result<Vec<u8>, StoreErro
     let limit = appc::MAX_MANIFEST_BYTES as u64 + 1;
     let mut json = Vec::new();
     archive.data().take(limit).read_to_end(&mut json).map_err(|e| match e.kind() {
-        io::ErrorKind::UnexpectedEof => ExtractError::Truncated("it ends inside the manifest"),
+        io::ErrorKind::UnexpectedEof => ExtractError::truncated("it ends inside the manifest"),
         _ => ExtractError::Read(e),
     })?;
     Ok(json)

@@ -4,6 +4,7 @@
 //! rkt-reference.md 2.4 ("Key locks").
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -45,7 +46,7 @@ enum Wait {
 /// A held lock. Dropping it releases it; so does the end of the process, however it comes.
 #[derive(Debug)]
 pub struct KeyLock {
-    _file: File,
+    file: File,
 }
 
 impl KeyLock {
@@ -78,7 +79,7 @@ impl KeyLock {
             let held = fstat(&file).map_err(StoreError::file("stat", path))?;
             // Somebody may have removed or replaced the file between open and lock; then the lock guards nothing.
             if stat(path).is_ok_and(|found| (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)) {
-                return Ok(Some(Self { _file: file }));
+                return Ok(Some(Self { file }));
             }
         }
         Err(StoreError::LockReplaced(path.to_owned()))
@@ -88,14 +89,21 @@ impl KeyLock {
     pub fn directory(path: &Path, kind: LockKind) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(StoreError::file("open", path))?;
         lock(&file, kind, Wait::Yes).map_err(StoreError::file("lock", path))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Like [`Self::directory`], but `None` if others hold it.
     pub fn try_directory(path: &Path, kind: LockKind) -> Result<Option<Self>, StoreError> {
         let file = File::open(path).map_err(StoreError::file("open", path))?;
         let held = lock(&file, kind, Wait::No).map_err(StoreError::file("lock", path))?;
-        Ok(held.then_some(Self { _file: file }))
+        Ok(held.then_some(Self { file }))
+    }
+}
+
+/// For another process to hold the lock as well.
+impl AsFd for KeyLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -106,7 +106,7 @@ impl<'s> Layers<'s> {
             return Ok(None);
         }
         let target = self.store.layer_path(layer);
-        Ok(Some(LayerImport { file, target, layer: layer.clone(), _layers: self }))
+        Ok(Some(LayerImport { file, target, layer: layer.clone(), layers: self }))
     }
 
     /// Stores the image that consists of these layers, bottom first, all of which are stored. The image's archive is
@@ -155,7 +155,7 @@ pub struct LayerImport<'l> {
     file: TemporaryFile,
     target: PathBuf,
     layer: DiffId,
-    _layers: &'l Layers<'l>,
+    layers: &'l Layers<'l>,
 }
 
 impl LayerImport<'_> {
@@ -177,6 +177,7 @@ impl LayerImport<'_> {
             return Err(StoreError::WrongLayer { expected, found });
         }
         self.file.persist(&self.target)?;
+        self.layers.store.stored_here().add(self.layer.as_str());
         Ok(bytes)
     }
 
@@ -214,6 +215,13 @@ pub struct LayerReader {
     hash: Sha256,
     layer: DiffId,
     _lock: KeyLock,
+}
+
+impl LayerReader {
+    /// The file without the check and the lock: what is open stays readable when it is removed.
+    pub(super) fn into_file(self) -> File {
+        self.file
+    }
 }
 
 impl Read for LayerReader {

@@ -6,6 +6,7 @@
 
 mod archive;
 mod collect;
+mod contents;
 mod database;
 mod decompress;
 mod dependencies;
@@ -23,7 +24,9 @@ mod remove;
 mod rows;
 mod temporary;
 mod tree_hash;
+mod tree_info;
 mod tree_store;
+mod walk;
 
 #[cfg(test)]
 mod collect_test;
@@ -59,6 +62,7 @@ pub use key_lock::{KeyLock, LockKind};
 pub use layers::{LayerImport, LayerReader, Layers};
 pub use remove::Removed;
 pub use rows::{ImageInfo, Remote, StoredLayer};
+pub use tree_info::{TreeInfo, Verification};
 pub use tree_store::TreeStore;
 
 /// Names the layers of an image converted from a container image: diff IDs, bottom first, joined by commas.

@@ -5,16 +5,17 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::dependencies::flatten;
+use super::dependencies::{Part, flatten};
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
 use super::temporary::sync_directory;
 use super::tree_hash::summarise;
 use super::{ImageStore, Key, StoreError, TreeId};
-use crate::extract::{extract, remove_tree};
+use crate::extract::remove_tree;
 
 /// Only rkt may look below: files in there carry set-user-ID bits and capabilities.
 const STORE_MODE: u32 = 0o2700;
@@ -49,14 +50,14 @@ impl TreeStore {
                 return Ok(id);
             }
         }
-        let _lock = self.lock(&id, LockKind::Exclusive)?;
+        let lock = self.lock(&id, LockKind::Exclusive)?;
         // Somebody may have been faster between the locks.
         if self.is_rendered(&id) {
             return Ok(id);
         }
         self.remove_locked(&id)?;
         let tree = self.path(&id);
-        let result = self.fill(images, key, &id, &parts);
+        let result = self.fill(images, key, &id, &parts, &lock);
         if result.is_err() {
             // A tree without its mark is harmless, but it takes space and the image may never be asked for again.
             let _ = self.remove_locked(&id);
@@ -72,7 +73,8 @@ impl TreeStore {
         images: &ImageStore,
         key: &Key,
         id: &TreeId,
-        parts: &[super::dependencies::Part],
+        parts: &[Part],
+        lock: &KeyLock,
     ) -> Result<u64, StoreError> {
         let tree = self.path(id);
         make_directory(&tree, STORE_MODE)?;
@@ -83,13 +85,7 @@ impl TreeStore {
         // The store's own group, inherited from the directories above, is none of the image's.
         std::os::unix::fs::chown(&rootfs, None, Some(rustix::process::getegid().as_raw()))
             .map_err(StoreError::file("set the group of", &rootfs))?;
-        // The image that wins comes first in the list, so it is written last, over the others. Writing in the other
-        // order and skipping what is there would tie a lower image's hard links to an upper image's files.
-        for part in parts.iter().rev() {
-            let mut blob = HashCheck::new(images.read(&part.key)?);
-            extract(&mut blob, &rootfs, &|path, is_directory| part.includes(path, is_directory))?;
-            blob.check(&part.key)?;
-        }
+        self.write_parts(images, parts, &rootfs, lock)?;
         write(&tree.join("manifest"), &images.manifest_json(key)?)?;
         let summary = summarise(&rootfs)?;
         write(&tree.join("hash"), summary.hash.as_bytes())?;
@@ -99,6 +95,30 @@ impl TreeStore {
         rustix::fs::syncfs(&directory).map_err(StoreError::file("sync", &tree))?;
         write(&tree.join("rendered"), b"")?;
         Ok(summary.bytes)
+    }
+
+    fn write_parts(
+        &self,
+        images: &ImageStore,
+        parts: &[Part],
+        rootfs: &Path,
+        lock: &KeyLock,
+    ) -> Result<(), StoreError> {
+        if let [part] = parts {
+            let layers = images.layers_of(&part.key)?;
+            for layer in &layers {
+                images.extract_layer(layer, rootfs, lock)?;
+            }
+            if !layers.is_empty() {
+                return Ok(());
+            }
+        }
+        // The image that wins comes first in the list, so it is written last, over the others. Writing in the other
+        // order and skipping what is there would tie a lower image's hard links to an upper image's files.
+        for part in parts.iter().rev() {
+            images.extract_image(&part.key, rootfs, &part.selection, lock)?;
+        }
+        Ok(())
     }
 
     /// The directory of a tree: `manifest`, `rootfs`, `hash`, `image`, `rendered`.
@@ -116,7 +136,13 @@ impl TreeStore {
         self.path(id).join("rendered").exists()
     }
 
-    fn remove_locked(&self, id: &TreeId) -> Result<(), StoreError> {
+    /// All trees.
+    pub(super) fn directory(&self) -> &Path {
+        &self.trees
+    }
+
+    /// The caller holds the tree's lock exclusively.
+    pub(super) fn remove_locked(&self, id: &TreeId) -> Result<(), StoreError> {
         let tree = self.path(id);
         let mark = tree.join("rendered");
         match std::fs::remove_file(&mark) {
@@ -125,44 +151,14 @@ impl TreeStore {
             Err(e) => return Err(StoreError::file("remove", &mark)(e)),
         }
         let trees = File::open(&self.trees).map_err(StoreError::file("open", &self.trees))?;
-        remove_tree(std::os::fd::AsFd::as_fd(&trees), id.as_str().as_ref())
-            .map_err(StoreError::file("remove", &tree))
+        remove_tree(trees.as_fd(), id.as_str().as_ref()).map_err(StoreError::file("remove", &tree))
     }
 
-    fn lock(&self, id: &TreeId, kind: LockKind) -> Result<KeyLock, StoreError> {
+    pub(super) fn lock(&self, id: &TreeId, kind: LockKind) -> Result<KeyLock, StoreError> {
         KeyLock::acquire(&self.locks, id.as_str(), kind)
     }
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     File::create(path).and_then(|mut file| file.write_all(content)).map_err(StoreError::file("write", path))
-}
-
-/// Hashes a blob while it is read, to compare it with the key it is stored under.
-struct HashCheck<R> {
-    source: R,
-    hash: sha2::Sha512,
-}
-
-impl<R> HashCheck<R> {
-    fn new(source: R) -> Self {
-        Self { source, hash: sha2::Digest::new() }
-    }
-
-    fn check(self, expected: &Key) -> Result<(), StoreError> {
-        let found = Key::of(self.hash);
-        if found == *expected {
-            Ok(())
-        } else {
-            Err(StoreError::Corrupt { expected: expected.to_string(), found: found.to_string() })
-        }
-    }
-}
-
-impl<R: io::Read> io::Read for HashCheck<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.source.read(buffer)?;
-        sha2::Digest::update(&mut self.hash, buffer.get(..count).unwrap_or_default());
-        Ok(count)
-    }
 }

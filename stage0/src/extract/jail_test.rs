@@ -1,0 +1,133 @@
+//! In tests, the program that extraction starts is the test binary, so its `extracttar` is a test of this file.
+
+// The exit code is the result of an attempt.
+#![allow(clippy::exit)]
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use super::test_archive::{TestArchive, extract_all};
+use super::{Layout, Options, Selection, Source, extract, jail};
+
+/// Set for a test binary that is to be a jailed process: what it tries.
+const ATTEMPT: &str = "RKT_TEST_ATTEMPT";
+/// Exit code of an attempt that the kernel refused.
+const REFUSED: i32 = 10;
+/// Exit code of an attempt that succeeded.
+const SUCCEEDED: i32 = 11;
+
+/// Makes a command run [`extracttar`] of the test binary.
+pub(super) fn be_the_test_binary(command: &mut Command) {
+    command.args(["--exact", "extract::jail_test::extracttar", "--ignored", "--nocapture", "--quiet"]);
+}
+
+#[test]
+#[ignore = "the program that other tests start"]
+fn extracttar() {
+    std::process::exit(super::run_extractor().into());
+}
+
+#[test]
+#[ignore = "the program that other tests start"]
+fn attempt() {
+    let outside = std::env::var("RKT_TEST_OUTSIDE").unwrap();
+    let attempt = std::env::var(ATTEMPT).unwrap();
+    fs::create_dir_all(format!("{outside}/rootfs")).unwrap();
+    let target = fs::File::open(format!("{outside}/rootfs")).unwrap();
+    let outside_fd = fs::File::open(&outside).unwrap();
+    jail::confine(target.as_fd()).unwrap();
+    let flags = rustix::fs::OFlags::RDONLY;
+    let mode = rustix::fs::Mode::empty();
+    let result = match attempt.as_str() {
+        "read-host" => fs::read("/etc/passwd").map(drop),
+        "write-host" => fs::write(format!("{outside}/written"), b"x"),
+        "read-through-descriptor" => {
+            rustix::fs::openat(&outside_fd, "secret", flags, mode).map(drop).map_err(Into::into)
+        }
+        "link-host" => {
+            rustix::fs::linkat(&outside_fd, "secret", &target, "stolen", rustix::fs::AtFlags::empty())
+                .map_err(Into::into)
+        }
+        "read-own-file" => {
+            let create = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+            rustix::fs::openat(&target, "own", create, 0o600.into()).unwrap();
+            rustix::fs::openat(&target, "own", flags, mode).map(drop).map_err(Into::into)
+        }
+        "write-target" => {
+            let create = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+            rustix::fs::openat(&target, "own", create, 0o600.into()).map(drop).map_err(Into::into)
+        }
+        "socket" => std::net::UdpSocket::bind("127.0.0.1:0").map(drop),
+        "execute" => Command::new("/bin/true").status().map(drop),
+        "thread" => std::thread::Builder::new().spawn(|| ()).map(drop),
+        "change-root" => rustix::process::chroot(".").map_err(Into::into),
+        "mount" => rustix::mount::unmount("/", rustix::mount::UnmountFlags::DETACH).map_err(Into::into),
+        other => panic!("{other}?"),
+    };
+    std::process::exit(if result.is_ok() { SUCCEEDED } else { REFUSED });
+}
+
+/// What becomes of a jailed process that tries something.
+fn attempting(what: &str) -> std::process::ExitStatus {
+    let place = tempfile::tempdir().unwrap();
+    fs::write(place.path().join("secret"), "of the host").unwrap();
+    let status = Command::new("/proc/self/exe")
+        .args(["--exact", "extract::jail_test::attempt", "--ignored", "--nocapture", "--quiet"])
+        .env(ATTEMPT, what)
+        .env("RKT_TEST_OUTSIDE", place.path())
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!place.path().join("written").exists());
+    assert!(!place.path().join("rootfs/stolen").exists());
+    status
+}
+
+#[test]
+fn jailed_process_can_write_below_its_target() {
+    assert_eq!(attempting("write-target").code(), Some(SUCCEEDED));
+}
+
+#[test]
+fn jailed_process_cannot_use_a_path_outside_its_target() {
+    for what in ["read-host", "write-host", "read-through-descriptor", "link-host", "read-own-file"] {
+        assert_eq!(attempting(what).code(), Some(REFUSED), "{what}");
+    }
+}
+
+#[test]
+fn jailed_process_is_killed_when_it_does_what_extracting_does_not_take() {
+    for what in ["socket", "execute", "thread", "change-root", "mount"] {
+        assert_eq!(attempting(what).signal(), Some(libc::SIGSYS), "{what}");
+    }
+}
+
+#[test]
+fn archive_that_cannot_be_read_to_its_end_is_reported_as_that() {
+    struct Broken;
+    impl std::io::Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("the disk is gone"))
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    let options = Options { layout: Layout::Image, selection: Selection::default() };
+
+    let error = extract(Source::Stream(&mut Broken), place.path(), &options, None).unwrap_err();
+
+    assert_eq!(error.to_string(), "cannot read the archive: the disk is gone");
+}
+
+#[test]
+fn error_of_the_jailed_process_arrives_with_its_kind() {
+    let place = tempfile::tempdir().unwrap();
+    let archive = TestArchive::new().file(&format!("rootfs/{}", "n".repeat(300)), b"");
+
+    let error = extract_all(archive, Layout::Image, place.path());
+
+    assert!(
+        matches!(error, Err(super::ExtractError::Refused { name, .. }) if name.starts_with("rootfs/nnn"))
+    );
+}

@@ -15,7 +15,7 @@ mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
-mod image;
+pub mod image;
 pub mod keystore;
 mod log;
 pub mod oci;

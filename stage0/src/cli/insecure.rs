@@ -56,6 +56,11 @@ impl InsecureOptions {
         self.0 & TLS != 0
     }
 
+    /// Images may be looked for over plain http.
+    pub const fn allow_http(self) -> bool {
+        self.0 & HTTP != 0
+    }
+
     /// Public keys may be fetched over plain http.
     pub const fn allow_http_pubkey(self) -> bool {
         self.0 & PUBKEY != 0
@@ -87,7 +92,7 @@ mod tests {
         let run = InsecureOptions::parse("all-run").unwrap();
 
         assert!(fetch.skip_image_check() && fetch.skip_tls_check());
-        assert!(fetch.allow_http_pubkey());
+        assert!(fetch.allow_http() && fetch.allow_http_pubkey());
         assert!(!fetch.skip_capabilities() && !fetch.skip_paths() && !fetch.skip_seccomp());
         assert!(run.skip_capabilities() && run.skip_paths() && run.skip_seccomp());
         assert!(!run.skip_image_check());

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::cli::apps::AppArguments;
 use crate::cli::globals::GlobalFlags;
+use crate::config::Configuration;
 use crate::error::{Context, Result};
 use crate::image::{FetchOptions, Fetcher, Finder, PullPolicy};
 use crate::keystore::Keystore;
@@ -25,36 +26,46 @@ pub struct Images<'a> {
 impl Images<'_> {
     /// The image of an app: an image ID means one in the store, anything else is fetched as the pull policy says.
     pub fn find(&self, app: &AppArguments) -> Result<Key> {
-        let keystore = self.keystore();
-        Finder::new(self.fetcher(&keystore, self.pull_policy))
+        let (keystore, configuration) = self.settings();
+        Finder::new(self.fetcher(&keystore, &configuration, self.pull_policy))
             .find(&app.image, signature(app))
             .context(format!("error finding image {:?}", app.image))
     }
 
     /// Fetches an image; an image ID means nothing here.
     pub fn fetch(&self, app: &AppArguments) -> Result<Key> {
-        let keystore = self.keystore();
-        self.fetcher(&keystore, self.pull_policy)
+        let (keystore, configuration) = self.settings();
+        self.fetcher(&keystore, &configuration, self.pull_policy)
             .fetch(&app.image, signature(app))
             .context(format!("error fetching image {:?}", app.image))
     }
 
     /// A stage1 image that the user chose. Its pull policy is always `new`.
     pub fn find_stage1(&self, image: &str) -> Result<Key> {
-        let keystore = self.keystore();
-        Finder::new(self.fetcher(&keystore, PullPolicy::New))
+        let (keystore, configuration) = self.settings();
+        Finder::new(self.fetcher(&keystore, &configuration, PullPolicy::New))
             .find(image, None)
             .context(format!("error finding image {image:?}"))
     }
 
-    fn keystore(&self) -> Keystore {
-        Keystore::new(&self.globals.system_config, &self.globals.local_config)
+    fn settings(&self) -> (Keystore, Configuration) {
+        let keystore = Keystore::new(&self.globals.system_config, &self.globals.local_config);
+        (keystore, Configuration::of(self.globals))
     }
 
-    fn fetcher<'k>(&'k self, keystore: &'k Keystore, pull_policy: PullPolicy) -> Fetcher<'k> {
-        let options =
-            FetchOptions { pull_policy, insecure: self.globals.insecure_options, debug: self.globals.debug };
-        Fetcher::new(self.store, keystore, options)
+    fn fetcher<'k>(
+        &'k self,
+        keystore: &'k Keystore,
+        configuration: &'k Configuration,
+        pull_policy: PullPolicy,
+    ) -> Fetcher<'k> {
+        let options = FetchOptions {
+            pull_policy,
+            insecure: self.globals.insecure_options,
+            trust_keys_from_https: self.globals.trust_keys_from_https,
+            debug: self.globals.debug,
+        };
+        Fetcher::new(self.store, keystore, configuration, options)
     }
 }
 

@@ -94,7 +94,6 @@ impl AuthConfig {
 
     /// The header fields that say who we are in a request of `method` for `url`; none unless `url` is https and its host
     /// and port are configured. A request that goes on to another host needs fields of its own.
-    #[allow(dead_code)]
     pub fn headers(&self, method: &str, url: &Url) -> Result<Vec<(String, String)>> {
         if url.scheme() != "https" {
             return Ok(Vec::new());

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{HttpError, VerifyError};
+use super::{DiscoveryError, HttpError, VerifyError};
 use crate::keystore::KeystoreError;
 use crate::store::StoreError;
 
@@ -31,6 +31,41 @@ pub enum ImageError {
     /// No image from that URL.
     #[error("unable to fetch image from URL {0:?}: {NOWHERE}")]
     UrlNotFound(String),
+    /// A name that leads nowhere.
+    #[error("discovery failed for {name:?}: {cause}")]
+    Discovery {
+        /// The name and labels that were asked for.
+        name: String,
+        /// Why.
+        cause: DiscoveryError,
+    },
+    /// The image is another one than was asked for.
+    #[error("the image that was found for {wanted:?} is another one: {what}")]
+    WrongImage {
+        /// The name and labels that were asked for.
+        wanted: String,
+        /// What differs.
+        what: String,
+    },
+    /// An image needs itself.
+    #[error("images depend on each other in a circle: {0}")]
+    DependencyCycle(String),
+    /// The image found by a dependency's name is not the one that the dependency wants.
+    #[error("dependency {name:?} must have the image ID {wanted}, but the image that was found has {found}")]
+    DependencyId {
+        /// Its name.
+        name: String,
+        /// The ID it must have.
+        wanted: String,
+        /// The ID it has.
+        found: String,
+    },
+    /// A server that has the image, and sends nothing.
+    #[error("the image at {0} is empty")]
+    Empty(String),
+    /// The configuration could not be read.
+    #[error("{0}")]
+    Configuration(String),
     /// Docker images carry no signature that rkt could check.
     #[error("signature verification for docker images is not supported (try --insecure-options=image)")]
     DockerSignature,

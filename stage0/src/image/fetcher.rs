@@ -1,35 +1,34 @@
 //! Fetching one image, from wherever the user said.
 //!
-//! Responsible for: the order of store, download, verification and import. Must not know: HTTP's details, OpenPGP's
+//! Responsible for: what each kind of reference needs, and which images are believed. Must not know: HTTP's details, OpenPGP's
 //! details, how the store keeps things. Follows rkt-reference.md 3.3 to 3.6.
 
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::fs::File;
+use std::io;
+use std::path::Path;
 
-use appc::ImageManifest;
+use appc::{ImageManifest, Labels};
+use sequoia_openpgp::Cert;
 use sha2::{Digest, Sha512};
-use url::Url;
 
-use super::http::{Answer, Download, HttpClient};
+use super::dependencies::Dependencies;
+use super::discovery::Discovery;
+use super::download::{Stopped, copy};
+use super::http::HttpClient;
+use super::intake::{Check, Intake, IntakeError, Taken};
+use super::partial::Partial;
 use super::progress::Progress;
+use super::publisher::Publisher;
+use super::remote::RemoteImage;
+use super::signature::{self, SignatureAt};
 use super::verify::{check_issuer, verify};
 use super::{AppcName, ImageError, PullPolicy, Reference, VerifyError};
 use crate::cli::insecure::InsecureOptions;
+use crate::config::Configuration;
 use crate::keystore::Keystore;
-use crate::log::Log;
+use crate::log::{Log, render};
 use crate::output;
-use crate::store::{ImageStore, Import, Key, Remote, peek_manifest};
-
-/// Largest signature file. A signature is half a kilobyte; sixteen of them with room to spare fit.
-const MAX_SIGNATURE_BYTES: u64 = 64 * 1024;
-/// Largest download; the store's own limit is on the uncompressed image.
-const MAX_DOWNLOAD_BYTES: u64 = 64 * 1024 * 1024 * 1024;
-const DOWNLOAD_MODE: u32 = 0o660;
-const COPY_BUFFER_BYTES: usize = 128 * 1024;
+use crate::store::{ImageStore, Import, Key};
 
 /// How images are fetched.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +37,8 @@ pub struct FetchOptions {
     pub pull_policy: PullPolicy,
     /// Which checks are off.
     pub insecure: InsecureOptions,
+    /// Keys that a publisher serves over https are trusted without asking.
+    pub trust_keys_from_https: bool,
     /// Verbose diagnostics.
     pub debug: bool,
 }
@@ -46,14 +47,66 @@ pub struct FetchOptions {
 pub struct Fetcher<'a> {
     store: &'a ImageStore,
     keystore: &'a Keystore,
+    configuration: &'a Configuration,
     options: FetchOptions,
+    progress: Progress,
     log: Log,
+}
+
+/// What the manifest of an image must say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'a>(pub Option<&'a AppcName>);
+
+impl Wanted<'_> {
+    /// Refuses an image that is another one than was asked for. Labels that were asked for must be there; `os` and `arch` that
+    /// were not must not be another host's.
+    pub fn check(&self, manifest: &ImageManifest) -> Result<(), ImageError> {
+        let Some(wanted) = self.0 else { return Ok(()) };
+        let wrong = |what: String| ImageError::WrongImage { wanted: wanted.to_string(), what };
+        if manifest.name != wanted.name {
+            return Err(wrong(format!("its name is {:?}", manifest.name.as_str())));
+        }
+        for label in wanted.labels.iter() {
+            match manifest.labels.get(label.name.as_str()) {
+                Some(found) if found == label.value => {}
+                Some(found) => {
+                    return Err(wrong(format!("its label {:?} is {found:?}", label.name.as_str())));
+                }
+                None => return Err(wrong(format!("it has no label {:?}", label.name.as_str()))),
+            }
+        }
+        let host = labels_on_host(wanted)?;
+        let foreign = host
+            .iter()
+            .find(|label| manifest.labels.get(label.name.as_str()).is_some_and(|found| found != label.value));
+        match foreign {
+            Some(label) => {
+                Err(wrong(format!("its label {:?} is not {:?}", label.name.as_str(), label.value)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.0.map_or("IMAGE-NAME", |wanted| wanted.name.as_str())
+    }
+}
+
+fn labels_on_host(name: &AppcName) -> Result<Labels, ImageError> {
+    name.labels_on_host()
+        .map_err(|e| ImageError::InvalidReference { reference: name.to_string(), reason: e.to_string() })
 }
 
 impl<'a> Fetcher<'a> {
     /// Signatures are checked against `keystore`, unless the options say otherwise.
-    pub fn new(store: &'a ImageStore, keystore: &'a Keystore, options: FetchOptions) -> Self {
-        Self { store, keystore, options, log: Log::new("image", options.debug) }
+    pub fn new(
+        store: &'a ImageStore,
+        keystore: &'a Keystore,
+        configuration: &'a Configuration,
+        options: FetchOptions,
+    ) -> Self {
+        let log = Log::new("image", options.debug);
+        Self { store, keystore, configuration, options, progress: Progress::new(), log }
     }
 
     /// The store that images go to.
@@ -61,12 +114,28 @@ impl<'a> Fetcher<'a> {
         self.store
     }
 
+    pub(super) fn options(&self) -> &FetchOptions {
+        &self.options
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(super) fn log(&self) -> Log {
+        self.log
+    }
+
     /// Fetches an image and what it depends on. `signature` replaces the signature beside the image.
     pub fn fetch(&self, image: &str, signature: Option<&Path>) -> Result<Key, ImageError> {
         let key = match Reference::parse(image)? {
-            Reference::Name(name) => self.name(&name)?,
+            Reference::Name(name) => self.name(&name, signature)?,
             Reference::File(path) => self.file(&path, signature)?,
-            Reference::Url(url) => self.url(&url, signature)?,
+            Reference::Url(url) => {
+                let signature = signature.map(|path| SignatureAt::File(path.to_owned()));
+                let signature = signature.unwrap_or_else(|| SignatureAt::beside_url(&url));
+                self.remote(&RemoteImage { url: &url, signature, wanted: Wanted(None), latest: false })?
+            }
             Reference::Docker(_) if !self.options.insecure.skip_image_check() => {
                 return Err(ImageError::DockerSignature);
             }
@@ -75,184 +144,107 @@ impl<'a> Fetcher<'a> {
                 return Err(ImageError::Oci(path));
             }
         };
-        self.dependencies(&key)?;
+        Dependencies::new(self).fetch(&key)?;
         Ok(key)
     }
 
-    fn name(&self, name: &AppcName) -> Result<Key, ImageError> {
-        self.log.debug(format_args!("searching for app image {}", name.name));
-        let labels = name.labels_on_host().map_err(|e| ImageError::InvalidReference {
-            reference: name.to_string(),
-            reason: e.to_string(),
-        })?;
-        let found = self.store.get_by_name(&name.name, &labels)?;
-        let key = found.ok_or_else(|| ImageError::NameNotFound(name.to_string()))?;
-        self.log.debug(format_args!("using image from local store for image name {name}"));
-        Ok(key)
-    }
-
-    /// Makes sure that everything the image depends on is in the store.
-    fn dependencies(&self, top: &Key) -> Result<(), ImageError> {
-        let mut seen = HashSet::new();
-        let mut waiting = vec![top.clone()];
-        while let Some(key) = waiting.pop() {
-            if !seen.insert(key.clone()) {
-                continue;
+    /// An image by name: the best in the store, or the one that is discovered.
+    pub(super) fn name(&self, name: &AppcName, signature: Option<&Path>) -> Result<Key, ImageError> {
+        let labels = labels_on_host(name)?;
+        if self.options.pull_policy != PullPolicy::Update {
+            self.log.debug(format_args!("searching for app image {}", name.name));
+            if let Some(key) = self.store.get_by_name(&name.name, &labels)? {
+                self.log.debug(format_args!("using image from local store for image name {name}"));
+                return Ok(key);
             }
-            for dependency in self.store.manifest(&key)?.dependencies {
-                waiting.push(match &dependency.image_id {
-                    Some(id) => self.store.resolve_key(id.as_str())?,
-                    None => {
-                        self.name(&AppcName { name: dependency.image_name, labels: dependency.labels })?
-                    }
-                });
+            if self.options.pull_policy == PullPolicy::Never {
+                return Err(ImageError::NameNotFound(name.to_string()));
             }
         }
-        Ok(())
+        self.log.debug(format_args!("remote fetching from name {:?}", name.to_string()));
+        let discovery = Discovery::new(self.client()?, self.options.insecure.allow_http(), self.log);
+        let on_host = AppcName { name: name.name.clone(), labels };
+        let found = discovery.endpoint(&on_host);
+        let endpoint = found.map_err(|cause| ImageError::Discovery { name: name.to_string(), cause })?;
+        if !self.options.insecure.skip_image_check() {
+            self.publisher()?.offer_keys(&name.name)?;
+        }
+        self.remote(&RemoteImage {
+            url: &endpoint.image,
+            signature: signature
+                .map_or(SignatureAt::Url(endpoint.signature), |path| SignatureAt::File(path.to_owned())),
+            wanted: Wanted(Some(name)),
+            latest: name.labels.get("version").is_none(),
+        })
     }
 
     fn file(&self, path: &Path, signature: Option<&Path>) -> Result<Key, ImageError> {
         let unreadable = |cause| ImageError::ReadImage { path: path.to_owned(), cause };
-        let file = File::open(path).map_err(unreadable)?;
+        let mut file = File::open(path).map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(unreadable(io::Error::other("it is not a regular file")));
         }
         self.log.debug(format_args!("using image from file {}", path.display()));
-        if self.options.insecure.skip_image_check() {
-            return Ok(self.store.import(&file, &Import::default())?);
-        }
-        let signature = match signature {
-            Some(signature) => signature.to_owned(),
-            None => with_suffix(path, ".asc"),
+        let shown = path.display().to_string();
+        let check = if self.options.insecure.skip_image_check() {
+            Check::Off
+        } else {
+            let signature = match (signature, SignatureAt::beside_file(path)) {
+                (Some(path), _) => signature::read(path)?,
+                (None, SignatureAt::File(path)) => signature::read(&path)?,
+                (None, at) => return Err(ImageError::SignatureDeferred(at.to_url())),
+            };
+            let keys = self.keys_that_may_have_made(&signature, &shown, &Wanted(None))?;
+            Check::Signature(signature, keys)
         };
-        self.import_verified(&file, &read_signature(&signature)?, path)
+        let mut intake = Intake::begin(self.store, &Import::default(), check)?;
+        let copied = copy(&mut file, |bytes| intake.write(bytes).map_err(|e| self.not_taken(e, &shown)));
+        copied.map_err(|e| match e {
+            Stopped::Source(cause) => unreadable(cause),
+            Stopped::Sink(error) => error,
+        })?;
+        let taken = intake.finish().map_err(|e| self.not_taken(e, &shown))?;
+        self.accept(taken, &Wanted(None))
     }
 
-    fn url(&self, url: &Url, signature: Option<&Path>) -> Result<Key, ImageError> {
-        let remote = match (self.options.pull_policy, self.store.remote(url.as_str())?) {
-            (PullPolicy::New | PullPolicy::Never, Some(remote)) => return Ok(self.use_stored(url, &remote)),
-            (PullPolicy::Never, None) => return Err(ImageError::UrlNotFound(url.to_string())),
-            // What came into the store unverified is no answer to a fetch that verifies: it is fetched anew.
-            (_, remote) => remote.filter(|r| self.options.insecure.skip_image_check() || r.is_verified()),
-        };
-        if let Some(remote) = remote.as_ref().filter(|remote| remote.is_fresh(SystemTime::now())) {
-            return Ok(self.use_stored(url, remote));
-        }
-        self.log.debug(format_args!("remote fetching from URL {:?}", url.as_str()));
+    /// A client with the user's credentials and rules.
+    pub(super) fn client(&self) -> Result<HttpClient, ImageError> {
         let skip_tls = self.options.insecure.skip_tls_check();
         if skip_tls {
             self.log.print("warning: TLS verification has been disabled");
         }
-        let client = HttpClient::new(skip_tls);
-        let download = Target::lock(&self.store.temporary_directory()?, url, self.log)?;
-        let etag = remote.as_ref().map(|remote| remote.etag.as_str()).unwrap_or_default();
-        if self.options.insecure.skip_image_check() {
-            let Some(found) = self.download_image(&client, url, etag, &download)? else {
-                return self.not_modified(url, remote.as_ref());
-            };
-            let key = self.store.import(rewound(&download.file, &download.path)?, &Import::default())?;
-            return self.record(url, &found, "", key);
-        }
-
-        let (signature_url, mut signature_bytes) = match signature {
-            Some(path) => (format!("file://{}", path.display()), Some(read_signature(path)?)),
-            None => {
-                let signature_url = signature_url(url);
-                let bytes = self.download_signature(&client, &signature_url)?;
-                (signature_url.to_string(), bytes)
-            }
-        };
-        if let Some(bytes) = &signature_bytes {
-            self.check_issuer(bytes, url)?;
-        }
-        let Some(found) = self.download_image(&client, url, etag, &download)? else {
-            return self.not_modified(url, remote.as_ref());
-        };
-        if signature_bytes.is_none() {
-            signature_bytes = self.download_signature(&client, &self::signature_url(url))?;
-        }
-        let Some(bytes) = signature_bytes else {
-            return Err(ImageError::SignatureDeferred(signature_url));
-        };
-        let key = self.import_verified(&download.file, &bytes, &download.path)?;
-        self.record(url, &found, &signature_url, key)
+        let credentials = self.configuration.auth();
+        let credentials = credentials.map_err(|e| ImageError::Configuration(render(&e, false)))?;
+        let client = HttpClient::new(skip_tls).with_credentials(credentials).with_log(self.log);
+        Ok(if self.options.insecure.allow_http() { client.downgrading() } else { client })
     }
 
-    fn use_stored(&self, url: &Url, remote: &Remote) -> Key {
-        self.log.debug(format_args!("using image from local store for url {url}"));
-        remote.blob_key.clone()
+    fn publisher(&self) -> Result<Publisher<'a>, ImageError> {
+        let insecure = self.options.insecure;
+        Ok(Publisher {
+            keystore: self.keystore,
+            client: self.client()?,
+            allow_http: insecure.allow_http_pubkey(),
+            // Without a checked certificate https vouches for nothing.
+            trust_https: self.options.trust_keys_from_https && !insecure.skip_tls_check(),
+            log: self.log.named("pubkey"),
+        })
     }
 
-    fn not_modified(&self, url: &Url, remote: Option<&Remote>) -> Result<Key, ImageError> {
-        match remote {
-            Some(remote) => Ok(self.use_stored(url, remote)),
-            None => Err(ImageError::UrlNotFound(url.to_string())),
-        }
-    }
-
-    /// Downloads into `target`. `None` means that the image with this `etag` is current.
-    fn download_image(
+    /// The trusted keys, if one of them may have made the signature: an image of anybody else is not even downloaded.
+    /// Which of them count is known only when the image's manifest is.
+    pub(super) fn keys_that_may_have_made(
         &self,
-        client: &HttpClient,
-        url: &Url,
-        etag: &str,
-        target: &Target,
-    ) -> Result<Option<Found>, ImageError> {
-        let failed = |cause| ImageError::Download { what: "image", url: url.to_string(), cause };
-        match client.get(url, etag, MAX_DOWNLOAD_BYTES).map_err(failed)? {
-            Answer::NotModified => Ok(None),
-            Answer::Deferred => Err(failed(super::HttpError::Status(202))),
-            Answer::Found(download) => {
-                let Download { mut body, length, etag, max_age } = *download;
-                let bar = Progress::new().bar("Downloading ACI", length);
-                let mut progress = bar.reader(&mut body);
-                let mut buffer = vec![0; COPY_BUFFER_BYTES];
-                loop {
-                    let count = match progress.read(&mut buffer) {
-                        Ok(0) => break,
-                        Ok(count) => count,
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                        Err(e) => {
-                            return Err(failed(body.error(e)));
-                        }
-                    };
-                    let bytes = buffer.get(..count).unwrap_or_default();
-                    (&target.file)
-                        .write_all(bytes)
-                        .map_err(|cause| ImageError::WriteDownload { path: target.path.clone(), cause })?;
-                }
-                bar.finish();
-                Ok(Some(Found { etag, max_age }))
-            }
-        }
-    }
-
-    /// Downloads a signature. `None` means that the server asks to come back after the image.
-    fn download_signature(&self, client: &HttpClient, url: &Url) -> Result<Option<Vec<u8>>, ImageError> {
-        self.log.debug(format_args!("downloading signature from {url}"));
-        let failed = |cause| ImageError::Download { what: "signature", url: url.to_string(), cause };
-        match client.get(url, "", MAX_SIGNATURE_BYTES).map_err(failed)? {
-            Answer::Deferred => Ok(None),
-            Answer::NotModified => Err(failed(super::HttpError::Status(304))),
-            Answer::Found(mut download) => {
-                let mut bytes = Vec::new();
-                let bar = Progress::new().bar("Downloading signature", download.length);
-                let read = bar.reader(&mut download.body).read_to_end(&mut bytes);
-                read.map_err(|e| failed(download.body.error(e)))?;
-                bar.finish();
-                Ok(Some(bytes))
-            }
-        }
-    }
-
-    /// Refuses, before the image is downloaded, a signature that no trusted key can have made. Which keys count is
-    /// known only when the image's name is.
-    fn check_issuer(&self, signature: &[u8], url: &Url) -> Result<(), ImageError> {
+        signature: &[u8],
+        image: &str,
+        wanted: &Wanted<'_>,
+    ) -> Result<Vec<Cert>, ImageError> {
         let keys = self.keystore.all()?;
         check_issuer(signature, &keys, "any image").map_err(|cause| {
-            self.advise(&cause, "IMAGE-NAME");
-            ImageError::Verify { image: url.to_string(), cause }
-        })
+            self.advise(&cause, wanted.name());
+            ImageError::Verify { image: image.to_owned(), cause }
+        })?;
+        Ok(keys)
     }
 
     fn advise(&self, error: &VerifyError, name: &str) {
@@ -262,143 +254,66 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    /// Checks `signature` over the file with the keys that count for the name in the image's manifest. Returns the
-    /// hash of what was verified.
-    fn verify(&self, file: &File, signature: &[u8], path: &Path) -> Result<Vec<u8>, ImageError> {
-        let manifest: ImageManifest = peek_manifest(rewound(file, path)?)?;
-        let keys = self.keystore.keyring(&manifest.name)?;
-        let mut content = Hashing { source: rewound(file, path)?, hash: Sha512::new() };
-        let scope = format!("{:?}", manifest.name.as_str());
-        let signers = verify(signature, &mut content, &keys, &scope);
-        let signer = signers.and_then(|signers| signers.counts_for(&keys, &scope).cloned());
-        let signer = signer.map_err(|cause| {
-            self.advise(&cause, manifest.name.as_str());
-            ImageError::Verify { image: manifest.name.to_string(), cause }
-        })?;
-        self.log.print("signature verified:");
-        for identity in signer.identities {
-            output::complain(&format!("  {identity}"));
+    pub(super) fn not_taken(&self, error: IntakeError, image: &str) -> ImageError {
+        match error {
+            IntakeError::Verify(cause) => ImageError::Verify { image: image.to_owned(), cause },
+            IntakeError::Store(error) => error.into(),
         }
-        Ok(content.hash.finalize().to_vec())
     }
 
-    /// Verifies a file and imports exactly what was verified. Whoever may write to the file (a local image is not
-    /// ours, a download is shared with group `rkt`) could swap its content behind the check.
-    fn import_verified(&self, file: &File, signature: &[u8], path: &Path) -> Result<Key, ImageError> {
-        let verified = self.verify(file, signature, path)?;
-        let mut again = Hashing { source: rewound(file, path)?, hash: Sha512::new() };
-        let key = self.store.import_checked(&mut again, &Import::default(), |source| {
-            io::copy(source, &mut io::sink())?;
-            Ok(source.hash.clone().finalize().as_slice() == verified.as_slice())
+    /// Verifies an image whose signature came later, in the file that it was downloaded to. Whoever may write to that file
+    /// could swap its content, so it must be what was taken in.
+    pub(super) fn verify_late<'s>(
+        &self,
+        taken: Taken<'s>,
+        signature: &[u8],
+        partial: &mut Partial,
+    ) -> Result<Taken<'s>, ImageError> {
+        let path = partial.path().to_owned();
+        let mut hash = Sha512::new();
+        let content = Hashing { source: partial.content()?, hash: &mut hash };
+        let keys = self.keystore.all()?;
+        let signers = verify(signature, content, &keys, "any image").map_err(|cause| {
+            self.advise(&cause, taken.image.manifest().name.as_str());
+            ImageError::Verify { image: taken.image.manifest().name.to_string(), cause }
         })?;
-        key.ok_or_else(|| ImageError::Changed(path.to_owned()))
-    }
-
-    /// Remembers where an image came from.
-    fn record(&self, url: &Url, found: &Found, signature: &str, key: Key) -> Result<Key, ImageError> {
-        self.store.put_remote(&Remote {
-            aci_url: url.to_string(),
-            sig_url: signature.to_owned(),
-            etag: found.etag.clone(),
-            blob_key: key.clone(),
-            cache_max_age: found.max_age,
-            download_time: SystemTime::now(),
-        })?;
-        Ok(key)
-    }
-}
-
-/// What the server said about the image besides its bytes.
-struct Found {
-    etag: String,
-    max_age: u64,
-}
-
-/// The file that a URL is downloaded to. One rkt at a time writes it; it is gone when this is dropped.
-struct Target {
-    path: PathBuf,
-    file: File,
-}
-
-impl Target {
-    fn lock(directory: &Path, url: &Url, log: Log) -> Result<Self, ImageError> {
-        let mut name = String::from("download-");
-        for byte in Sha512::digest(url.as_str().as_bytes()).iter().take(32) {
-            name.push_str(&format!("{byte:02x}"));
+        if taken.digest.as_deref() != Some(hash.finalize().as_slice()) {
+            return Err(ImageError::Changed(path));
         }
-        let path = directory.join(name);
-        let unusable = |cause: io::Error| ImageError::WriteDownload { path: path.clone(), cause };
-        loop {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(DOWNLOAD_MODE)
-                .open(&path)
-                .map_err(unusable)?;
-            use rustix::fs::{FlockOperation, flock, fstat, stat};
-            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-                log.print("another rkt instance is downloading this file, waiting...");
-                flock(&file, FlockOperation::LockExclusive).map_err(|e| unusable(e.into()))?;
+        Ok(Taken { signers: Some(signers), ..taken })
+    }
+
+    /// Lets an image into the store, if it is the one that was wanted, and signed by whom it must be.
+    pub(super) fn accept(&self, taken: Taken<'_>, wanted: &Wanted<'_>) -> Result<Key, ImageError> {
+        let name = taken.image.manifest().name.clone();
+        wanted.check(taken.image.manifest())?;
+        if let Some(signers) = &taken.signers {
+            let keys = self.keystore.keyring(&name)?;
+            let signer = signers.counts_for(&keys, &format!("{:?}", name.as_str())).map_err(|cause| {
+                self.advise(&cause, name.as_str());
+                ImageError::Verify { image: name.to_string(), cause }
+            })?;
+            self.log.print("signature verified:");
+            for identity in &signer.identities {
+                output::complain(&format!("  {identity}"));
             }
-            let held = fstat(&file).map_err(|e| unusable(e.into()))?;
-            // Whoever held it before has removed it when done; then this is nobody's file any more.
-            if stat(&path).is_ok_and(|found| (found.st_dev, found.st_ino) == (held.st_dev, held.st_ino)) {
-                file.set_len(0).map_err(unusable)?;
-                return Ok(Self { path, file });
-            }
+        } else if !self.options.insecure.skip_image_check() {
+            return Err(ImageError::SignatureDeferred(name.to_string()));
         }
-    }
-}
-
-impl Drop for Target {
-    fn drop(&mut self) {
-        // What cannot be removed is truncated by the next download of the same URL.
-        let _ = std::fs::remove_file(&self.path);
+        Ok(taken.image.commit()?)
     }
 }
 
 /// Hashes what is read through it.
-struct Hashing<R> {
+struct Hashing<'h, R> {
     source: R,
-    hash: Sha512,
+    hash: &'h mut Sha512,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: io::Read> io::Read for Hashing<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.source.read(buffer)?;
         self.hash.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
-}
-
-fn rewound<'f>(file: &'f File, path: &Path) -> Result<&'f File, ImageError> {
-    let mut file_at_start = file;
-    file_at_start.rewind().map_err(|cause| ImageError::ReadImage { path: path.to_owned(), cause })?;
-    Ok(file)
-}
-
-fn read_signature(path: &Path) -> Result<Vec<u8>, ImageError> {
-    let unreadable = |cause| ImageError::ReadSignature { path: path.to_owned(), cause };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MAX_SIGNATURE_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > MAX_SIGNATURE_BYTES {
-        return Err(unreadable(io::Error::other(format!("it is larger than {MAX_SIGNATURE_BYTES} bytes"))));
-    }
-    Ok(bytes)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// `…/X.aci?query` to `…/X.aci.asc?query`.
-fn signature_url(url: &Url) -> Url {
-    let mut signature = url.clone();
-    signature.set_path(&format!("{}.asc", url.path()));
-    signature
 }

@@ -1,12 +1,15 @@
 use std::path::PathBuf;
 
+use clap::Parser;
 use sequoia_openpgp::Cert;
 use tempfile::TempDir;
 
 use super::test_keys::{key, sign};
 use super::test_server::TestServer;
 use super::{FetchOptions, Fetcher, Finder, HttpClient, ImageError, PullPolicy, VerifyError};
+use crate::cli::Cli;
 use crate::cli::insecure::InsecureOptions;
+use crate::config::Configuration;
 use crate::extract::test_archive::{TestArchive, manifest_json};
 use crate::keystore::Keystore;
 use crate::store::{ImageStore, Key};
@@ -15,6 +18,12 @@ struct Place {
     directory: TempDir,
     store: ImageStore,
     keystore: Keystore,
+    configuration: Configuration,
+}
+
+fn options(insecure: &str, pull_policy: PullPolicy) -> FetchOptions {
+    let insecure = InsecureOptions::parse(insecure).unwrap();
+    FetchOptions { pull_policy, insecure, trust_keys_from_https: false, debug: false }
 }
 
 impl Place {
@@ -22,7 +31,10 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         let store = ImageStore::open(&directory.path().join("data")).unwrap();
         let keystore = Keystore::new(&directory.path().join("system"), &directory.path().join("local"));
-        Self { directory, store, keystore }
+        let flag = |name: &str| format!("--{name}-config={}", directory.path().join(name).display());
+        let line = ["rkt", &flag("system"), &flag("local"), "version"];
+        let configuration = Configuration::of(&Cli::try_parse_from(line).unwrap().globals);
+        Self { directory, store, keystore, configuration }
     }
 
     fn trust(&self, prefix: &str, key: &Cert) {
@@ -36,9 +48,8 @@ impl Place {
     }
 
     fn fetch(&self, image: &str, insecure: &str, pull_policy: PullPolicy) -> Result<Key, ImageError> {
-        let insecure = InsecureOptions::parse(insecure).unwrap();
-        let options = FetchOptions { pull_policy, insecure, debug: false };
-        Fetcher::new(&self.store, &self.keystore, options).fetch(image, None)
+        let options = options(insecure, pull_policy);
+        Fetcher::new(&self.store, &self.keystore, &self.configuration, options).fetch(image, None)
     }
 
     /// Fetches with every check on; nothing may be stored.
@@ -46,8 +57,11 @@ impl Place {
         let error = self.fetch(image, "none", PullPolicy::Update).unwrap_err();
         let blobs = self.directory.path().join("data/cas/blob");
         assert!(!blobs.exists(), "a refused image is in the store");
-        let left = std::fs::read_dir(self.directory.path().join("data/cas/tmp")).map_or(0, Iterator::count);
-        assert_eq!(left, 0, "something is left in tmp");
+        let files = |directory: &str| {
+            let entries = std::fs::read_dir(self.directory.path().join(directory));
+            entries.map_or(0, |entries| entries.filter(|e| e.as_ref().unwrap().path().is_file()).count())
+        };
+        assert_eq!(files("data/cas/tmp") + files("data/cas/tmp/downloads"), 0, "something is left in tmp");
         error
     }
 }
@@ -70,9 +84,8 @@ fn signed_file_is_fetched_and_found_by_id_and_name() {
 
     let key = place.fetch(path(&file), "none", PullPolicy::New).unwrap();
 
-    let options =
-        FetchOptions { pull_policy: PullPolicy::New, insecure: InsecureOptions::default(), debug: false };
-    let finder = Finder::new(Fetcher::new(&place.store, &place.keystore, options));
+    let options = options("none", PullPolicy::New);
+    let finder = Finder::new(Fetcher::new(&place.store, &place.keystore, &place.configuration, options));
     assert_eq!(finder.find(key.short(), None).unwrap(), key);
     assert_eq!(finder.find("a.com/b", None).unwrap(), key);
     assert!(finder.find("sha512-00", None).unwrap_err().to_string().contains("no image IDs found"));
@@ -171,7 +184,7 @@ fn redirects_are_followed_but_not_for_ever() {
     assert!(place.fetch(&server.url("/a.aci"), "image", PullPolicy::Update).is_ok());
     server.requests();
     assert!(place.fetch(&server.url("/loop.aci"), "image", PullPolicy::Update).is_err());
-    assert_eq!(server.requests().len(), 11);
+    assert_eq!(server.requests().len(), 1, "a loop is seen at once");
 }
 
 #[test]
@@ -247,7 +260,7 @@ fn image_that_was_fetched_unverified_does_not_pass_for_a_verified_one() {
 #[test]
 fn name_that_is_not_in_the_store_is_a_clear_error() {
     let place = Place::new();
-    let error = place.fetch("a.com/none:1.0", "none", PullPolicy::New).unwrap_err().to_string();
+    let error = place.fetch("a.com/none:1.0", "none", PullPolicy::Never).unwrap_err().to_string();
     assert!(
         error.starts_with("unable to fetch image from image name \"a.com/none:1.0\": either image was not")
     );
@@ -265,12 +278,12 @@ fn docker_images_are_refused_in_words() {
 #[test]
 fn image_whose_dependency_is_nowhere_is_not_fetched_successfully() {
     let place = Place::new();
-    let manifest = manifest_json("a.com/b", r#","dependencies":[{"imageName":"a.com/base"}]"#);
+    let manifest = manifest_json("a.com/b", r#","dependencies":[{"imageName":"localhost/base"}]"#);
     let archive =
         TestArchive::new().file("manifest", manifest.as_bytes()).directory("rootfs", 0o755).finish();
     let file = place.write("b.aci", &archive);
     let error = place.fetch(path(&file), "image", PullPolicy::New).unwrap_err().to_string();
-    assert!(error.contains("\"a.com/base\""), "{error}");
+    assert!(error.contains("\"localhost/base\""), "{error}");
 }
 
 #[test]

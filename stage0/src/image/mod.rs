@@ -2,24 +2,35 @@
 //!
 //! Responsible for: references, pull policies, downloads, signatures. Must not know: how the store keeps images,
 //! pods. Follows rkt-reference.md 3.1 to 3.6, one module a clause: `reference` (what was meant), `fetcher` (where to
-//! look), `http` (how to download), `verify` (whether to believe it).
+//! look), `discovery` (what a name means on the web), `http` and `download` (how to get it), `verify` (whether to believe
+//! it), `intake` (into the store on the way).
 
 mod appc_name;
 mod cache_control;
+mod dependencies;
+mod discovery;
 mod distribution;
+mod download;
 mod error;
 mod fetcher;
 mod finder;
 mod http;
+mod intake;
+mod partial;
 pub(crate) mod progress;
+mod publisher;
 mod pull_policy;
 mod reference;
+mod remote;
+mod signature;
 mod verify;
 
 #[cfg(test)]
 mod appc_name_test;
 #[cfg(test)]
 mod cache_control_test;
+#[cfg(test)]
+mod download_test;
 #[cfg(test)]
 mod fetcher_test;
 #[cfg(test)]
@@ -32,10 +43,12 @@ mod test_server;
 mod verify_test;
 
 pub use appc_name::AppcName;
+pub use discovery::{Discovery, DiscoveryError, Endpoint, KeyLocation};
 pub use error::ImageError;
 pub use fetcher::{FetchOptions, Fetcher};
 pub use finder::Finder;
 pub use http::{HttpClient, HttpError};
+pub use publisher::download as download_key;
 pub use pull_policy::PullPolicy;
 pub use reference::Reference;
 pub(crate) use verify::verify_message;

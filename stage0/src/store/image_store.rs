@@ -245,6 +245,14 @@ impl ImageStore {
         Ok(path)
     }
 
+    /// `cas/tmp/downloads`, for downloads that are gone on with after an interruption, each locked while somebody writes
+    /// it. They are no unfinished files of the store's.
+    pub fn download_directory(&self) -> Result<PathBuf, StoreError> {
+        let path = self.cas.join("tmp/downloads");
+        make_directory(&path, SHARED_DIRECTORY)?;
+        Ok(path)
+    }
+
     /// An unfinished file. Those of makers that are gone are removed first.
     pub(super) fn temporary_file(&self) -> Result<TemporaryFile, StoreError> {
         let directory = self.temporary_directory()?;

@@ -1,0 +1,63 @@
+//! Why a download failed.
+
+/// Why a download failed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HttpError {
+    /// Neither success nor anything that has a meaning here.
+    #[error("bad HTTP status code: {0}")]
+    Status(u16),
+    /// No usable answer: name, connection, certificate, protocol, time.
+    #[error("{0}")]
+    Transport(String),
+    /// A redirect that must not be followed.
+    #[error("refused to follow a redirect from {from} to {to}: {reason}")]
+    Redirect {
+        /// Where the server was asked.
+        from: String,
+        /// Where it pointed to.
+        to: String,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
+    /// A redirect too many.
+    #[error("stopped after {0} redirects")]
+    TooManyRedirects(usize),
+    /// A URL whose scheme must not be used here.
+    #[error("{url} is not https, and nothing but the connection could vouch for what it serves")]
+    NotHttps {
+        /// The URL.
+        url: String,
+    },
+    /// The configured credentials could not be made into headers.
+    #[error("cannot use the configured credentials for {host}: {reason}")]
+    Credentials {
+        /// The host they are for.
+        host: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A proxy of the environment is of no use.
+    #[error("proxy {proxy:?} of the environment variable {variable} cannot be used: {reason}")]
+    Proxy {
+        /// `HTTP_PROXY` or `HTTPS_PROXY`.
+        variable: &'static str,
+        /// Its value, without a password.
+        proxy: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The body ended too soon.
+    #[error("download is truncated: got {found} of {expected} bytes")]
+    Truncated {
+        /// Bytes announced.
+        expected: u64,
+        /// Bytes received.
+        found: u64,
+    },
+    /// The body is larger than it may be.
+    #[error("download is larger than {limit} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+}

@@ -9,8 +9,8 @@ use openpgp::Cert;
 use openpgp::armor::Kind;
 use openpgp::cert::CertBuilder;
 use openpgp::policy::StandardPolicy;
-use openpgp::serialize::stream::{Armorer, Message, Signer};
-use openpgp::types::{HashAlgorithm, ReasonForRevocation};
+use openpgp::serialize::stream::{Armorer, Compressor, LiteralWriter, Message, Signer};
+use openpgp::types::{CompressionAlgorithm, HashAlgorithm, ReasonForRevocation};
 
 /// A key that can sign, made yesterday.
 pub(crate) fn key(identity: &str) -> Cert {
@@ -46,4 +46,18 @@ pub(crate) fn sign_with(key: &Cert, content: &[u8], hash: HashAlgorithm) -> Vec<
     signer.write_all(content).unwrap();
     signer.finalize().unwrap();
     armored
+}
+
+/// A signed message, compressed as gpg does it.
+pub(crate) fn sign_message(key: &Cert, content: &[u8]) -> Vec<u8> {
+    let policy = StandardPolicy::new();
+    let valid = key.with_policy(&policy, None).unwrap();
+    let secret = valid.keys().secret().for_signing().next().unwrap().key().clone();
+    let mut signed = Vec::new();
+    let message = Compressor::new(Message::new(&mut signed)).algo(CompressionAlgorithm::Zip).build().unwrap();
+    let signer = Signer::new(message, secret.into_keypair().unwrap()).unwrap().build().unwrap();
+    let mut literal = LiteralWriter::new(signer).build().unwrap();
+    literal.write_all(content).unwrap();
+    literal.finalize().unwrap();
+    signed
 }

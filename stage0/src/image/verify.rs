@@ -231,20 +231,25 @@ fn signatures(bytes: &[u8]) -> Result<Vec<Claim>, VerifyError> {
     let mut parser = PacketParser::from_bytes(bytes).map_err(malformed)?;
     while let PacketParserResult::Some(packet) = parser {
         let (packet, next) = packet.next().map_err(malformed)?;
-        if let Packet::Signature(signature) = packet {
-            if claims.len() >= MAX_SIGNATURES {
-                return Err(VerifyError::Malformed(format!(
-                    "it contains more than {MAX_SIGNATURES} signatures"
-                )));
+        let signature = match packet {
+            Packet::Signature(signature) => signature,
+            Packet::Marker(_) | Packet::Padding(_) => {
+                parser = next;
+                continue;
             }
-            let weak_hash = match signature.hash_algo() {
-                hash @ (HashAlgorithm::MD5 | HashAlgorithm::SHA1 | HashAlgorithm::RipeMD) => {
-                    Some(hash.to_string())
-                }
-                _ => None,
-            };
-            claims.push(Claim { issuers: signature.get_issuers(), weak_hash });
+            // A compressed packet, say, which the verifier would expand.
+            _ => return Err(VerifyError::Malformed("it is not a detached signature".to_owned())),
+        };
+        if claims.len() >= MAX_SIGNATURES {
+            return Err(VerifyError::Malformed(format!("it contains more than {MAX_SIGNATURES} signatures")));
         }
+        let weak_hash = match signature.hash_algo() {
+            hash @ (HashAlgorithm::MD5 | HashAlgorithm::SHA1 | HashAlgorithm::RipeMD) => {
+                Some(hash.to_string())
+            }
+            _ => None,
+        };
+        claims.push(Claim { issuers: signature.get_issuers(), weak_hash });
         parser = next;
     }
     Ok(claims)

@@ -1,7 +1,7 @@
 use sequoia_openpgp::types::{HashAlgorithm, ReasonForRevocation};
 
 use super::VerifyError;
-use super::test_keys::{key, revoked, sign, sign_with};
+use super::test_keys::{key, revoked, sign, sign_message, sign_with};
 use super::verify::{check_issuer, printable, verify};
 use crate::keystore::fingerprint;
 
@@ -81,11 +81,16 @@ fn the_copy_of_the_certificate_that_counts_for_the_name_decides() {
 #[test]
 fn binary_signatures_are_as_good_as_armored_ones() {
     let key = key("Alice");
-    let armored = sign(&key, b"image");
-    let mut reader = sequoia_openpgp::armor::Reader::from_bytes(&armored, None);
+    let signature = binary(&sign(&key, b"image"));
+    assert!(verify(&signature, &b"image"[..], &[key], SCOPE).is_ok());
+}
+
+/// Without the armor.
+fn binary(armored: &[u8]) -> Vec<u8> {
     let mut binary = Vec::new();
+    let mut reader = sequoia_openpgp::armor::Reader::from_bytes(armored, None);
     std::io::Read::read_to_end(&mut reader, &mut binary).unwrap();
-    assert!(verify(&binary, &b"image"[..], &[key], SCOPE).is_ok());
+    binary
 }
 
 #[test]
@@ -134,15 +139,7 @@ fn sha1_signature_is_refused_by_name() {
 #[test]
 fn one_good_signature_among_several_is_enough() {
     let (alice, bob) = (key("Alice"), key("Bob"));
-    let two = [sign(&bob, b"image"), sign(&alice, b"image")].map(|armored| {
-        let mut binary = Vec::new();
-        std::io::Read::read_to_end(
-            &mut sequoia_openpgp::armor::Reader::from_bytes(&armored, None),
-            &mut binary,
-        )
-        .unwrap();
-        binary
-    });
+    let two = [binary(&sign(&bob, b"image")), binary(&sign(&alice, b"image"))];
     assert!(verify(&two.concat(), &b"image"[..], &[alice], SCOPE).is_ok());
 }
 
@@ -153,6 +150,24 @@ fn what_is_no_signature_is_refused() {
         let error = verify(bytes, &b"image"[..], std::slice::from_ref(&key), SCOPE).unwrap_err();
         assert!(matches!(error, VerifyError::Malformed(_)), "{error}");
     }
+}
+
+#[test]
+fn message_that_carries_its_own_content_is_no_detached_signature() {
+    let key = key("Alice");
+    let message = sign_message(&key, b"image");
+    for bytes in [message.clone(), [binary(&sign(&key, b"image")), message].concat()] {
+        let error = verify(&bytes, &b"image"[..], std::slice::from_ref(&key), SCOPE).unwrap_err();
+        assert_eq!(error, VerifyError::Malformed("it is not a detached signature".to_owned()));
+    }
+}
+
+#[test]
+fn more_signatures_than_anybody_makes_are_refused() {
+    let key = key("Alice");
+    let many = binary(&sign(&key, b"image")).repeat(17);
+    let error = verify(&many, &b"image"[..], std::slice::from_ref(&key), SCOPE).unwrap_err();
+    assert!(error.to_string().contains("more than 16 signatures"), "{error}");
 }
 
 #[test]

@@ -12,6 +12,15 @@ mod lookaside;
 mod payload;
 mod simple;
 
+#[cfg(test)]
+mod bundle_test;
+#[cfg(test)]
+mod cosign_test;
+#[cfg(test)]
+mod simple_test;
+#[cfg(test)]
+mod test_image;
+
 use appc::AcIdentifier;
 
 pub use error::{Refusal, SignatureError};

@@ -205,9 +205,7 @@ fn total(image: &ImageInfo) -> u64 {
 /// `None` if the image was removed meanwhile.
 fn entry(store: &ImageStore, image: &ImageInfo) -> Result<Option<Entry>> {
     let manifest = match store.manifest(&image.key) {
-        Err(StoreError::File { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
+        Err(StoreError::NoImage(_)) => return Ok(None),
         manifest => manifest.context(format!("unable to load manifest of image {}", image.key))?,
     };
     let name = match manifest.labels.get("version") {

@@ -4,12 +4,18 @@
 //! how a command works. Follows rkt-reference.md 1.6 and 3.10.
 
 mod cat_manifest;
+mod directory;
+mod export;
 mod gc;
 mod list;
+mod place;
+mod render;
 mod rm;
 
 #[cfg(test)]
 mod list_test;
+#[cfg(test)]
+mod place_test;
 
 use appc::ImageId;
 use clap::Subcommand;
@@ -41,6 +47,12 @@ pub enum ImageCommand {
     )]
     CatManifest(cat_manifest::Arguments),
     #[command(
+        about = "Export a stored image to an ACI file",
+        long_about = "IMAGE should be a string referencing an image: either an ID or an image name.\n\nThe ACI is complete by itself and not compressed, also when the image came from a container registry.",
+        override_usage = "image export IMAGE OUTPUT_ACI_FILE"
+    )]
+    Export(export::Arguments),
+    #[command(
         about = "Fetch image(s) and store them in the local store",
         override_usage = "image fetch IMAGE_URL...",
         hide = true
@@ -59,6 +71,12 @@ pub enum ImageCommand {
     )]
     List(list::Arguments),
     #[command(
+        about = "Render a stored image to a directory with all its dependencies",
+        long_about = "IMAGE should be a string referencing an image: either an ID or an image name.\n\nThis differs from extract in that the rendered image is in the state the app\nwould see when running in rkt, dependencies and all.\n\nNothing is mounted: the directory can be removed like any other.",
+        override_usage = "image render IMAGE OUTPUT_DIR"
+    )]
+    Render(directory::DirectoryArguments),
+    #[command(
         about = "Remove one or more images with the given IDs or image names from the local store",
         long_about = "Unlike image gc, image rm allows users to remove specific images.",
         override_usage = "image rm IMAGE..."
@@ -71,9 +89,11 @@ impl ImageCommand {
     pub const fn name(&self) -> &'static str {
         match self {
             ImageCommand::CatManifest(_) => "cat-manifest",
+            ImageCommand::Export(_) => "export",
             ImageCommand::Fetch(_) => "fetch",
             ImageCommand::Gc(_) => "gc",
             ImageCommand::List(_) => "list",
+            ImageCommand::Render(_) => "render",
             ImageCommand::Rm(_) => "rm",
         }
     }
@@ -82,7 +102,9 @@ impl ImageCommand {
     pub fn operands(&self) -> Option<(&[String], &'static [&'static str])> {
         match self {
             ImageCommand::CatManifest(arguments) => Some((&arguments.operands, &["IMAGE"])),
+            ImageCommand::Export(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_ACI_FILE"])),
             ImageCommand::Gc(_) | ImageCommand::List(_) => Some((&[], &[])),
+            ImageCommand::Render(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_DIR"])),
             ImageCommand::Fetch(_) | ImageCommand::Rm(_) => None,
         }
     }
@@ -92,9 +114,11 @@ impl ImageCommand {
 pub fn dispatch(command: ImageCommand, list: AppList, globals: &GlobalFlags, log: Log) -> Result<u8> {
     match command {
         ImageCommand::CatManifest(arguments) => cat_manifest::run(&arguments, globals),
+        ImageCommand::Export(arguments) => export::run(&arguments, globals),
         ImageCommand::Fetch(arguments) => fetch::run(&arguments, list, globals),
         ImageCommand::Gc(arguments) => gc::run(&arguments, globals, log),
         ImageCommand::List(arguments) => list::run(&arguments, globals, log),
+        ImageCommand::Render(arguments) => render::run(&arguments, globals),
         ImageCommand::Rm(arguments) => rm::run(&arguments, globals, log),
     }
 }

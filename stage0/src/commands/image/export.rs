@@ -1,0 +1,72 @@
+//! `rkt image export`.
+//!
+//! Responsible for: writing an image as a file of its own. Must not know: how the store keeps an image. Follows
+//! rkt-reference.md 1.6.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use clap::ArgAction;
+
+use super::place::{Place, is_stream};
+use super::{find, open_store};
+use crate::cli::globals::GlobalFlags;
+use crate::cli::values::parse_bool;
+use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::store::{ImageStore, Key};
+
+const EXISTS: &str = "output ACI file exists (try --overwrite)";
+
+/// Flags of `rkt image export`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Arguments {
+    /// overwrite output ACI
+    #[arg(
+        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = ArgAction::Set
+    )]
+    overwrite: bool,
+
+    pub operands: Vec<String>,
+}
+
+/// Writes the image, not compressed.
+pub fn run(arguments: &Arguments, globals: &GlobalFlags) -> Result<u8> {
+    let [image, output] = arguments.operands.as_slice() else {
+        return Err(Stage0Error::refused("an image and a file are needed"));
+    };
+    let store = open_store(globals)?;
+    let key = find(&store, image)?;
+    let output = Path::new(output);
+    if arguments.overwrite && is_stream(output) {
+        let mut file = File::options().write(true).open(output).file("open", output)?;
+        write(&store, &key, &mut file)?;
+        return Ok(0);
+    }
+    let place = Place::of(&behind_link(output, arguments.overwrite))?;
+    if !arguments.overwrite && place.is_taken()? {
+        return Err(Stage0Error::refused(EXISTS));
+    }
+    if place.path().is_dir() {
+        return Err(Stage0Error::refused(format!("output ACI file {output:?} is a directory")));
+    }
+    let (draft, mut file) = place.draft_file()?;
+    write(&store, &key, &mut file)?;
+    draft.publish(arguments.overwrite, EXISTS)?;
+    Ok(0)
+}
+
+/// The file that will be overwritten: behind a link it is the link's target, as it is for every program that opens files.
+fn behind_link(output: &Path, overwrite: bool) -> PathBuf {
+    if overwrite && output.is_file() {
+        output.canonicalize().unwrap_or_else(|_| output.to_owned())
+    } else {
+        output.to_owned()
+    }
+}
+
+fn write(store: &ImageStore, key: &Key, file: &mut File) -> Result<()> {
+    let mut blob = store.read(key).context("error reading image")?;
+    std::io::copy(&mut blob, file).context("error writing to output ACI file")?;
+    Ok(())
+}

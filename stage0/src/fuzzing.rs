@@ -6,13 +6,21 @@
 use std::io::Read;
 
 use crate::extract::{Archive, EntryName};
-use crate::image::{AppcName, Reference};
-use crate::oci::{Digest, Document, ImageConfig, RawManifest};
+use crate::image::{AppcName, Reference, meta_tags};
+use crate::oci::signature::payload;
+use crate::oci::{Digest, DockerReference, Document, ImageConfig, Origin, RawManifest, convert};
 
-/// An image string of the command line. A name that is understood is understood again as it is printed.
+/// An image string of the command line. A name that is understood is understood again as it is printed; only distribution
+/// URIs can say what the short form has no words for, such as a comma in a label.
 pub fn reference(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(Reference::Name(name)) = Reference::parse(text) {
+    if let Ok(reference) = DockerReference::parse(text) {
+        let again = DockerReference::parse(reference.url().trim_start_matches("docker://"));
+        assert_eq!(again.map(|again| again.url()).ok(), Some(reference.url()));
+    }
+    if let Ok(Reference::Name(name)) = Reference::parse(text)
+        && !text.starts_with("cimd:")
+    {
         let again = name.to_string().parse::<AppcName>();
         assert!(again.is_ok_and(|again| again == name), "{name} is not understood any more");
     }
@@ -48,7 +56,32 @@ pub fn registry_response(data: &[u8]) {
                 assert!(manifest.layers.len() <= crate::oci::MAX_LAYERS);
             }
         }
-        b'c' => drop(ImageConfig::from_json("configuration", bytes)),
+        b'c' => {
+            let Ok(config) = ImageConfig::from_json("configuration", bytes) else { return };
+            let Ok(name) = "example.com/image".parse() else { return };
+            let origin = Origin {
+                name,
+                version: None,
+                original_name: "docker://example.com/image".to_owned(),
+                registry: "example.com".to_owned(),
+                repository: "image".to_owned(),
+                tag: "latest".to_owned(),
+                manifest: Digest::sha256(bytes),
+                config: Digest::sha256(bytes),
+            };
+            if let Ok(converted) = convert(&origin, &config) {
+                let text = serde_json::to_vec(&converted.manifest).unwrap_or_default();
+                let again = appc::ImageManifest::from_json(&text);
+                assert!(again.is_ok(), "a converted manifest is refused: {again:?}");
+            }
+        }
+        b'p' => {
+            let Ok(reference) = DockerReference::parse("example.com/image:1") else { return };
+            for kind in [payload::Kind::Cosign, payload::Kind::Simple] {
+                let _ = payload::check(kind, bytes, &Digest::sha256(b""), &reference);
+            }
+        }
+        b'h' => drop(meta_tags(bytes)),
         _ => {}
     }
 }

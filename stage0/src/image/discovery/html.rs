@@ -14,7 +14,7 @@ const MAX_TAGS: usize = 256;
 
 /// A tag `<meta name="ac-discovery…" content="PREFIX TEMPLATE">`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MetaTag {
+pub struct MetaTag {
     /// Its `name`.
     pub name: String,
     /// The first word of its `content`: of which images it speaks.
@@ -25,7 +25,7 @@ pub(super) struct MetaTag {
 
 /// The tags of discovery in a page's head, in order. Those that make no sense are left out, and nothing behind the head or
 /// the page's first megabyte counts.
-pub(super) fn meta_tags(page: impl Read) -> io::Result<Vec<MetaTag>> {
+pub fn meta_tags(page: impl Read) -> io::Result<Vec<MetaTag>> {
     let mut emitter = DefaultEmitter::default();
     // Or what a script writes would look like a tag.
     emitter.naively_switch_states(true);

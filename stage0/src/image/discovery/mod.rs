@@ -12,7 +12,8 @@ mod discovery_test;
 use appc::AcIdentifier;
 use url::Url;
 
-use self::html::{MetaTag, meta_tags};
+use self::html::MetaTag;
+pub use self::html::meta_tags;
 use super::http::{HttpClient, HttpError};
 use super::{AppcName, printable};
 use crate::log::Log;

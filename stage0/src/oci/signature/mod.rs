@@ -9,7 +9,7 @@ mod bundle;
 mod cosign;
 mod error;
 mod lookaside;
-mod payload;
+pub(crate) mod payload;
 mod simple;
 
 #[cfg(test)]

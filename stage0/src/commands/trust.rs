@@ -1,18 +1,18 @@
 //! `rkt trust`.
 //!
-//! Responsible for: its flags, and reading the keys. Must not know: how keys are reviewed, where trusted ones are kept.
+//! Responsible for: its flags, finding and reading the keys. Must not know: how keys are reviewed, where trusted ones are kept.
 //! Follows rkt-reference.md 1.6.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use url::Url;
 
-use crate::cli::EXIT_FAILURE;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_bool;
+use crate::config::Configuration;
 use crate::error::{Context, FileContext, Result, Stage0Error};
-use crate::image::HttpClient;
+use crate::image::{Discovery, HttpClient, KeyLocation, download_key};
 use crate::keystore::{Accept, Keystore, MAX_KEY_BYTES, Scope, review};
 use crate::log::Log;
 
@@ -68,49 +68,80 @@ fn scope_of(arguments: &Arguments) -> Result<Scope> {
 /// Trusts each key that the user agrees to.
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     let scope = scope_of(arguments)?;
-    if arguments.keys.is_empty() {
-        return Err(Stage0Error::refused(
-            "must provide the file or the https URL of at least one public key",
-        ));
-    }
+    let skip_tls = globals.insecure_options.skip_tls_check();
+    let credentials = Configuration::of(globals).auth()?;
+    let source = Source {
+        allow_http: arguments.insecure_allow_http || globals.insecure_options.allow_http_pubkey(),
+        client: HttpClient::new(skip_tls).with_credentials(credentials).with_log(log.named("pubkey")),
+        log: log.named("pubkey"),
+    };
     let keystore = Keystore::new(&globals.system_config, &globals.local_config);
-    let mut refused = false;
-    for location in &arguments.keys {
-        let found = read(location, arguments, globals)?;
-        let is_https = location.starts_with("https://");
-        let accept = match arguments.skip_fingerprint_review || (globals.trust_keys_from_https && is_https) {
-            true => Accept::Force,
-            false => Accept::Ask,
-        };
-        refused |= !review(&keystore, &scope, location, &found, accept, log).context("error adding keys")?;
+    for key in source.keys(&arguments.keys, &scope).context("error determining key location")? {
+        let found = source
+            .read(&key)
+            .context(format!("error adding keys: error accessing the key {}", key.location))?;
+        // Without a checked certificate https vouches for nothing.
+        let is_vouched_for = globals.trust_keys_from_https && key.is_https && !skip_tls;
+        let accept =
+            if arguments.skip_fingerprint_review || is_vouched_for { Accept::Force } else { Accept::Ask };
+        review(&keystore, &scope, &key.location, &found, accept, log).context("error adding keys")?;
     }
-    Ok(if refused { EXIT_FAILURE } else { 0 })
+    Ok(0)
 }
 
-/// What is in a file or at a URL.
-fn read(location: &str, arguments: &Arguments, globals: &GlobalFlags) -> Result<Vec<u8>> {
-    let url = Url::parse(location).ok().filter(|url| matches!(url.scheme(), "http" | "https" | "file"));
-    match url {
-        Some(url) if url.scheme() == "file" => {
-            let path = url
-                .to_file_path()
-                .map_err(|()| Stage0Error::refused(format!("{location:?} is no local file")))?;
-            read_file(&path)
-        }
-        Some(url) => {
-            let allow_http = arguments.insecure_allow_http || globals.insecure_options.allow_http_pubkey();
-            if url.scheme() == "http" && !allow_http {
-                let advice = "--insecure-allow-http required for http URLs";
-                return Err(Stage0Error::refused(format!("error accessing the key {location}: {advice}")));
-            }
-            let skip_tls = globals.insecure_options.skip_tls_check();
-            let client = match url.scheme() {
-                "https" => HttpClient::https_only(skip_tls),
-                _ => HttpClient::new(skip_tls),
+/// A key that is yet to be read.
+struct KeyAt {
+    location: String,
+    url: Option<Url>,
+    is_https: bool,
+}
+
+/// Where keys come from.
+struct Source {
+    client: HttpClient,
+    allow_http: bool,
+    log: Log,
+}
+
+impl Source {
+    /// The keys that the user names, or those that the prefix's web pages do.
+    fn keys(&self, named: &[String], scope: &Scope) -> Result<Vec<KeyAt>> {
+        if !named.is_empty() {
+            let key = |location: &String| {
+                let url = Url::parse(location).ok();
+                let url = url.filter(|url| matches!(url.scheme(), "http" | "https" | "file"));
+                let is_https = url.as_ref().is_some_and(|url| url.scheme() == "https");
+                KeyAt { location: location.clone(), url, is_https }
             };
-            client.get_small(&url, MAX_KEY_BYTES).context(format!("error accessing the key {location}"))
+            return Ok(named.iter().map(key).collect());
         }
-        None => read_file(&PathBuf::from(location)),
+        let Scope::Prefix(prefix) = scope else {
+            return Err(Stage0Error::refused(
+                "empty prefix: --root needs the file or the URL of a public key",
+            ));
+        };
+        let discovery = Discovery::new(self.client.clone(), self.allow_http, self.log);
+        let found = discovery.keys(prefix).context("prefix meta discovery error")?;
+        let key =
+            |KeyLocation { url, is_https }| KeyAt { location: url.to_string(), url: Some(url), is_https };
+        Ok(found.into_iter().map(key).collect())
+    }
+
+    fn read(&self, key: &KeyAt) -> Result<Vec<u8>> {
+        match &key.url {
+            Some(url) if url.scheme() == "file" => {
+                let no_file = |()| Stage0Error::refused(format!("{:?} is no local file", key.location));
+                read_file(&url.to_file_path().map_err(no_file)?)
+            }
+            Some(url) if url.scheme() == "http" && !self.allow_http => {
+                Err(Stage0Error::refused("--insecure-allow-http required for http URLs"))
+            }
+            Some(url) => {
+                let at = KeyLocation { url: url.clone(), is_https: key.is_https };
+                download_key(&self.client, &at).context("error downloading key")
+            }
+            None => read_file(Path::new(&key.location)),
+        }
     }
 }
 

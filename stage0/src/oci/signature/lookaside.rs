@@ -24,10 +24,10 @@ pub struct Lookaside {
 
 impl Lookaside {
     /// Where they are. `location` is an https or file URL.
-    pub fn new(location: &Url, repository: &str, digest: &Digest) -> Self {
+    pub fn new(location: &Url, client: HttpClient, repository: &str, digest: &Digest) -> Self {
         let base = location.as_str().trim_end_matches('/');
         let directory = format!("{base}/{repository}@{}={}", digest.algorithm().as_str(), digest.hex());
-        Self { client: HttpClient::https_only(false), directory, scheme_is_file: location.scheme() == "file" }
+        Self { client, directory, scheme_is_file: location.scheme() == "file" }
     }
 
     /// URL of a signature; they are counted from one.

@@ -27,6 +27,7 @@ pub use error::{Refusal, SignatureError};
 
 use super::{Digest, DockerReference, Repository};
 use crate::config::Configuration;
+use crate::image::HttpClient;
 use crate::keystore::Keystore;
 
 /// What is to be believed.
@@ -83,12 +84,16 @@ pub fn verify(
         }
     }
     let lookaside = configuration.lookaside().map_err(SignatureError::Configuration)?;
-    if !keyring.is_empty()
-        && let Some(location) = reference.credential_hosts().iter().find_map(|host| lookaside.location(host))
-        && let Some(signed) =
-            simple::find(&subject.manifest_digest, &reference, location, &keyring, &name, &mut refused)
-    {
-        return Ok(signed);
+    let location = reference.credential_hosts().into_iter().find_map(|host| lookaside.location(host));
+    if let Some(location) = location.filter(|_| !keyring.is_empty()) {
+        let credentials = configuration.auth().map_err(SignatureError::Configuration)?;
+        let client = HttpClient::https_only(false).with_credentials(credentials);
+        let digest = &subject.manifest_digest;
+        if let Some(signed) =
+            simple::find(digest, &reference, location, client, &keyring, &name, &mut refused)
+        {
+            return Ok(signed);
+        }
     }
     Err(SignatureError::new(&reference, name, refused))
 }

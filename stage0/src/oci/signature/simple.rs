@@ -9,7 +9,7 @@ use url::Url;
 use super::lookaside::Lookaside;
 use super::payload::{self, Kind, MAX_PAYLOAD_BYTES};
 use super::{Refusal, Refused, Signed};
-use crate::image::verify_message;
+use crate::image::{HttpClient, verify_message};
 use crate::oci::{Digest, DockerReference};
 
 /// Most signatures of one image that are looked at; skopeo stops at 128, nobody comes near.
@@ -21,11 +21,12 @@ pub(super) fn find(
     digest: &Digest,
     reference: &DockerReference,
     location: &Url,
+    client: HttpClient,
     keyring: &[Cert],
     name: &str,
     refused: &mut Vec<Refused>,
 ) -> Option<Signed> {
-    let lookaside = Lookaside::new(location, reference.repository(), digest);
+    let lookaside = Lookaside::new(location, client, reference.repository(), digest);
     for number in 1..=MAX_SIGNATURES {
         let url = lookaside.signature(number);
         match lookaside.read(&url) {

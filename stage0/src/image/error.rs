@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use super::{DiscoveryError, HttpError, VerifyError};
 use crate::keystore::KeystoreError;
+use crate::oci::OciError;
+use crate::oci::signature::SignatureError;
 use crate::store::StoreError;
 
 /// What rkt says when neither store nor network had an image.
@@ -66,19 +68,15 @@ pub enum ImageError {
     /// The configuration could not be read.
     #[error("{0}")]
     Configuration(String),
-    /// Docker images carry no signature that rkt could check.
-    #[error("signature verification for docker images is not supported (try --insecure-options=image)")]
-    DockerSignature,
-    /// Docker images are not ACIs.
-    #[error(
-        "docker image {0:?} cannot be fetched: this version of rkt runs App Container images (.aci) only"
-    )]
-    Docker(String),
-    /// OCI image layouts are not ACIs.
-    #[error(
-        "OCI image layout {0:?} cannot be read: this version of rkt runs App Container images (.aci) only"
-    )]
-    Oci(PathBuf),
+    /// No image of that registry.
+    #[error("unable to fetch docker image from URL {0:?}: {NOWHERE}")]
+    DockerNotFound(String),
+    /// An image of a registry or a layout.
+    #[error(transparent)]
+    Oci(#[from] OciError),
+    /// An image of a registry or a layout could not be believed.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// An image file could not be read.
     #[error("cannot read image {path:?}: {cause}")]
     ReadImage {

@@ -27,6 +27,7 @@ use crate::cli::insecure::InsecureOptions;
 use crate::config::Configuration;
 use crate::keystore::Keystore;
 use crate::log::{Log, render};
+use crate::oci::OciFetcher;
 use crate::output;
 use crate::store::{ImageStore, Import, Key};
 
@@ -136,16 +137,16 @@ impl<'a> Fetcher<'a> {
                 let signature = signature.unwrap_or_else(|| SignatureAt::beside_url(&url));
                 self.remote(&RemoteImage { url: &url, signature, wanted: Wanted(None), latest: false })?
             }
-            Reference::Docker(_) if !self.options.insecure.skip_image_check() => {
-                return Err(ImageError::DockerSignature);
-            }
-            Reference::Docker(reference) => return Err(ImageError::Docker(reference)),
-            Reference::Oci { path, .. } | Reference::OciArchive { path, .. } => {
-                return Err(ImageError::Oci(path));
-            }
+            Reference::Docker(reference) => self.containers().docker(&reference)?,
+            Reference::Oci { path, tag } => self.containers().layout(&path, tag.as_deref())?,
+            Reference::OciArchive { path, tag } => self.containers().archive(&path, tag.as_deref())?,
         };
         Dependencies::new(self).fetch(&key)?;
         Ok(key)
+    }
+
+    fn containers(&self) -> OciFetcher<'a> {
+        OciFetcher::new(self.store, self.keystore, self.configuration, self.options)
     }
 
     /// An image by name: the best in the store, or the one that is discovered.

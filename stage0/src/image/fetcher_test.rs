@@ -267,12 +267,25 @@ fn name_that_is_not_in_the_store_is_a_clear_error() {
 }
 
 #[test]
-fn docker_images_are_refused_in_words() {
+fn docker_images_of_publishers_nobody_trusts_are_refused_before_anybody_is_asked() {
     let place = Place::new();
-    let error = place.fetch("docker://redis", "none", PullPolicy::New).unwrap_err();
-    assert!(matches!(error, ImageError::DockerSignature));
-    let error = place.fetch("docker://redis", "image", PullPolicy::New).unwrap_err().to_string();
-    assert!(error.contains("redis"));
+
+    let error = place.fetch("docker://localhost:1/redis", "none", PullPolicy::New).unwrap_err().to_string();
+
+    assert!(error.contains("rkt trust") && error.contains("--insecure-options=image"), "{error}");
+}
+
+#[test]
+fn docker_images_are_fetched_from_the_store_only_if_nothing_else_is_allowed() {
+    let place = Place::new();
+
+    let error =
+        place.fetch("docker://localhost:1/redis", "image", PullPolicy::Never).unwrap_err().to_string();
+
+    assert!(
+        error.contains("unable to fetch docker image from URL \"docker://localhost:1/redis:latest\""),
+        "{error}"
+    );
 }
 
 #[test]

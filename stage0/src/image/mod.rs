@@ -17,7 +17,7 @@ mod finder;
 mod http;
 mod intake;
 mod partial;
-pub(crate) mod progress;
+mod progress;
 mod publisher;
 mod pull_policy;
 mod reference;
@@ -47,7 +47,8 @@ pub use discovery::{Discovery, DiscoveryError, Endpoint, KeyLocation, meta_tags}
 pub use error::ImageError;
 pub use fetcher::{FetchOptions, Fetcher};
 pub use finder::Finder;
-pub use http::{HttpClient, HttpError};
+pub use http::{Body as HttpBody, HttpClient, HttpError, Response as HttpResponse};
+pub use progress::Progress;
 pub use publisher::download as download_key;
 pub use pull_policy::PullPolicy;
 pub use reference::Reference;

@@ -107,4 +107,12 @@ pub enum OciError {
         /// What the kernel said.
         cause: io::Error,
     },
+    /// A copy could not be kept, most likely because the disk is full.
+    #[error("cannot write to {path:?}: {cause}")]
+    Write {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
 }

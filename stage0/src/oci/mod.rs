@@ -4,11 +4,16 @@
 //! not know: how the store keeps layers, how a layer is extracted. Follows rkt-reference.md 3.7 and the OCI image and
 //! distribution specifications 1.1.
 
+mod archive;
 mod checked;
 mod convert;
 mod digest;
 mod error;
+mod fetcher;
+mod layout;
+mod pull;
 mod reference;
+mod registry;
 mod repository;
 mod select;
 pub mod signature;
@@ -25,10 +30,13 @@ mod select_test;
 #[cfg(test)]
 mod types_test;
 
+pub use archive::open_archive;
 pub use checked::Checked;
 pub use convert::{Converted, Origin, convert};
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::OciError;
+pub use fetcher::OciFetcher;
+pub use layout::Layout;
 pub use reference::DockerReference;
 pub use repository::{LayerSource, Repository};
 pub use select::{Layer, Selected, select};

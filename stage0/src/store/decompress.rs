@@ -16,7 +16,7 @@ const ZSTD_SIGNATURE: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BUFFER_BYTES: usize = 128 * 1024;
 
 /// A reader of the uncompressed bytes of `source`.
-pub(super) fn decompressed<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decompressed<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let mut signature = Vec::new();
     source.by_ref().take(SIGNATURE_BYTES as u64).read_to_end(&mut signature)?;
     let kind = signature.clone();

@@ -52,6 +52,7 @@ mod test_place;
 mod tree_store_test;
 
 pub use collect::Collected;
+pub(crate) use decompress::decompressed;
 pub use diff_id::DiffId;
 pub use error::StoreError;
 pub use image_store::ImageStore;

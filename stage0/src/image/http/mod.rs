@@ -88,6 +88,16 @@ impl Response {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
+    /// Every value of a header that is text.
+    pub fn all_headers<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r str> {
+        self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    }
+
+    /// Bytes of the body, if the server told it.
+    pub fn length(&self) -> Option<u64> {
+        self.body.content_length()
+    }
+
     /// The body, if the server does not announce more than `limit` bytes. More will not be read.
     pub fn into_body(self, limit: u64) -> Result<Body, HttpError> {
         let length = self.body.content_length();
@@ -198,6 +208,16 @@ impl HttpClient {
         let read = std::io::Read::read_to_end(&mut body, &mut content);
         read.map_err(|e| body.error(e))?;
         Ok(content)
+    }
+
+    /// Posts a form to `url` and to nobody it redirects to: forms carry secrets.
+    pub fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Response, HttpError> {
+        self.check_scheme(url)?;
+        let sent = self.agent(url)?.post(url.as_str()).send_form(fields.iter().copied());
+        let response = sent.map_err(|e| HttpError::Transport(e.to_string()))?;
+        let status = response.status().as_u16();
+        let (parts, body) = response.into_parts();
+        Ok(Response { status, url: url.clone(), headers: parts.headers, body })
     }
 
     /// One hop, with retries.

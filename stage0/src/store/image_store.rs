@@ -101,12 +101,31 @@ impl ImageStore {
         import: &Import,
         layers: Vec<StoredLayer>,
     ) -> Result<Key, StoreError> {
-        let key = unpacked.key;
         let manifest = self.temporary_file()?;
         let written = manifest.file().write_all(&unpacked.manifest_json);
         written.map_err(StoreError::file("write", manifest.path()))?;
 
+        let key = unpacked.key.clone();
         let _lock = self.lock(&key, LockKind::Exclusive)?;
+        let kept = self.keep_locked(blob, manifest, unpacked, import, layers);
+        // Without a row it does not count, and only takes space. If that cannot be known, collection sees to it later.
+        if kept.is_err() && matches!(self.database.image(&key), Ok(None)) {
+            self.remove_files(&key);
+        }
+        kept?;
+        self.stored_here.add(key.as_str());
+        Ok(key)
+    }
+
+    fn keep_locked(
+        &self,
+        blob: TemporaryFile,
+        manifest: TemporaryFile,
+        unpacked: Unpacked,
+        import: &Import,
+        layers: Vec<StoredLayer>,
+    ) -> Result<(), StoreError> {
+        let key = unpacked.key;
         manifest.persist(&self.manifest_path(&key))?;
         // The blob last: where it is, the manifest is.
         blob.persist(&self.blob_path(&key))?;
@@ -122,9 +141,7 @@ impl ImageStore {
             size,
             tree_size: before.map_or(0, |image| image.tree_size),
             layers,
-        })?;
-        self.stored_here.add(key.as_str());
-        Ok(key)
+        })
     }
 
     /// All images, by key.

@@ -11,4 +11,5 @@ mod manifests;
 mod pods;
 mod publisher;
 mod registries;
+mod store_crash;
 mod trust;

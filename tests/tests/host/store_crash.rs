@@ -1,0 +1,155 @@
+//! Fetches that are cut short (killed, out of space) or that compete: what stays in the store is whole, and the next
+//! fetch works as if nothing had happened.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+use rkt_tests::aci::{self, Aci};
+use rkt_tests::command::{self, limit};
+use rkt_tests::rkt::{RKT_FAILED, TestRkt};
+use sha2::{Digest, Sha512};
+
+use crate::publisher::{NAME, blobs, files_below, image_id};
+
+const FETCH: [&str; 3] = ["--insecure-options=image", "fetch", "./app.aci"];
+/// Moments at which a fetch is killed, evenly spread over the time that a whole one takes.
+const KILLS: u32 = 40;
+const MIB: usize = 1 << 20;
+
+/// An image of several chunks that compresses badly.
+fn image(bytes: usize) -> Aci {
+    let mut state = 1_u32;
+    let mut random = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let content: Vec<u8> = (0..bytes).map(|_| random()).collect();
+    Aci::new(&aci::manifest(NAME)).file("rootfs/data", 0o644, &content)
+}
+
+fn rkt_with(image: &Aci) -> TestRkt {
+    let rkt = TestRkt::new();
+    image.write(&rkt.path("app.aci"));
+    rkt
+}
+
+/// Checks that every image in the store has the hash that it is called by.
+#[track_caller]
+fn expect_whole_blobs(rkt: &TestRkt) {
+    for blob in blobs(rkt) {
+        let hash = Sha512::digest(fs::read(&blob).expect("reading an image"));
+        let digits: String = hash.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+        assert!(blob.ends_with(format!("sha512-{digits}")), "{} is half an image", blob.display());
+    }
+}
+
+#[track_caller]
+fn expect_no_unfinished_files(rkt: &TestRkt) {
+    let left = files_below(&rkt.data().join("cas/tmp"));
+    assert!(left.is_empty(), "unfinished files are left: {left:?}");
+}
+
+/// A fetch that must work, and leave nothing but the image.
+#[track_caller]
+fn expect_fetch(rkt: &TestRkt, image: &Aci) {
+    rkt.run(FETCH).expect_code(0).expect_out(&image_id(image));
+    expect_whole_blobs(rkt);
+    assert_eq!(blobs(rkt).len(), 1);
+    expect_no_unfinished_files(rkt);
+}
+
+#[test]
+fn fetch_killed_at_any_moment_leaves_nothing_that_is_used_half_stored() {
+    let image = image(2 * MIB);
+    let rkt = rkt_with(&image);
+    let started = Instant::now();
+    expect_fetch(&rkt, &image);
+    let whole = started.elapsed();
+
+    for kill in 0..KILLS {
+        // The first half of the kills at a store that is new each time, the other half at one that has the image.
+        if kill < KILLS / 2 {
+            fs::remove_dir_all(rkt.data()).expect("removing the store");
+        }
+        let mut fetch = rkt.start(FETCH);
+        thread::sleep(whole * (kill % (KILLS / 2)) / (KILLS / 2));
+        if !fetch.has_ended() {
+            fetch.send_group(Signal::SIGKILL);
+        }
+        drop(fetch.finish(limit(60)));
+        expect_whole_blobs(&rkt);
+
+        expect_fetch(&rkt, &image);
+    }
+}
+
+/// Mounts a file system of this size where the rkt keeps its data; unmounted when the rkt goes.
+fn mount_data(rkt: &TestRkt, size: usize, flags: MsFlags) {
+    let options = format!("size={size}");
+    mount(Some("tmpfs"), &rkt.data(), Some("tmpfs"), flags, Some(options.as_str())).expect("a tmpfs");
+}
+
+#[test]
+fn full_disk_fails_the_fetch_with_the_reason_and_leaves_nothing_of_it() {
+    let image = image(2 * MIB);
+    let mut refusals = 0;
+    // In steps small enough to run out in every part: the image, its manifest, the database, the rendered tree.
+    for size in (64 * 1024..16 * MIB).step_by(192 * 1024) {
+        let rkt = rkt_with(&image);
+        mount_data(&rkt, size, MsFlags::empty());
+
+        let output = rkt.run(FETCH);
+
+        if output.code() == 0 {
+            assert!(refusals > 10, "too few sizes were too small: {refusals}");
+            return;
+        }
+        refusals += 1;
+        let output = output.expect_code(RKT_FAILED).expect_err("No space left on device");
+        let names_file =
+            [rkt.data().to_str().expect("a path"), "rootfs/data"].map(|name| output.err().contains(name));
+        assert!(names_file.contains(&true), "no file is named: {output:?}");
+        expect_whole_blobs(&rkt);
+        expect_no_unfinished_files(&rkt);
+
+        mount_data(&rkt, 64 * MIB, MsFlags::MS_REMOUNT);
+        expect_fetch(&rkt, &image);
+    }
+    panic!("the image did not fit into 16 MiB");
+}
+
+#[test]
+fn limit_on_file_sizes_counts_as_a_full_disk() {
+    let image = image(4 * MIB);
+    let rkt = rkt_with(&image);
+    let fetch = rkt.command(FETCH);
+    let mut limited = Command::new("sh");
+    // Blocks of 512 bytes; without the trap the signal would end rkt first.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 6144; exec \"$0\" \"$@\""]).arg(fetch.get_program());
+    limited.args(fetch.get_args()).current_dir(rkt.directory());
+
+    let output = command::run(&mut limited, limit(60));
+
+    output.expect_code(RKT_FAILED).expect_err("File too large");
+    assert_eq!(blobs(&rkt), Vec::<std::path::PathBuf>::new());
+    expect_no_unfinished_files(&rkt);
+    expect_fetch(&rkt, &image);
+}
+
+#[test]
+fn many_fetches_of_one_image_at_once_all_succeed_and_store_it_once() {
+    let image = image(2 * MIB);
+    let rkt = rkt_with(&image);
+    for _ in 0..5 {
+        let fetches: Vec<_> = (0..6).map(|_| rkt.start(FETCH)).collect();
+        for fetch in fetches {
+            fetch.finish(limit(60)).expect_code(0).expect_out(&image_id(&image));
+        }
+        expect_fetch(&rkt, &image);
+        fs::remove_dir_all(rkt.data()).expect("removing the store");
+    }
+}

@@ -3,13 +3,15 @@
 //! Responsible for: manifest, times, pid, networks, exit codes of a pod in any state. Must not know: how any of it is
 //! shown. Follows rkt-reference.md 2.2 and 2.3.
 
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use appc::{ImageManifest, PodManifest};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +156,25 @@ impl FoundPod {
         let mut bytes = Vec::new();
         std::fs::File::from(file).take(limit).read_to_end(&mut bytes).file("read", &shown)?;
         Ok(bytes)
+    }
+
+    /// The names in a directory of the pod, in no order; none if it is not there.
+    pub fn names_in(&self, directory: &str) -> Result<Vec<OsString>> {
+        let shown = || self.path().join(directory);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let found = match rustix::fs::openat(self.directory(), directory, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            found => found.file("open", &shown())?,
+        };
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&found).file("read", &shown())? {
+            let entry = entry.file("read", &shown())?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
     }
 
     fn open_file(&self, path: &Path) -> rustix::io::Result<OwnedFd> {

@@ -240,7 +240,7 @@ impl ImageStore {
     }
 
     /// Records how large the image's rendered tree is.
-    pub(super) fn set_tree_size(&self, key: &Key, bytes: u64) -> Result<(), StoreError> {
+    pub fn set_tree_size(&self, key: &Key, bytes: u64) -> Result<(), StoreError> {
         self.database.update_image(key, |image| image.tree_size = bytes)
     }
 

@@ -89,9 +89,14 @@ impl TreeStore {
         Ok(bytes)
     }
 
+    /// The tree that is or would be the rendering of an image.
+    pub fn id(&self, images: &ImageStore, key: &Key) -> Result<TreeId, StoreError> {
+        Ok(TreeId::of(flatten(images, key)?.iter().map(|part| &part.key)))
+    }
+
     /// Compares the image's tree with the hash it had when it was rendered.
     pub fn verify(&self, images: &ImageStore, key: &Key) -> Result<Verification, StoreError> {
-        let id = TreeId::of(flatten(images, key)?.iter().map(|part| &part.key));
+        let id = self.id(images, key)?;
         let _lock = self.lock(&id, LockKind::Shared)?;
         if !self.is_rendered(&id) {
             return Ok(Verification::NotRendered);
@@ -110,7 +115,7 @@ impl TreeStore {
 
     /// Renders an image's tree anew, whatever is there.
     pub fn render_again(&self, images: &ImageStore, key: &Key) -> Result<TreeId, StoreError> {
-        let id = TreeId::of(flatten(images, key)?.iter().map(|part| &part.key));
+        let id = self.id(images, key)?;
         self.remove(&id)?;
         self.render(images, key)
     }

@@ -7,11 +7,15 @@ mod cat_manifest;
 mod directory;
 mod export;
 mod gc;
+mod in_use;
 mod list;
 mod place;
 mod render;
 mod rm;
+mod verify;
 
+#[cfg(test)]
+mod in_use_test;
 #[cfg(test)]
 mod list_test;
 #[cfg(test)]
@@ -82,6 +86,12 @@ pub enum ImageCommand {
         override_usage = "image rm IMAGE..."
     )]
     Rm(rm::Arguments),
+    #[command(
+        about = "Verify one or more images in the local store",
+        long_about = "Verify checks, based on the stored hash value, that a rendered image on disk has not changed;\none that has is rendered anew.\n\nThis command may be used if the user suspects disk corruption might have damaged the rkt store.",
+        override_usage = "image verify IMAGE..."
+    )]
+    Verify(verify::Arguments),
 }
 
 impl ImageCommand {
@@ -95,6 +105,7 @@ impl ImageCommand {
             ImageCommand::List(_) => "list",
             ImageCommand::Render(_) => "render",
             ImageCommand::Rm(_) => "rm",
+            ImageCommand::Verify(_) => "verify",
         }
     }
 
@@ -105,7 +116,7 @@ impl ImageCommand {
             ImageCommand::Export(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_ACI_FILE"])),
             ImageCommand::Gc(_) | ImageCommand::List(_) => Some((&[], &[])),
             ImageCommand::Render(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_DIR"])),
-            ImageCommand::Fetch(_) | ImageCommand::Rm(_) => None,
+            ImageCommand::Fetch(_) | ImageCommand::Rm(_) | ImageCommand::Verify(_) => None,
         }
     }
 }
@@ -118,8 +129,9 @@ pub fn dispatch(command: ImageCommand, list: AppList, globals: &GlobalFlags, log
         ImageCommand::Fetch(arguments) => fetch::run(&arguments, list, globals),
         ImageCommand::Gc(arguments) => gc::run(&arguments, globals, log),
         ImageCommand::List(arguments) => list::run(&arguments, globals, log),
-        ImageCommand::Render(arguments) => render::run(&arguments, globals),
+        ImageCommand::Render(arguments) => render::run(&arguments, globals, log),
         ImageCommand::Rm(arguments) => rm::run(&arguments, globals, log),
+        ImageCommand::Verify(arguments) => verify::run(&arguments, globals, log),
     }
 }
 

@@ -23,7 +23,8 @@ impl Default for Authority {
 }
 
 impl Authority {
-    /// Makes the keys and certificates; they are valid for two days, for `localhost` and 127.0.0.1.
+    /// Makes the keys and certificates; they are valid for two days, for `localhost` and 127.0.0.1, and for the hosts behind
+    /// [`Server::proxy`](crate::server::Server::proxy).
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("rkt-test-ca-").tempdir().expect("a directory");
         let make = |name: &str, subject: &str, extensions: &[&str], signer: Option<&str>| {
@@ -50,7 +51,8 @@ impl Authority {
         };
         let usage = "keyUsage=critical,digitalSignature";
         make("ca", "/CN=rkt test authority", &["keyUsage=critical,keyCertSign"], None);
-        let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+        let names =
+            "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:example.com,DNS:*.example.com,DNS:example.org";
         make("server", "/CN=localhost", &["basicConstraints=critical,CA:FALSE", usage, names], Some("ca"));
         Self { directory }
     }

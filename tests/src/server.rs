@@ -1,69 +1,31 @@
 //! A small HTTP/1.1 server on the loopback, with or without TLS, that serves fixed answers and can misbehave: stop in
-//! the middle, be slow, redirect. One request a connection, as RFC 9112, section 9.6 allows with `Connection: close`.
+//! the middle, never stop, be slow, redirect. As a proxy it is every host that it is asked to connect to. One request a
+//! connection, as RFC 9112, section 9.6 allows with `Connection: close`.
 
-use std::collections::HashMap;
+mod answer;
+
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+pub use answer::{Answer, Delivery, header};
 
 use crate::authority::Authority;
 
 /// More than any client of ours sends.
 const LARGEST_REQUEST: u64 = 1 << 16;
 
-/// How a body is sent.
-#[derive(Clone, Debug)]
-pub enum Delivery {
-    /// As it should be.
-    Whole,
-    /// The connection closes after this many bytes, although all were announced.
-    CutAfter(usize),
-    /// In pieces of `piece` bytes with a pause after each.
-    Slow {
-        /// Bytes a piece.
-        piece: usize,
-        /// Pause after each.
-        pause: Duration,
-    },
-}
-
-/// The answer for one path.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Arc<[u8]>,
-    delivery: Delivery,
-}
-
-impl Answer {
-    /// 200 with a body.
-    pub fn body(body: impl Into<Arc<[u8]>>) -> Self {
-        Self { status: 200, headers: Vec::new(), body: body.into(), delivery: Delivery::Whole }
-    }
-
-    /// A status without a body.
-    pub fn status(status: u16) -> Self {
-        Self { status, ..Self::body([]) }
-    }
-
-    /// With a further header.
-    #[must_use]
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.headers.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With another way to send the body.
-    #[must_use]
-    pub fn delivered(mut self, delivery: Delivery) -> Self {
-        self.delivery = delivery;
-        self
-    }
+/// What a server knows and what happened to it.
+#[derive(Debug, Default)]
+struct State {
+    /// Answers by path, or by host and path; the last one stays.
+    answers: HashMap<String, VecDeque<Answer>>,
+    requests: Vec<String>,
+    heads: Vec<String>,
 }
 
 /// A running server; it ends with the process.
@@ -71,35 +33,36 @@ impl Answer {
 pub struct Server {
     address: SocketAddr,
     scheme: &'static str,
-    answers: Arc<Mutex<HashMap<String, Answer>>>,
-    requests: Arc<Mutex<Vec<String>>>,
+    state: Arc<Mutex<State>>,
 }
 
 impl Server {
     /// Starts a server with a certificate of `authority` on a free port.
     pub fn https(authority: &Authority) -> Self {
-        Self::start(Some(authority.server_config()))
+        Self::start("https", Some(authority.server_config()))
     }
 
     /// Starts a server without TLS on a free port.
     pub fn http() -> Self {
-        Self::start(None)
+        Self::start("http", None)
     }
 
-    fn start(tls: Option<Arc<ServerConfig>>) -> Self {
+    /// Starts a proxy on a free port that is all hosts it is asked to connect to: with a certificate of `authority` on port
+    /// 443, without TLS elsewhere. [`Self::answer`] takes `HOST/PATH` here.
+    pub fn proxy(authority: &Authority) -> Self {
+        Self::start("proxy", Some(authority.server_config()))
+    }
+
+    fn start(scheme: &'static str, tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let server = Self {
-            address: listener.local_addr().expect("a bound socket has an address"),
-            scheme: if tls.is_some() { "https" } else { "http" },
-            answers: Arc::default(),
-            requests: Arc::default(),
-        };
-        let (answers, requests) = (Arc::clone(&server.answers), Arc::clone(&server.requests));
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let server = Self { address, scheme, state: Arc::default() };
+        let state = Arc::clone(&server.state);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
-                let (tls, answers, requests) = (tls.clone(), Arc::clone(&answers), Arc::clone(&requests));
+                let (tls, state) = (tls.clone(), Arc::clone(&state));
                 // A client that goes away in the middle is no failure of the server's.
-                thread::spawn(move || drop(serve(connection, tls, &answers, &requests)));
+                thread::spawn(move || drop(serve(connection, scheme, tls, &state)));
             }
         });
         server
@@ -107,7 +70,12 @@ impl Server {
 
     /// Sets the answer for a path.
     pub fn answer(&self, path: &str, answer: Answer) {
-        self.answers.lock().expect("no thread panics with the lock").insert(path.to_owned(), answer);
+        self.answers(path, [answer]);
+    }
+
+    /// Sets the answers for a path, one after the other; the last one stays.
+    pub fn answers(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        lock(&self.state).answers.insert(path.to_owned(), answers.into_iter().collect());
     }
 
     /// The URL of a path, by the host name `localhost`.
@@ -115,24 +83,61 @@ impl Server {
         format!("{}://localhost:{}{path}", self.scheme, self.address.port())
     }
 
-    /// Every request so far, as `METHOD PATH`.
-    pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().expect("no thread panics with the lock").clone()
+    /// The value for `HTTPS_PROXY` and `HTTP_PROXY`, of a proxy.
+    pub fn as_proxy(&self) -> String {
+        format!("http://{}", self.address)
     }
+
+    /// Every request so far, as `METHOD PATH`, behind a proxy as `METHOD SCHEME://HOST/PATH`.
+    pub fn requests(&self) -> Vec<String> {
+        lock(&self.state).requests.clone()
+    }
+
+    /// The head of every request so far, whole.
+    pub fn heads(&self) -> Vec<String> {
+        lock(&self.state).heads.clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        let mut state = lock(&self.state);
+        state.requests.clear();
+        state.heads.clear();
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no thread panics with the lock")
 }
 
 fn serve(
     connection: TcpStream,
+    scheme: &'static str,
     tls: Option<Arc<ServerConfig>>,
-    answers: &Mutex<HashMap<String, Answer>>,
-    requests: &Mutex<Vec<String>>,
+    state: &Mutex<State>,
 ) -> io::Result<()> {
     connection.set_nodelay(true)?;
+    let (tls, origin) = match scheme {
+        "proxy" => {
+            let mut reader = BufReader::new(&connection);
+            let Some(head) = read_head(&mut reader)? else { return Ok(()) };
+            let target = head.split_whitespace().nth(1).unwrap_or_default();
+            let (host, port) = target.split_once(':').unwrap_or((target, "443"));
+            if !head.starts_with("CONNECT ") {
+                return (&connection).write_all(b"HTTP/1.1 405 -\r\nConnection: close\r\n\r\n");
+            }
+            (&connection).write_all(b"HTTP/1.1 200 -\r\n\r\n")?;
+            let is_tls = port == "443";
+            let origin = format!("{}://{host}", if is_tls { "https" } else { "http" });
+            (tls.filter(|_| is_tls), Some(origin))
+        }
+        _ => (tls, None),
+    };
     match tls {
-        None => exchange(connection, answers, requests).map(drop),
+        None => exchange(connection, origin.as_deref(), state).map(drop),
         Some(config) => {
             let session = ServerConnection::new(config).map_err(io::Error::other)?;
-            let finished = exchange(StreamOwned::new(session, connection), answers, requests)?;
+            let finished = exchange(StreamOwned::new(session, connection), origin.as_deref(), state)?;
             if let Some(mut stream) = finished {
                 // Without the closing alert the client could not tell a whole answer from a cut one.
                 stream.conn.send_close_notify();
@@ -145,55 +150,44 @@ fn serve(
     }
 }
 
-/// Reads a request and answers it; gives the stream back when the answer was sent whole.
-fn exchange<S: Read + Write>(
-    stream: S,
-    answers: &Mutex<HashMap<String, Answer>>,
-    requests: &Mutex<Vec<String>>,
-) -> io::Result<Option<S>> {
-    let mut reader = BufReader::new(stream);
+/// The head of a request; `None` at the end of the connection.
+fn read_head(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        let mut limited = (&mut reader).take(LARGEST_REQUEST);
+        let mut limited = reader.take(LARGEST_REQUEST);
         if limited.read_until(b'\n', &mut head)? == 0 {
             return Ok(None);
         }
     }
-    let head = String::from_utf8_lossy(&head);
+    Ok(Some(String::from_utf8_lossy(&head).into_owned()))
+}
+
+/// Reads a request and answers it; gives the stream back when the answer was sent whole.
+fn exchange<S: Read + Write>(stream: S, origin: Option<&str>, state: &Mutex<State>) -> io::Result<Option<S>> {
+    let mut reader = BufReader::new(stream);
+    let Some(head) = read_head(&mut reader)? else { return Ok(None) };
     let mut words = head.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let path = target.split('?').next().unwrap_or_default();
-    requests.lock().expect("no thread panics with the lock").push(format!("{method} {target}"));
-    let answer = answers.lock().expect("no thread panics with the lock").get(path).cloned();
-    let answer = answer.unwrap_or_else(|| Answer::status(404));
-
+    let key = match origin {
+        // A page of the host itself has no slash in its name.
+        Some(origin) => {
+            let host = origin.split("://").nth(1).unwrap_or_default();
+            format!("{host}{path}").trim_end_matches('/').to_owned()
+        }
+        None => path.to_owned(),
+    };
+    let answer = {
+        let mut state = lock(state);
+        state.requests.push(format!("{method} {}{target}", origin.unwrap_or_default()));
+        state.heads.push(head.clone());
+        match state.answers.get_mut(&key) {
+            Some(answers) if answers.len() > 1 => answers.pop_front(),
+            Some(answers) => answers.front().cloned(),
+            None => None,
+        }
+    };
     let mut stream = reader.into_inner();
-    let mut response = format!("HTTP/1.1 {} -\r\nConnection: close\r\n", answer.status);
-    response.push_str(&format!("Content-Length: {}\r\n", answer.body.len()));
-    for (name, value) in &answer.headers {
-        response.push_str(&format!("{name}: {value}\r\n"));
-    }
-    response.push_str("\r\n");
-    stream.write_all(response.as_bytes())?;
-    if method == "HEAD" {
-        stream.flush()?;
-        return Ok(Some(stream));
-    }
-    match answer.delivery {
-        Delivery::Whole => stream.write_all(&answer.body)?,
-        Delivery::CutAfter(length) => {
-            stream.write_all(&answer.body[..length.min(answer.body.len())])?;
-            stream.flush()?;
-            return Ok(None);
-        }
-        Delivery::Slow { piece, pause } => {
-            for piece in answer.body.chunks(piece) {
-                stream.write_all(piece)?;
-                stream.flush()?;
-                thread::sleep(pause);
-            }
-        }
-    }
-    stream.flush()?;
-    Ok(Some(stream))
+    let is_whole = answer.unwrap_or_else(|| Answer::status(404)).send(&head, &mut stream)?;
+    Ok(is_whole.then_some(stream))
 }

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 
 use super::values::{parse_bool, parse_pair};
 use super::volume::parse_volume;
+use crate::commands::images::StoreFlags;
 use crate::image::PullPolicy;
 
 /// Flags that say how a pod is prepared.
@@ -44,6 +45,9 @@ pub struct PrepareFlags {
     /// when to pull an image
     #[arg(long, default_value = "new")]
     pub pull_policy: PullPolicy,
+
+    #[command(flatten)]
+    pub store: StoreFlags,
 
     /// the path to the pod manifest. If it's non-empty, then only '--net', '--no-overlay' and '--interactive' will have effect
     #[arg(long, value_name = "string", value_parser = clap::value_parser!(PathBuf))]

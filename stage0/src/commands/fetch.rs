@@ -3,7 +3,7 @@
 //! Responsible for: fetching what the user names and printing its hash. Must not know: how an image is fetched. Follows
 //! rkt-reference.md 1.6 and 3.9 (rendering ahead of the first run).
 
-use super::images::Images;
+use super::images::{Images, StoreFlags};
 use crate::cli::apps::AppList;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
@@ -26,6 +26,9 @@ pub struct Arguments {
     #[arg(long, default_value = "update")]
     pull_policy: PullPolicy,
 
+    #[command(flatten)]
+    store: StoreFlags,
+
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub rest: Vec<String>,
 }
@@ -37,7 +40,7 @@ pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags) -> Resul
     }
     let data = config::data_directory(globals)?;
     let store = ImageStore::open(&data).context("cannot open store")?;
-    let images = Images { store: &store, globals, pull_policy: arguments.pull_policy };
+    let images = Images { store: &store, globals, pull_policy: arguments.store.or(arguments.pull_policy)? };
     for app in &list.apps {
         let key = images.fetch(app)?;
         // Files of all owners can be written by root only; anyone else leaves that to the first run.

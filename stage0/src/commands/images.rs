@@ -7,11 +7,54 @@ use std::path::Path;
 
 use crate::cli::apps::AppArguments;
 use crate::cli::globals::GlobalFlags;
+use crate::cli::values::parse_bool;
 use crate::config::Configuration;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, Stage0Error};
 use crate::image::{FetchOptions, Fetcher, Finder, PullPolicy};
 use crate::keystore::Keystore;
+use crate::output;
 use crate::store::{ImageStore, Key};
+
+/// What `--pull-policy` was before it had a name.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StoreFlags {
+    /// use only available images in the store (do not discover or download from remote URLs)
+    #[arg(
+        long, hide = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    store_only: bool,
+
+    /// fetch images ignoring the local store
+    #[arg(
+        long, hide = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    no_store: bool,
+}
+
+impl StoreFlags {
+    /// The policy that these flags mean, else `policy`.
+    pub fn or(&self, policy: PullPolicy) -> Result<PullPolicy> {
+        let deprecated = |flag: &str, policy: &str| {
+            output::complain(&format!(
+                "Flag --{flag} has been deprecated, please use --pull-policy={policy}"
+            ));
+        };
+        match (self.store_only, self.no_store) {
+            (true, true) => Err(Stage0Error::refused("both --store-only and --no-store specified")),
+            (true, false) => {
+                deprecated("store-only", "never");
+                Ok(PullPolicy::Never)
+            }
+            (false, true) => {
+                deprecated("no-store", "update");
+                Ok(PullPolicy::Update)
+            }
+            (false, false) => Ok(policy),
+        }
+    }
+}
 
 /// Finds the images of one command.
 pub struct Images<'a> {

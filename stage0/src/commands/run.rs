@@ -67,7 +67,8 @@ pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags, log: Log
     let configuration = Configuration::of(globals);
     let images = ImageStore::open(&data).context("cannot open store")?;
     let trees = TreeStore::open(&data).context("cannot open treestore")?;
-    let finder = Images { store: &images, globals, pull_policy: arguments.prepare.pull_policy };
+    let pull_policy = arguments.prepare.store.or(arguments.prepare.pull_policy)?;
+    let finder = Images { store: &images, globals, pull_policy };
 
     let selection = Selection {
         store: &images,

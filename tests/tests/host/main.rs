@@ -5,11 +5,13 @@
 
 mod archives;
 mod command_line;
+mod discovery;
 mod dist;
 mod fetch;
 mod manifests;
 mod pods;
 mod publisher;
 mod registries;
+mod site;
 mod store_crash;
 mod trust;

@@ -29,6 +29,15 @@ const ATTEMPTS: u32 = 2;
 /// The emulator leaves by itself after the machine's reset; it is ended when it does not.
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 
+/// One, whatever the host has: with two, QEMU 7.2 hangs a pod or the whole machine within some dozens of pods on a busy
+/// host, and ten pods take 113 s instead of 70. Two of its faults need a second processor:
+///
+/// - A processor may translate code while another one patches it, and then goes on running what is no longer in memory:
+///   a breakpoint, which comes and goes whenever Linux patches a branch of its scheduler because a VM starts or ends.
+/// - An interrupt that KVM injects is delivered once more, even to a guest that has interrupts disabled, when the
+///   processor is called away by another one right after. A timer interrupt then waits for the lock it holds itself.
+const PROCESSORS: &str = "1";
+
 /// Size of the sparse disk for rkt's data.
 const DISK_BYTES: u64 = 32 << 30;
 
@@ -244,9 +253,9 @@ fn make_disk(path: &Path) -> Result<(), MachineError> {
 
 fn start(job: &Job, kernel: &Kernel, scratch: &Scratch, log: &Path) -> Result<Child, MachineError> {
     let file = |name: &str| scratch.file(name).to_string_lossy().into_owned();
-    let (accelerator, processors, clock): (_, _, &[&str]) = match job.clock {
-        Clock::Wall => ("tcg,thread=multi,tb-size=1024", "2", &[]),
-        Clock::Instructions => ("tcg,thread=single,tb-size=1024", "1", &["-icount", "shift=0,sleep=off"]),
+    let (accelerator, clock): (_, &[&str]) = match job.clock {
+        Clock::Wall => ("tcg,thread=multi,tb-size=1024", &[]),
+        Clock::Instructions => ("tcg,thread=single,tb-size=1024", &["-icount", "shift=0,sleep=off"]),
     };
     let writable = job.writable.to_string_lossy();
     let share = |id: &str, path: &str, readonly: &str| {
@@ -257,7 +266,7 @@ fn start(job: &Job, kernel: &Kernel, scratch: &Scratch, log: &Path) -> Result<Ch
     command.args(["--pdeathsig", "KILL", EMULATOR]);
     // microvm boots quicker than a PC and has every device the machine needs.
     command.args(["-machine", "microvm,acpi=on,pit=on,pic=on,rtc=on,isa-serial=on"]);
-    command.args(["-accel", accelerator, "-smp", processors, "-m", &job.memory_mib.to_string()]);
+    command.args(["-accel", accelerator, "-smp", PROCESSORS, "-m", &job.memory_mib.to_string()]);
     command.args(clock);
     // Without erms and fsrm the kernel copies with loops that the emulator translates to faster code.
     command.args(["-cpu", "max,+svm,-erms,-fsrm"]);

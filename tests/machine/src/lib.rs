@@ -24,9 +24,9 @@ pub use place::Place;
 /// Which clock the emulated machine runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clock {
-    /// Two CPUs, each a thread of the host: the quickest way to run tests.
+    /// The host's clock: the quickest way to run tests.
     Wall,
-    /// One CPU on which an instruction takes one virtual nanosecond and idle time is skipped: quiet enough to measure.
+    /// An instruction takes one virtual nanosecond and idle time is skipped: quiet enough to measure.
     Instructions,
 }
 

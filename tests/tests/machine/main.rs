@@ -10,5 +10,6 @@ mod failures;
 mod life;
 mod output;
 mod pod;
+mod processors;
 mod redis;
 mod volumes;

@@ -13,7 +13,7 @@ use appc::{AcIdentifier, ImageManifest, Labels};
 use super::contents::StoredHere;
 use super::database::Database;
 use super::import::{Import, Unpacked};
-use super::import_stream::{ImportStream, PendingImage};
+use super::import_stream::ImportStream;
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
 use super::rows::{ImageInfo, Remote, StoredLayer};
@@ -56,26 +56,7 @@ impl ImageStore {
 
     /// Reads an image, compressed or not, to its end and stores it. Nothing of it stays if anything is wrong with it.
     /// An image that is there already stays as it is, but counts as imported now.
-    pub fn import(&self, source: impl Read, import: &Import) -> Result<Key, StoreError> {
-        self.receive(source, import)?.commit()
-    }
-
-    /// Like [`Self::import`], but asks `check` when everything is read, and before anything is kept. `None` means that
-    /// `check` said no.
-    pub fn import_checked<R: Read>(
-        &self,
-        source: &mut R,
-        import: &Import,
-        check: impl FnOnce(&mut R) -> io::Result<bool>,
-    ) -> Result<Option<Key>, StoreError> {
-        let image = self.receive(&mut *source, import)?;
-        if !check(source).map_err(ExtractError::Read)? {
-            return Ok(None);
-        }
-        image.commit().map(Some)
-    }
-
-    fn receive(&self, mut source: impl Read, import: &Import) -> Result<PendingImage<'_>, StoreError> {
+    pub fn import(&self, mut source: impl Read, import: &Import) -> Result<Key, StoreError> {
         let mut stream = self.begin_import(import)?;
         let mut buffer = vec![0; COPY_BUFFER_BYTES];
         loop {
@@ -90,7 +71,7 @@ impl ImageStore {
                 break;
             }
         }
-        stream.finish()
+        stream.finish()?.commit()
     }
 
     /// Makes an image that is whole in `cas/tmp` count: see [`super`] for the order of steps.

@@ -164,15 +164,6 @@ fn second_process_sees_what_the_first_imported() {
 }
 
 #[test]
-fn image_that_changed_between_check_and_import_is_not_kept() {
-    let place = Place::new();
-    let bytes = image("a.com/b");
-    let kept = place.store.import_checked(&mut &bytes[..], &Import::default(), |_| Ok(false)).unwrap();
-    assert_eq!(kept, None);
-    assert_eq!(place.files(), Vec::<String>::new());
-}
-
-#[test]
 fn what_a_killed_import_left_is_gone_after_the_next_one() {
     let place = Place::new();
     let cas = place.cas();

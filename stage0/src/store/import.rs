@@ -10,7 +10,6 @@ use std::path::Path;
 use appc::ImageManifest;
 use sha2::{Digest, Sha512};
 
-use super::decompress::decompressed;
 use super::{Key, LAYERS_ANNOTATION, StoreError};
 use crate::extract::{Archive, EntryKind, EntryName, ExtractError};
 
@@ -53,19 +52,6 @@ pub(super) fn unpack(
         return Err(StoreError::ForeignLayers);
     }
     Ok(Unpacked { key: Key::of(tee.hash), manifest, manifest_json, size: tee.size })
-}
-
-/// The manifest of an image, compressed or not, that is not in the store.
-pub fn peek_manifest(source: impl Read) -> Result<ImageManifest, StoreError> {
-    let source = decompressed(source).map_err(ExtractError::Read)?;
-    let mut archive = Archive::new(source.take(MAX_IMAGE_BYTES));
-    while let Some(entry) = archive.next_entry()? {
-        if EntryName::parse(&entry.name)? == EntryName::Manifest {
-            let json = manifest_json(&mut archive)?;
-            return ImageManifest::from_json(&json).map_err(StoreError::Manifest);
-        }
-    }
-    Err(StoreError::NoManifest)
 }
 
 fn manifest_json<R: Read>(archive: &mut Archive<R>) -> Result<Vec<u8>, StoreError> {

@@ -70,6 +70,8 @@ impl KeyLock {
                 .create(true)
                 .truncate(false)
                 .mode(SHARED_FILE)
+                // The group may write to the directory, and must not choose whose mode `share` sets.
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(path)
                 .map_err(StoreError::file("open", path))?;
             share(&file, path)?;

@@ -3,6 +3,28 @@
 //! Responsible for: importing, finding, reading, rendering and removing images, safe against a crash and against other
 //! rkt processes at any point. Must not know: where images come from, signatures, pods. Follows rkt-reference.md 2.1,
 //! 2.4, 2.9 and 3.9.
+//!
+//! # Order of steps
+//!
+//! Every step is on the disk before the next begins (fsync of the file, rename, fsync of the directory and of every
+//! directory that had to be made), so that a crash or a power cut leaves a beginning of this list:
+//!
+//! 1. an unfinished file in `cas/tmp`, locked by its maker. Without its maker it is removed by the next import.
+//! 2. each layer, under its name.
+//! 3. the manifest, under the image's key.
+//! 4. the blob, under the image's key.
+//! 5. the row in the database. Only now the image is found.
+//!
+//! Removal goes backwards: row, blob, manifest, then the layers that no row names. What has no row is not believed and
+//! is collected. A row whose files are missing or have other sizes, which no order of ours leaves but a damaged file
+//! system may, is not believed either: the next fetch makes the image whole, or collection removes it. Bytes that changed
+//! are noticed when they are rendered.
+//!
+//! # Order of locks
+//!
+//! `cas/layer` shared, then a layer's file in `cas/tmp`; an image's lock; `cas/db`. Nobody waits for one with a later one
+//! in hand. Removal of layers takes `cas/layer` exclusively only if that needs no waiting, and collection an image's lock:
+//! what is in use is left to the next collection.
 
 mod archive;
 mod collect;
@@ -56,7 +78,7 @@ pub(crate) use decompress::decompressed;
 pub use diff_id::DiffId;
 pub use error::StoreError;
 pub use image_store::ImageStore;
-pub use import::{Import, peek_manifest};
+pub use import::Import;
 pub use import_stream::{ImportStream, PendingImage};
 pub use key::{Key, TreeId};
 pub use key_lock::{KeyLock, LockKind};

@@ -47,8 +47,11 @@ impl TemporaryFile {
                 .create(true)
                 .truncate(false)
                 .mode(SHARED_FILE)
+                // The group may write to the directory, and must not choose which of root's files is overwritten.
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
                 .open(&path)
                 .map_err(StoreError::file("create", &path))?;
+            check_ordinary(&file, &path)?;
             lock(&file).map_err(StoreError::file("lock", &path))?;
             // Between the two calls somebody may have taken it for an abandoned one, or given it its name for good.
             if is_named(&file, &path) {
@@ -131,6 +134,15 @@ fn lock(file: &File) -> rustix::io::Result<()> {
     }
 }
 
+/// Refuses what is another file's second name, and what is no regular file.
+fn check_ordinary(file: &File, path: &Path) -> Result<(), StoreError> {
+    let metadata = file.metadata().map_err(StoreError::file("stat", path))?;
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        return Err(StoreError::file("use", path)(io::Error::other("somebody else made it")));
+    }
+    Ok(())
+}
+
 fn is_named(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
@@ -157,6 +169,31 @@ mod tests {
         remove_abandoned(directory.path());
 
         assert_eq!(names(directory.path()), [alive.path.file_name().unwrap().to_str().unwrap()]);
+    }
+
+    #[test]
+    fn name_that_leads_to_another_file_is_refused_and_that_file_is_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let link = directory.path().join("layer-link");
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        std::fs::hard_link(&victim, directory.path().join("layer-second-name")).unwrap();
+        std::fs::create_dir(directory.path().join("layer-directory")).unwrap();
+
+        for name in ["layer-link", "layer-second-name", "layer-directory"] {
+            let error = TemporaryFile::claim(directory.path(), name).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn claimed_file_is_empty_whatever_a_killed_maker_left_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("layer-a"), "half").unwrap();
+        let file = TemporaryFile::claim(directory.path(), "layer-a").unwrap();
+        assert_eq!(file.file().metadata().unwrap().len(), 0);
     }
 
     #[test]

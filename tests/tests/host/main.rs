@@ -5,9 +5,11 @@
 
 mod archives;
 mod command_line;
+mod config;
 mod discovery;
 mod dist;
 mod fetch;
+mod image_commands;
 mod manifests;
 mod pods;
 mod publisher;

@@ -8,11 +8,14 @@
 
 pub mod aci;
 pub mod authority;
+pub mod cas;
 pub mod command;
+pub mod cosign;
 pub mod dist;
 pub mod gpg;
 pub mod leaks;
 pub mod oci;
+pub mod random;
 pub mod registry;
 pub mod rkt;
 pub mod server;

@@ -5,8 +5,10 @@
 
 mod archives;
 mod command_line;
+mod concurrency;
 mod config;
 mod discovery;
+mod disk_full;
 mod dist;
 mod fetch;
 mod image_commands;

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
+use super::number::{numeric, signed};
 use super::pax::Extensions;
 use super::sparse::{self, SparseMap};
 use super::{ExtractError, MAX_CONTENT_BYTES, MAX_ENTRIES, MAX_EXTENSION_BYTES, MAX_PATH_BYTES};
@@ -207,17 +208,16 @@ impl<R: Read> Archive<R> {
             data = 0;
         }
         self.set_data(data)?;
-        let id = |record: Option<u64>, field: io::Result<u64>| match record {
-            Some(id) => Ok(id),
-            None => field.map_err(malformed),
-        };
+        let fields = header.as_old();
+        let id = |record: Option<u64>, field: &[u8]| record.or_else(|| numeric(field)).ok_or_else(bad_field);
+        let mode = numeric(&fields.mode).ok_or_else(bad_field)? & 0o7777;
         Ok(Entry {
-            mode: header.mode().map_err(malformed)? & 0o7777,
-            uid: owner(&name, id(extensions.uid, header.uid())?)?,
-            gid: owner(&name, id(extensions.gid, header.gid())?)?,
+            mode: mode.try_into().unwrap_or(0),
+            uid: owner(&name, id(extensions.uid, &fields.uid)?)?,
+            gid: owner(&name, id(extensions.gid, &fields.gid)?)?,
             mtime: match extensions.mtime {
                 Some(time) => time,
-                None => (i64::try_from(header.mtime().map_err(malformed)?).unwrap_or(0), 0),
+                None => (signed(&fields.mtime).ok_or_else(bad_field)?, 0),
             },
             xattrs: std::mem::take(&mut extensions.xattrs),
             data_bytes: data,
@@ -318,6 +318,10 @@ pub(super) fn read_error(error: io::Error) -> ExtractError {
 
 fn malformed(error: io::Error) -> ExtractError {
     ExtractError::malformed(error.to_string())
+}
+
+fn bad_field() -> ExtractError {
+    ExtractError::malformed("a number in a header is none")
 }
 
 fn device(number: io::Result<Option<u32>>) -> Result<u32, ExtractError> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, flistxattr,
-    fremovexattr, fsetxattr, futimens, utimensat,
+    flistxattr_query, fremovexattr, fsetxattr, futimens, utimensat,
 };
 use rustix::io::Errno;
 
@@ -84,8 +84,7 @@ pub fn is_kept(name: &[u8]) -> bool {
 /// The names of all attributes of a file.
 pub fn listed_xattrs(file: impl AsFd) -> io::Result<Vec<Vec<u8>>> {
     // Almost no file has one, and asking for the length alone is cheaper than a buffer.
-    let mut none: [u8; 0] = [];
-    match flistxattr(&file, &mut none[..]) {
+    match flistxattr_query(&file) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Ok(_) => {}
         Err(e) => return Err(e.into()),

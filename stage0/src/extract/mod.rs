@@ -11,6 +11,7 @@ mod error;
 mod extraction;
 mod jail;
 mod metadata;
+mod number;
 mod pax;
 mod process;
 mod root;

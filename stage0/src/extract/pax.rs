@@ -32,12 +32,19 @@ impl Extensions {
     }
 
     fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), ExtractError> {
+        // An empty value takes back what a record before it said (POSIX pax, "Extended Header Keywords").
+        let number = || match value {
+            b"" => Ok(None),
+            value => decimal(value).map(Some).ok_or_else(bad_record),
+        };
+        let text = || (!value.is_empty()).then(|| value.to_vec());
         match key {
-            b"path" => self.path = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"size" => self.size = Some(decimal(value).ok_or_else(bad_record)?),
-            b"uid" => self.uid = Some(decimal(value).ok_or_else(bad_record)?),
-            b"gid" => self.gid = Some(decimal(value).ok_or_else(bad_record)?),
+            b"path" => self.path = text(),
+            b"linkpath" => self.link = text(),
+            b"size" => self.size = number()?,
+            b"uid" => self.uid = number()?,
+            b"gid" => self.gid = number()?,
+            b"mtime" if value.is_empty() => self.mtime = None,
             b"mtime" => self.mtime = Some(time(value).ok_or_else(bad_record)?),
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {

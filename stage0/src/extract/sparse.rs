@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use super::number::numeric;
 use super::pax::{Extensions, decimal};
 use super::{ExtractError, MAX_SPARSE_SEGMENTS};
 
@@ -63,21 +64,6 @@ impl SparseMap {
 
 fn bad_map() -> ExtractError {
     ExtractError::malformed("the map of a sparse file cannot be read")
-}
-
-/// A numeric field of a header: octal text, or binary with the top bit set.
-pub(super) fn numeric(field: &[u8]) -> Option<u64> {
-    let first = *field.first()?;
-    if first & 0x80 != 0 {
-        let mut value = u64::from(first & 0x7f);
-        for byte in field.get(1..)? {
-            value = value.checked_mul(256)?.checked_add(u64::from(*byte))?;
-        }
-        return Some(value);
-    }
-    let text = field.split(|byte| *byte == 0).next()?;
-    let text = std::str::from_utf8(text).ok()?.trim();
-    if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
 }
 
 /// Old GNU format (type `S`): four segments in the header, more in blocks that follow it. `next_block` reads one.

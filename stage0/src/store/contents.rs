@@ -30,22 +30,31 @@ impl StoredHere {
 }
 
 impl ImageStore {
+    /// Writes the files of one image, without its dependencies, into the existing directory `target`.
+    pub fn extract_to(&self, key: &Key, target: &Path) -> Result<(), StoreError> {
+        let layers = self.layers_of(key)?;
+        if layers.is_empty() {
+            return self.extract_image(key, target, &Selection::default(), None);
+        }
+        layers.iter().try_for_each(|layer| self.extract_layer(layer, target, None))
+    }
+
     /// Writes the selected files of an image's own archive into `target`. `lock` outlives the writing.
     pub(super) fn extract_image(
         &self,
         key: &Key,
         target: &Path,
         selection: &Selection,
-        lock: &KeyLock,
+        lock: Option<&KeyLock>,
     ) -> Result<(), StoreError> {
         let options = Options { layout: Layout::Image, selection: selection.clone() };
         let blob = self.read(key)?;
         if self.stored_here().contains(key.as_str()) {
             let file = blob.into_file();
-            return Ok(extract(Source::File(file), target, &options, Some(lock.as_fd()))?);
+            return Ok(extract(Source::File(file), target, &options, lock.map(AsFd::as_fd))?);
         }
         let mut blob = HashCheck { source: blob, hash: Sha512::new() };
-        extract(Source::Stream(&mut blob), target, &options, Some(lock.as_fd()))?;
+        extract(Source::Stream(&mut blob), target, &options, lock.map(AsFd::as_fd))?;
         blob.check(key)
     }
 
@@ -54,7 +63,7 @@ impl ImageStore {
         &self,
         layer: &DiffId,
         target: &Path,
-        lock: &KeyLock,
+        lock: Option<&KeyLock>,
     ) -> Result<(), StoreError> {
         let options = Options { layout: Layout::Layer, selection: Selection::default() };
         let mut reader = self.open_layer(layer)?;
@@ -63,7 +72,7 @@ impl ImageStore {
             // Reading it to its end fails if it is not what it should be.
             false => Source::Stream(&mut reader),
         };
-        extract(source, target, &options, Some(lock.as_fd()))
+        extract(source, target, &options, lock.map(AsFd::as_fd))
             .map_err(|cause| StoreError::InLayer { diff_id: layer.to_string(), cause })
     }
 }

@@ -127,6 +127,9 @@ pub enum StoreError {
     /// Not the ID of a rendered tree.
     #[error("{0:?} is not the ID of a rendered image")]
     TreeId(String),
+    /// A tree was removed, or never finished.
+    #[error("tree {0} is not rendered")]
+    NotRendered(String),
     /// A blob does not have the hash that names it.
     #[error("image hash does not match expected: {found} is stored as {expected}")]
     Corrupt {

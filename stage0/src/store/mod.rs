@@ -35,6 +35,7 @@ mod dependencies;
 mod diff_id;
 mod error;
 mod image_store;
+mod image_writer;
 mod import;
 mod import_stream;
 mod key;
@@ -57,6 +58,8 @@ mod diff_id_test;
 #[cfg(test)]
 mod image_store_test;
 #[cfg(test)]
+mod image_writer_test;
+#[cfg(test)]
 mod import_stream_test;
 #[cfg(test)]
 mod interleaving_test;
@@ -78,6 +81,7 @@ pub(crate) use decompress::decompressed;
 pub use diff_id::DiffId;
 pub use error::StoreError;
 pub use image_store::ImageStore;
+pub use image_writer::write_image;
 pub use import::Import;
 pub use import_stream::{ImportStream, PendingImage};
 pub use key::{Key, TreeId};

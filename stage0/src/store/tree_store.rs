@@ -5,17 +5,18 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::dependencies::{Part, flatten};
+use super::image_writer::write_image;
 use super::key_lock::{KeyLock, LockKind};
 use super::permissions::{DATA_DIRECTORY, SHARED_DIRECTORY, make_directory};
 use super::temporary::sync_directory;
 use super::tree_hash::summarise;
 use super::{ImageStore, Key, StoreError, TreeId};
-use crate::extract::remove_tree;
+use crate::extract::{Layout, Options, Selection, Source, extract, remove_tree};
 
 /// Only rkt may look below: files in there carry set-user-ID bits and capabilities.
 const STORE_MODE: u32 = 0o2700;
@@ -42,7 +43,10 @@ impl TreeStore {
 
     /// Renders an image unless it is rendered already. Other processes that want the same tree wait for it.
     pub fn render(&self, images: &ImageStore, key: &Key) -> Result<TreeId, StoreError> {
-        let parts = flatten(images, key)?;
+        self.render_parts(images, key, &flatten(images, key)?)
+    }
+
+    fn render_parts(&self, images: &ImageStore, key: &Key, parts: &[Part]) -> Result<TreeId, StoreError> {
         let id = TreeId::of(parts.iter().map(|part| &part.key));
         {
             let _lock = self.lock(&id, LockKind::Shared)?;
@@ -57,7 +61,7 @@ impl TreeStore {
         }
         self.remove_locked(&id)?;
         let tree = self.path(&id);
-        let result = self.fill(images, key, &id, &parts, &lock);
+        let result = self.fill(images, key, &id, parts, &lock);
         if result.is_err() {
             // A tree without its mark is harmless, but it takes space and the image may never be asked for again.
             let _ = self.remove_locked(&id);
@@ -107,7 +111,7 @@ impl TreeStore {
         if let [part] = parts {
             let layers = images.layers_of(&part.key)?;
             for layer in &layers {
-                images.extract_layer(layer, rootfs, lock)?;
+                images.extract_layer(layer, rootfs, Some(lock))?;
             }
             if !layers.is_empty() {
                 return Ok(());
@@ -116,9 +120,49 @@ impl TreeStore {
         // The image that wins comes first in the list, so it is written last, over the others. Writing in the other
         // order and skipping what is there would tie a lower image's hard links to an upper image's files.
         for part in parts.iter().rev() {
-            images.extract_image(&part.key, rootfs, &part.selection, lock)?;
+            if images.layers_of(&part.key)?.is_empty() {
+                images.extract_image(&part.key, rootfs, &part.selection, Some(lock))?;
+            } else {
+                self.add_layered(images, part, rootfs, lock)?;
+            }
         }
         Ok(())
+    }
+
+    /// Writes an image of layers over other images. Its whiteouts must not hide what those hold, so it is rendered by
+    /// itself and written as one.
+    fn add_layered(
+        &self,
+        images: &ImageStore,
+        part: &Part,
+        rootfs: &Path,
+        lock: &KeyLock,
+    ) -> Result<(), StoreError> {
+        let alone = Part { key: part.key.clone(), selection: Selection::default() };
+        let id = self.render_parts(images, &part.key, std::slice::from_ref(&alone))?;
+        let _held = self.hold(&id)?;
+        let layered = self.rootfs(&id);
+        let broken = |e| StoreError::file("copy", &layered)(e);
+        let (read_end, write_end) = io::pipe().map_err(broken)?;
+        std::thread::scope(|scope| {
+            let layered = &layered;
+            let writer = std::thread::Builder::new()
+                .spawn_scoped(scope, move || write_image(b"", layered, io::BufWriter::new(write_end)))
+                .map_err(broken)?;
+            let options = Options { layout: Layout::Image, selection: part.selection.clone() };
+            let source = Source::File(File::from(OwnedFd::from(read_end)));
+            let extracted = extract(source, rootfs, &options, Some(lock.as_fd()));
+            // When extracting fails, the writer's broken pipe is only its consequence.
+            let written = writer.join().unwrap_or_else(|_| Err(broken(io::ErrorKind::Other.into())));
+            extracted?;
+            written
+        })
+    }
+
+    /// Keeps a tree from being removed or rendered anew as long as the result exists. Errors: if it is not rendered.
+    pub fn hold(&self, id: &TreeId) -> Result<KeyLock, StoreError> {
+        let lock = self.lock(id, LockKind::Shared)?;
+        if self.is_rendered(id) { Ok(lock) } else { Err(StoreError::NotRendered(id.to_string())) }
     }
 
     /// The directory of a tree: `manifest`, `rootfs`, `hash`, `image`, `rendered`.

@@ -34,6 +34,7 @@ mod decompress;
 mod dependencies;
 mod diff_id;
 mod error;
+mod export;
 mod image_store;
 mod image_writer;
 mod import;

@@ -46,7 +46,13 @@ impl TreeStore {
         self.render_parts(images, key, &flatten(images, key)?)
     }
 
-    fn render_parts(&self, images: &ImageStore, key: &Key, parts: &[Part]) -> Result<TreeId, StoreError> {
+    /// Renders these parts, of which the first one's tree it counts as.
+    pub(super) fn render_parts(
+        &self,
+        images: &ImageStore,
+        key: &Key,
+        parts: &[Part],
+    ) -> Result<TreeId, StoreError> {
         let id = TreeId::of(parts.iter().map(|part| &part.key));
         {
             let _lock = self.lock(&id, LockKind::Shared)?;

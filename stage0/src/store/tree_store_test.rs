@@ -360,3 +360,33 @@ fn single_image_is_extracted_without_its_dependencies() {
 
     assert_eq!(names(target.path()), ["own"]);
 }
+
+#[test]
+fn exported_image_of_layers_is_whole_and_can_be_imported() {
+    let place = Place::new();
+    let bottom = TestArchive::new().file("f", b"bottom").file("gone", b"");
+    let key =
+        layered(&place, "a.com/l", vec![bottom, TestArchive::new().file("f", b"top").file(".wh.gone", b"")]);
+    let other = Place::new();
+
+    let mut image = Vec::new();
+    place.trees.export(&place.images, &key, &mut image).unwrap();
+
+    let imported = other.images.import(&image[..], &Import::default()).unwrap();
+    let id = other.trees.render(&other.images, &imported).unwrap();
+    assert_eq!(names(&other.trees.rootfs(&id)), ["f"]);
+    assert_eq!(fs::read_to_string(other.trees.rootfs(&id).join("f")).unwrap(), "top");
+    assert_eq!(other.images.layers_of(&imported).unwrap(), []);
+}
+
+#[test]
+fn exported_image_without_layers_is_the_image_itself() {
+    let place = Place::new();
+    let archive = TestArchive::image("a.com/b").file("rootfs/f", b"content");
+    let key = place.import(archive.clone());
+
+    let mut image = Vec::new();
+    place.trees.export(&place.images, &key, &mut image).unwrap();
+
+    assert_eq!(image, archive.finish());
+}

@@ -12,8 +12,9 @@ use super::place::{Place, is_stream};
 use super::{find, open_store};
 use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_bool;
+use crate::config;
 use crate::error::{Context, FileContext, Result, Stage0Error};
-use crate::store::{ImageStore, Key};
+use crate::store::{ImageStore, Key, TreeStore};
 
 const EXISTS: &str = "output ACI file exists (try --overwrite)";
 
@@ -36,11 +37,12 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags) -> Result<u8> {
         return Err(Stage0Error::refused("an image and a file are needed"));
     };
     let store = open_store(globals)?;
+    let trees = TreeStore::open(&config::data_directory(globals)?).context("cannot open treestore")?;
     let key = find(&store, image)?;
     let output = Path::new(output);
     if arguments.overwrite && is_stream(output) {
         let mut file = File::options().write(true).open(output).file("open", output)?;
-        write(&store, &key, &mut file)?;
+        write(&store, &trees, &key, &mut file)?;
         return Ok(0);
     }
     let place = Place::of(&behind_link(output, arguments.overwrite))?;
@@ -51,7 +53,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags) -> Result<u8> {
         return Err(Stage0Error::refused(format!("output ACI file {output:?} is a directory")));
     }
     let (draft, mut file) = place.draft_file()?;
-    write(&store, &key, &mut file)?;
+    write(&store, &trees, &key, &mut file)?;
     draft.publish(arguments.overwrite, EXISTS)?;
     Ok(0)
 }
@@ -65,8 +67,6 @@ fn behind_link(output: &Path, overwrite: bool) -> PathBuf {
     }
 }
 
-fn write(store: &ImageStore, key: &Key, file: &mut File) -> Result<()> {
-    let mut blob = store.read(key).context("error reading image")?;
-    std::io::copy(&mut blob, file).context("error writing to output ACI file")?;
-    Ok(())
+fn write(store: &ImageStore, trees: &TreeStore, key: &Key, file: &mut File) -> Result<()> {
+    trees.export(store, key, file).context("error writing to output ACI file")
 }

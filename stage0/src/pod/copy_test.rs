@@ -29,3 +29,21 @@ fn modes_times_and_links_survive_a_copy() {
     assert_ne!(tool.ino(), source.join("bin/tool").metadata().unwrap().ino());
     assert_eq!(std::fs::read_link(target.join("link")).unwrap().to_str(), Some("/etc/../tool"));
 }
+
+#[test]
+fn holes_stay_holes_and_what_is_between_them_arrives() {
+    use std::os::unix::fs::FileExt;
+    let directory = tempfile::tempdir().unwrap();
+    let (source, target) = (directory.path().join("source"), directory.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
+    let file = std::fs::File::create(source.join("sparse")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    file.write_all_at(b"middle", 32 << 20).unwrap();
+
+    copy_tree(&source, &target).unwrap();
+
+    let copied = target.join("sparse").metadata().unwrap();
+    assert_eq!(copied.len(), 64 << 20);
+    assert!(copied.blocks() * 512 < 1 << 20, "{} blocks", copied.blocks());
+    assert_eq!(std::fs::read(target.join("sparse")).unwrap(), std::fs::read(source.join("sparse")).unwrap());
+}

@@ -20,4 +20,5 @@ mod registries;
 mod resume;
 mod site;
 mod store_crash;
+mod store_races;
 mod trust;

@@ -10,25 +10,30 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use rkt_tests::aci::{self, Aci};
 use rkt_tests::command::{self, limit};
+use rkt_tests::oci::{Image, Layer, Layout};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::publisher::{NAME, blobs, files_below, image_id};
 
 const FETCH: [&str; 3] = ["--insecure-options=image", "fetch", "./app.aci"];
 /// Moments at which a fetch is killed, evenly spread over the time that a whole one takes.
-const KILLS: u32 = 40;
+const KILLS: u32 = 32;
 const MIB: usize = 1 << 20;
 
-/// An image of several chunks that compresses badly.
-fn image(bytes: usize) -> Aci {
+/// Bytes that compress badly, the same ones each time.
+fn random(bytes: usize) -> Vec<u8> {
     let mut state = 1_u32;
-    let mut random = || {
+    let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    let content: Vec<u8> = (0..bytes).map(|_| random()).collect();
-    Aci::new(&aci::manifest(NAME)).file("rootfs/data", 0o644, &content)
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// An image of several chunks.
+fn image(bytes: usize) -> Aci {
+    Aci::new(&aci::manifest(NAME)).file("rootfs/data", 0o644, &random(bytes))
 }
 
 fn rkt_with(image: &Aci) -> TestRkt {
@@ -37,18 +42,23 @@ fn rkt_with(image: &Aci) -> TestRkt {
     rkt
 }
 
-/// Checks that every image in the store has the hash that it is called by.
+/// Checks that every image and every layer in the store has the hash that it is called by.
 #[track_caller]
-fn expect_whole_blobs(rkt: &TestRkt) {
+pub fn expect_whole_files(rkt: &TestRkt) {
+    let digits = |hash: &[u8]| hash.iter().take(32).map(|byte| format!("{byte:02x}")).collect::<String>();
     for blob in blobs(rkt) {
         let hash = Sha512::digest(fs::read(&blob).expect("reading an image"));
-        let digits: String = hash.iter().take(32).map(|byte| format!("{byte:02x}")).collect();
-        assert!(blob.ends_with(format!("sha512-{digits}")), "{} is half an image", blob.display());
+        assert!(blob.ends_with(format!("sha512-{}", digits(&hash))), "{} is half an image", blob.display());
+    }
+    for layer in files_below(&rkt.data().join("cas/layer")) {
+        let hash = Sha256::digest(fs::read(&layer).expect("reading a layer"));
+        assert!(layer.ends_with(format!("sha256-{}", digits(&hash))), "{} is half a layer", layer.display());
     }
 }
 
+/// Checks that nothing is left of imports that came to nothing.
 #[track_caller]
-fn expect_no_unfinished_files(rkt: &TestRkt) {
+pub fn expect_no_unfinished_files(rkt: &TestRkt) {
     let left = files_below(&rkt.data().join("cas/tmp"));
     assert!(left.is_empty(), "unfinished files are left: {left:?}");
 }
@@ -57,17 +67,23 @@ fn expect_no_unfinished_files(rkt: &TestRkt) {
 #[track_caller]
 fn expect_fetch(rkt: &TestRkt, image: &Aci) {
     rkt.run(FETCH).expect_code(0).expect_out(&image_id(image));
-    expect_whole_blobs(rkt);
+    expect_whole_files(rkt);
     assert_eq!(blobs(rkt).len(), 1);
     expect_no_unfinished_files(rkt);
 }
 
-#[test]
-fn fetch_killed_at_any_moment_leaves_nothing_that_is_used_half_stored() {
-    let image = image(2 * MIB);
-    let rkt = rkt_with(&image);
+/// Kills fetches of `image` at moments spread over the time that a whole one takes, each followed by one that must work.
+fn kill_fetches(rkt: &TestRkt, image: &str) {
+    let fetch = ["--insecure-options=image", "fetch", image];
+    let expect_fetch = || {
+        let id = rkt.run(fetch).expect_code(0).out();
+        expect_whole_files(rkt);
+        assert_eq!(blobs(rkt).len(), 1);
+        expect_no_unfinished_files(rkt);
+        id
+    };
     let started = Instant::now();
-    expect_fetch(&rkt, &image);
+    let id = expect_fetch();
     let whole = started.elapsed();
 
     for kill in 0..KILLS {
@@ -75,16 +91,30 @@ fn fetch_killed_at_any_moment_leaves_nothing_that_is_used_half_stored() {
         if kill < KILLS / 2 {
             fs::remove_dir_all(rkt.data()).expect("removing the store");
         }
-        let mut fetch = rkt.start(FETCH);
+        let mut killed = rkt.start(fetch);
         thread::sleep(whole * (kill % (KILLS / 2)) / (KILLS / 2));
-        if !fetch.has_ended() {
-            fetch.send_group(Signal::SIGKILL);
+        if !killed.has_ended() {
+            killed.send_group(Signal::SIGKILL);
         }
-        drop(fetch.finish(limit(60)));
-        expect_whole_blobs(&rkt);
+        drop(killed.finish(limit(60)));
+        expect_whole_files(rkt);
 
-        expect_fetch(&rkt, &image);
+        assert_eq!(expect_fetch(), id, "after kill {kill}");
     }
+}
+
+#[test]
+fn fetch_killed_at_any_moment_leaves_nothing_that_is_used_half_stored() {
+    let rkt = rkt_with(&image(2 * MIB));
+    kill_fetches(&rkt, "./app.aci");
+}
+
+#[test]
+fn fetch_of_layers_killed_at_any_moment_leaves_nothing_that_is_used_half_stored() {
+    let rkt = TestRkt::new();
+    let layer = |name: &str, bytes| Layer::new(&Aci::empty().file(name, 0o644, &random(bytes)));
+    let layout = Layout::of(&Image::new([layer("a", MIB), layer("b", 4096), layer("c", MIB)]));
+    kill_fetches(&rkt, &layout.reference("latest"));
 }
 
 /// Mounts a file system of this size where the rkt keeps its data; unmounted when the rkt goes.
@@ -113,7 +143,7 @@ fn full_disk_fails_the_fetch_with_the_reason_and_leaves_nothing_of_it() {
         let names_file =
             [rkt.data().to_str().expect("a path"), "rootfs/data"].map(|name| output.err().contains(name));
         assert!(names_file.contains(&true), "no file is named: {output:?}");
-        expect_whole_blobs(&rkt);
+        expect_whole_files(&rkt);
         expect_no_unfinished_files(&rkt);
 
         mount_data(&rkt, 64 * MIB, MsFlags::MS_REMOUNT);

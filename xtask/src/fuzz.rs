@@ -17,6 +17,8 @@ use crate::{setup, workspace};
 const DEFAULT_SECONDS: u64 = 300;
 /// Longest input. The corpora stay small enough to be replayed with every test run.
 const MAX_INPUT_BYTES: usize = 16 * 1024;
+/// Largest corpus of a target, in the repository and in every test run.
+const MAX_CORPUS_BYTES: u64 = 128 * 1024;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// What `cargo fuzz` passes on nightly, in the form that stable accepts.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -99,7 +101,31 @@ fn fuzz(fuzzer: &Path, name: &str, seconds: u64) -> Result<()> {
         .status()
         .context("starting the fuzzer")?;
     ensure!(status.success(), "{name}: the input that did it is in {}", crashes.display());
-    let merged = start().arg("-merge=1").args([&corpus, &found]).output().context("merging the corpus")?;
-    ensure!(merged.status.success(), "{name}: the corpus cannot be merged");
+    keep(&corpus, &found)
+}
+
+/// Adds to a corpus what was found, the smallest inputs first, as far as they fit.
+fn keep(corpus: &Path, found: &Path) -> Result<()> {
+    let mut kept: u64 = files(corpus)?.iter().map(|(size, _)| size).sum();
+    for (size, path) in files(found)? {
+        kept += size;
+        if kept > MAX_CORPUS_BYTES {
+            break;
+        }
+        let name = path.file_name().unwrap_or_default();
+        fs::copy(&path, corpus.join(name)).with_context(|| format!("keeping {}", path.display()))?;
+    }
     Ok(())
+}
+
+/// Sizes and paths of the files in a directory, the smallest first.
+fn files(directory: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let listing = || -> std::io::Result<Vec<(u64, PathBuf)>> {
+        fs::read_dir(directory)?
+            .map(|entry| entry.and_then(|entry| Ok((entry.metadata()?.len(), entry.path()))))
+            .collect()
+    };
+    let mut files = listing().with_context(|| format!("listing {}", directory.display()))?;
+    files.sort();
+    Ok(files)
 }

@@ -24,6 +24,9 @@ pub enum EntrypointError {
     /// The pod's lock was not handed over.
     #[error("RKT_LOCK_FD is not set to an open file descriptor: stage1 is started by rkt, not by hand")]
     NoLock,
+    /// The patience with the guest is no number.
+    #[error("RKT_HYPERVISOR_BOOT_TIMEOUT is {0:?}, want a number of seconds above zero")]
+    BootTimeout(String),
     /// Signals could not be taken.
     #[error("cannot take signals")]
     Signals(#[source] io::Error),

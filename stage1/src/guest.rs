@@ -150,6 +150,11 @@ impl Conversation {
         }
     }
 
+    /// Whether the guest has said its first word.
+    pub fn has_begun(&self) -> bool {
+        self.phase != Phase::Booting
+    }
+
     /// Whether the guest has said its last word.
     pub fn is_finished(&self) -> bool {
         self.phase == Phase::Halted

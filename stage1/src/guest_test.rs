@@ -51,6 +51,18 @@ fn guest_that_calls_is_told_its_pod() {
 }
 
 #[test]
+fn conversation_begins_with_the_guests_call() {
+    let mut conversation = conversation();
+    assert!(!conversation.has_begun());
+    conversation.stop();
+    assert!(!conversation.has_begun());
+
+    conversation.receive(hello(), spec).unwrap();
+
+    assert!(conversation.has_begun());
+}
+
+#[test]
 fn guest_of_another_version_is_refused() {
     let hello = ToHost::Hello(Hello { protocol: PROTOCOL_VERSION + 1, kernel_release: String::new() });
 

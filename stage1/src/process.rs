@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use guest_api::{FrameBuffer, encode};
 use nix::sys::signal::SigSet;
@@ -19,6 +20,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+/// The unit of times in /proc, the same on every x86-64 Linux (proc(5), sysconf(3)).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Why a child could not be made, watched or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +59,7 @@ pub enum End<R> {
 #[derive(Debug)]
 pub struct Child {
     name: &'static str,
+    pid: Pid,
     pidfd: OwnedFd,
     report: File,
 }
@@ -86,7 +91,7 @@ where
             let pidfd =
                 rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
             let report = File::from(OwnedFd::from(report));
-            Ok(Child { name, pidfd, report })
+            Ok(Child { name, pid, pidfd, report })
         }
         ForkResult::Child => {
             let detached = detach(parent, &null, &mut keep);
@@ -174,6 +179,13 @@ fn leave() -> ! {
     unsafe { libc::_exit(0) }
 }
 
+/// Fields 14 and 15 of /proc/PID/stat. The second field, a name in parentheses, may contain anything.
+fn used_time(stat: &str) -> Option<Duration> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || fields.next()?.parse::<u64>().ok();
+    Some(Duration::from_millis(ticks()?.checked_add(ticks()?)?.checked_mul(1000 / TICKS_PER_SECOND)?))
+}
+
 impl Child {
     /// Readable when the process has ended.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
@@ -185,6 +197,14 @@ impl Child {
         let mut descriptor = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(rustix::event::poll(&mut descriptor, Some(&now)), Ok(1..))
+    }
+
+    /// Processor time it has used so far, all of its threads together, a virtual CPU's time in the guest included. `None`
+    /// if /proc does not tell.
+    pub fn processor_time(&self) -> Option<Duration> {
+        // Until it is waited for, which takes this value, nobody else gets its PID.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).ok()?;
+        used_time(&stat)
     }
 
     /// Kills it. It may have ended before.

@@ -2,6 +2,7 @@
 // and their own memory, with glibc's allocator safe across fork.
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 use rustix::process::{getpgrp, getpid};
 
@@ -43,7 +44,7 @@ fn child_holds_no_descriptor_but_those_it_was_given() {
 
 #[test]
 fn killed_child_is_known_by_its_signal() {
-    let child = spawn("test", &[], || std::thread::sleep(std::time::Duration::from_secs(60))).unwrap();
+    let child = spawn("test", &[], || std::thread::sleep(Duration::from_secs(60))).unwrap();
 
     child.kill().unwrap();
 
@@ -61,4 +62,30 @@ fn ignored_signal_is_known_to_be() {
     .unwrap();
 
     assert_eq!(child.wait::<(bool, bool)>().unwrap(), End::Done((true, false)));
+}
+
+#[test]
+fn processor_time_of_a_child_counts_its_work_and_not_its_sleep() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let keep = [writer.as_raw_fd()];
+    let work = Duration::from_millis(200);
+    let child = spawn("test", &keep, move || {
+        while cpu_time() < work {}
+        drop(writer);
+        std::thread::sleep(Duration::from_secs(600));
+    })
+    .unwrap();
+    assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+
+    let used = child.processor_time().unwrap();
+
+    // A tick of 10 ms each of user and system time may be missing.
+    assert!(used + Duration::from_millis(20) >= work, "{used:?}");
+    assert!(used < Duration::from_secs(300), "{used:?}");
+    child.kill().unwrap();
+}
+
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.try_into().unwrap()
 }

@@ -39,6 +39,10 @@ const STOP_GRACE: Duration = Duration::from_millis(STOP_GRACE_MS as u64);
 /// How long one child may outlive the other before it is killed: they notice each other's end within a system call.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 
+/// How long a guest may take from the start of the pod to its first word. It takes 0.1 s on an idle host, and on an emulated
+/// and overloaded one 15 s; whoever expects more says so with `RKT_HYPERVISOR_BOOT_TIMEOUT`.
+pub const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+
 /// Why a pod failed while it ran. Each is printed, and rkt exits with 254.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
@@ -57,6 +61,19 @@ pub enum SupervisorError {
     /// A child could not be handled.
     #[error(transparent)]
     Process(#[from] ProcessError),
+    /// The guest has not called.
+    #[error(
+        "the guest did not start within {} s, {} (run again with --debug to see the guest kernel's messages; \
+         RKT_HYPERVISOR_BOOT_TIMEOUT sets the seconds that a slow host needs)",
+        limit.as_secs(),
+        describe_work(*worked)
+    )]
+    GuestSilent {
+        /// What it had.
+        limit: Duration,
+        /// Processor time of the VMM, in which a guest that waits for something differs from one that runs in circles.
+        worked: Option<Duration>,
+    },
     /// The guest died without saying goodbye.
     #[error(
         "the guest kernel panicked or its init died: the VM reset itself without halting (run again with --debug to \
@@ -91,6 +108,8 @@ pub struct Pod {
     pub guest: GuestPlan,
     /// When it started.
     pub started: Instant,
+    /// How long after that its guest may be silent.
+    pub boot_timeout: Duration,
     /// The VMM.
     pub vmm: Child,
     /// The file server.
@@ -134,6 +153,7 @@ struct Supervisor<'fd> {
     guest: GuestPlan,
     entropy: [u8; 32],
     started: Instant,
+    boot_timeout: Duration,
     conversation: Conversation,
     control: Control,
     outputs: Outputs<'fd>,
@@ -155,7 +175,7 @@ pub fn supervise(
     stdout: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,
 ) -> Result<ExitCode, SupervisorError> {
-    let Pod { uuid, guest, started, vmm, files, control, serial } = pod;
+    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut entropy))
@@ -164,6 +184,7 @@ pub fn supervise(
         uuid,
         entropy,
         started,
+        boot_timeout,
         conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
         control: Control::new(control)?,
         outputs: Outputs::new(stdout, stderr),
@@ -218,6 +239,15 @@ fn vmm_verdict(end: End<VmmEnd>) -> Result<ExitCode, SupervisorError> {
     })
 }
 
+fn describe_work(worked: Option<Duration>) -> String {
+    match worked {
+        Some(time) => {
+            format!("in which its virtual machine used {:.1} s of processor time", time.as_secs_f64())
+        }
+        None => "and was killed".to_owned(),
+    }
+}
+
 fn describe<R>(end: End<R>) -> String {
     match end {
         End::Panicked(message) => message,
@@ -268,10 +298,19 @@ impl Supervisor<'_> {
                 // The guest cannot end before its apps' output is taken, and the reader has all the time it wants.
                 self.kill_at.put_off(Instant::now(), HALT_GRACE);
             }
+            if self.call_at().is_some_and(|at| at <= Instant::now()) {
+                let worked = vmm.processor_time();
+                return Err(SupervisorError::GuestSilent { limit: self.boot_timeout, worked });
+            }
             if let Some(reason) = self.kill_at.passed(Instant::now()) {
                 return if files_alive { Err(SupervisorError::Killed(reason)) } else { Ok(Ending::VmmGone) };
             }
         }
+    }
+
+    /// Until when the guest has to call, if it has not yet. A time beyond what the clock can tell is never.
+    fn call_at(&self) -> Option<Instant> {
+        if self.conversation.has_begun() { None } else { self.started.checked_add(self.boot_timeout) }
     }
 
     fn wait(&self, vmm: &Child, files: Option<&Child>, signals: &SignalFd) -> Result<Ready, SupervisorError> {
@@ -295,7 +334,7 @@ impl Supervisor<'_> {
             add(Source::Sink, descriptor, PollFlags::OUT);
         }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
-        poll_until(&mut descriptors, self.kill_at.at())?;
+        poll_until(&mut descriptors, self.kill_at.at().into_iter().chain(self.call_at()).min())?;
         let mut ready = Ready::default();
         for (source, descriptor) in sources.into_iter().zip(descriptors) {
             let woken = !descriptor.revents().is_empty();

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -30,11 +30,15 @@ const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
 /// Further kernel parameters (rkt-reference 5.5).
 const KERNEL_PARAMETERS_VARIABLE: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
 
+/// Seconds until a guest that has not called is given up.
+const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
+
 /// Runs the pod in the working directory.
 pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
     let signals = take_signals()?;
     check_lock()?;
+    let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
 
     let plan = make_plan(flags)?;
     for warning in &plan.warnings {
@@ -68,7 +72,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let vmm = vmm_process::start(&plan.vm, parts)?;
     status::pod_starts(&plan.environment_files)?;
 
-    let pod = Pod { uuid: flags.uuid, guest: plan.guest, started, vmm, files, control, serial };
+    let pod = Pod { uuid: flags.uuid, guest: plan.guest, started, boot_timeout, vmm, files, control, serial };
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
     Ok(supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd())?)
 }
@@ -96,6 +100,14 @@ fn check_lock() -> Result<(), EntrypointError> {
     // SAFETY: the descriptor is borrowed for one fstat; if it is not open, the call fails and nothing else happens.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     rustix::fs::fstat(descriptor).map(|_| ()).map_err(|_| EntrypointError::NoLock)
+}
+
+fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
+    let Some(seconds) = seconds else { return Ok(supervisor::BOOT_TIMEOUT) };
+    match seconds.parse() {
+        Ok(number @ 1..) => Ok(Duration::from_secs(number)),
+        _ => Err(EntrypointError::BootTimeout(seconds)),
+    }
 }
 
 fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {

@@ -75,6 +75,18 @@ fn a_panicking_kernel_says_why_with_debug() {
 }
 
 #[test]
+fn a_guest_that_hangs_while_it_boots_is_given_up() {
+    // A panic that waits for somebody at the console instead of resetting the machine.
+    let hang = ("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", "panic=0 rdinit=/nonexistent root=/dev/nothing");
+    let limit = ("RKT_HYPERVISOR_BOOT_TIMEOUT", "5");
+
+    let mut pod = Pod::start_with_envs(&[hang, limit], &[INSPECT]);
+
+    pod.finish().expect_code(254).expect_err("the guest did not start within 5 s");
+    expect_exited_and_collectable(&pod);
+}
+
+#[test]
 fn a_guest_init_that_dies_is_reported() {
     // Zeroes over the code of PID 1: its next instruction is not its own.
     let script = "echo ready; sleep 1; line=$(grep -m 1 'r-xp.*init' /proc/1/maps); start=$((0x${line%%-*})); \

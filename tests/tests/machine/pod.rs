@@ -93,8 +93,14 @@ impl Pod {
     /// Starts a pod with a further environment variable.
     #[track_caller]
     pub fn start_with_env(name: &str, value: &str, arguments: &[&str]) -> Self {
+        Self::start_with_envs(&[(name, value)], arguments)
+    }
+
+    /// Starts a pod with further environment variables.
+    #[track_caller]
+    pub fn start_with_envs(variables: &[(&str, &str)], arguments: &[&str]) -> Self {
         let (mut command, file) = command(arguments);
-        command.env(name, value);
+        command.envs(variables.iter().copied());
         Self::of(command, &file)
     }
 

@@ -13,6 +13,8 @@ use nix::sys::prctl;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+use crate::evidence;
+
 /// How long the output may stay open after the command's end; what holds it longer is a process left behind.
 const OUTPUT_GRACE: Duration = Duration::from_secs(20);
 
@@ -181,9 +183,10 @@ impl Running {
             }
             assert!(
                 Instant::now() < deadline,
-                "{} did not say {text:?} in {limit:?}{}",
+                "{} did not say {text:?} in {limit:?}{}\n{}",
                 self.program,
-                self.said()
+                self.said(),
+                evidence::of(self.pid().as_raw())
             );
             thread::sleep(POLL);
         }
@@ -210,9 +213,9 @@ impl Running {
                 break status;
             }
             if Instant::now() >= deadline {
-                let said = self.said();
+                let (said, evidence) = (self.said(), evidence::of(self.pid().as_raw()));
                 self.kill();
-                panic!("{} did not end in {limit:?}{said}", self.program);
+                panic!("{} did not end in {limit:?}{said}\n{evidence}", self.program);
             }
             thread::sleep(POLL);
         };

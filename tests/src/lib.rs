@@ -12,6 +12,7 @@ pub mod cas;
 pub mod command;
 pub mod cosign;
 pub mod dist;
+pub mod evidence;
 pub mod gpg;
 pub mod leaks;
 pub mod oci;
@@ -20,3 +21,6 @@ pub mod registry;
 pub mod rkt;
 pub mod server;
 pub mod stub_stage1;
+
+#[cfg(test)]
+mod evidence_test;

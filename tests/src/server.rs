@@ -83,6 +83,11 @@ impl Server {
         format!("{}://localhost:{}{path}", self.scheme, self.address.port())
     }
 
+    /// `localhost:PORT`.
+    pub fn host(&self) -> String {
+        format!("localhost:{}", self.address.port())
+    }
+
     /// The value for `HTTPS_PROXY` and `HTTP_PROXY`, of a proxy.
     pub fn as_proxy(&self) -> String {
         format!("http://{}", self.address)

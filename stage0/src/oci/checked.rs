@@ -42,19 +42,24 @@ impl<'a> Checked<'a> {
         }
     }
 
-    /// Why reading failed, if it did: what is downstream may have its own words for it.
-    pub fn failure(&mut self) -> Option<OciError> {
-        self.failure.take()
-    }
-
     /// Reads what is left, so that everything has been checked.
     pub fn finish(mut self) -> Result<(), OciError> {
         match io::copy(&mut self, &mut io::sink()) {
             Ok(_) => Ok(()),
             Err(e) => Err(self
-                .failure()
+                .failure
+                .take()
                 .unwrap_or_else(|| OciError::Broken { what: self.what.clone(), reason: e.to_string() })),
         }
+    }
+
+    /// Whether the bytes are at fault, if that can be told by reading no more than `limit` of those that are left.
+    pub fn fault(mut self, limit: u64) -> Option<OciError> {
+        if self.failure.is_none() && self.size.saturating_sub(self.read) <= limit {
+            // What went wrong is kept.
+            let _ = io::copy(&mut self, &mut io::sink());
+        }
+        self.failure
     }
 
     fn fail(&mut self, error: OciError) -> io::Error {

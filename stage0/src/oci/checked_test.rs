@@ -17,7 +17,7 @@ fn read(source: &[u8], announced: &[u8]) -> Result<Vec<u8>, OciError> {
     let mut bytes = Vec::new();
     match checked.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(_) => Err(checked.failure().unwrap()),
+        Err(_) => Err(checked.fault(0).unwrap()),
     }
 }
 
@@ -44,7 +44,7 @@ fn an_endless_body_is_cut_as_soon_as_it_is_too_long() {
     let error = io::copy(&mut checked, &mut io::sink()).unwrap_err();
 
     assert!(error.to_string().contains("expected 5 bytes"), "{error}");
-    assert!(matches!(checked.failure(), Some(OciError::WrongSize { .. })));
+    assert!(matches!(checked.fault(0), Some(OciError::WrongSize { .. })));
 }
 
 #[test]
@@ -54,4 +54,17 @@ fn what_nobody_read_is_checked_too() {
 
     assert!(whole.finish().is_ok());
     assert!(matches!(wrong.finish(), Err(OciError::WrongDigest { .. })));
+}
+
+#[test]
+fn the_bytes_are_judged_for_whoever_stopped_reading_them() {
+    let wrong = || {
+        let mut checked = Checked::new(&b"LAYER"[..], &descriptor(b"layer"), "layer");
+        checked.read_exact(&mut [0; 2]).unwrap();
+        checked
+    };
+
+    assert!(matches!(wrong().fault(3), Some(OciError::WrongDigest { .. })));
+    assert!(wrong().fault(2).is_none(), "too much to read for a message");
+    assert!(Checked::new(&b"layer"[..], &descriptor(b"layer"), "layer").fault(5).is_none());
 }

@@ -203,7 +203,7 @@ impl<'a> OciFetcher<'a> {
         };
         let manifest = self.convert(&selected, wanted)?;
         let layers = self.store.layers()?;
-        let diff_ids = pull::pull(source, &selected, &layers, self.log)?;
+        let diff_ids = pull::pull(source, &selected, &layers, !wanted.registry.is_empty(), self.log)?;
         let key = layers.commit(&manifest, &diff_ids, &Import { latest: wanted.latest })?;
         Ok(Imported { key, signed })
     }

@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Layer, LayerSource, OciError, Selected};
 use crate::image::{ImageError, Progress};
 use crate::log::Log;
-use crate::store::{DiffId, Layers};
+use crate::store::{DiffId, Layers, StoreError};
 
 /// Layers that are fetched at once, as docker does: more would not make a connection faster, and each holds buffers of a
 /// few megabytes and up to 8 MiB of zstd's window.
 const CONCURRENT_LAYERS: usize = 3;
 /// Digits of a digest that a progress line shows.
 const SHOWN_DIGITS: usize = 12;
+/// As much is read of a layer whose content is at fault to find out whether it is the layer that was announced.
+const MAX_READ_FOR_A_MESSAGE: u64 = 4 * 1024 * 1024;
 
 /// Brings all layers of an image into the store and names them, the lowest first. A layer that is whole stays there
 /// even if another one fails, for the next attempt.
@@ -26,6 +28,7 @@ pub(super) fn pull(
     source: &dyn LayerSource,
     selected: &Selected,
     layers: &Layers<'_>,
+    is_remote: bool,
     log: Log,
 ) -> Result<Vec<DiffId>, ImageError> {
     let diff_ids = selected.layers.iter().map(diff_id).collect::<Result<Vec<_>, _>>()?;
@@ -37,7 +40,7 @@ pub(super) fn pull(
     let pull = Pull {
         source,
         layers,
-        progress: Progress::new(),
+        progress: is_remote.then(Progress::new),
         failed: AtomicBool::new(false),
         failure: Mutex::new(None),
         waiting: Mutex::new(missing.into_iter()),
@@ -69,7 +72,8 @@ fn diff_id(layer: &Layer) -> Result<DiffId, ImageError> {
 struct Pull<'a, I> {
     source: &'a dyn LayerSource,
     layers: &'a Layers<'a>,
-    progress: Progress,
+    /// `None` for layers that need no download.
+    progress: Option<Progress>,
     failed: AtomicBool,
     /// The first failure; those of the layers given up for it say nothing.
     failure: Mutex<Option<ImageError>>,
@@ -97,13 +101,21 @@ impl<'a, I: ExactSizeIterator<Item = (&'a Layer, &'a DiffId)>> Pull<'a, I> {
         let mut bytes = self.source.layer(&layer.descriptor)?;
         let digits = layer.descriptor.digest.hex().get(..SHOWN_DIGITS).unwrap_or_default();
         let label = format!("Downloading {}:{digits}", layer.descriptor.digest.algorithm().as_str());
-        let bar = self.progress.bar(label, Some(layer.descriptor.size));
-        let written = import.write(Stoppable { source: bar.reader(&mut bytes), stop: &self.failed });
+        let bar = self.progress.as_ref().map(|bars| bars.bar(label, Some(layer.descriptor.size)));
+        let source: Box<dyn Read + Send> = match &bar {
+            Some(bar) => Box::new(bar.reader(&mut bytes)),
+            None => Box::new(&mut bytes),
+        };
+        let written = import.write(Stoppable { source, stop: &self.failed });
         if let Err(error) = written {
-            return Err(bytes.failure().map_or_else(|| error.into(), ImageError::from));
+            let is_content = matches!(error, StoreError::ReadLayer { .. } | StoreError::WrongLayer { .. });
+            let fault = bytes.fault(if is_content { MAX_READ_FOR_A_MESSAGE } else { 0 });
+            return Err(fault.map_or_else(|| error.into(), ImageError::from));
         }
         bytes.finish()?;
-        bar.finish();
+        if let Some(bar) = bar {
+            bar.finish();
+        }
         Ok(())
     }
 }

@@ -81,6 +81,12 @@ impl Answer {
         Self { raw: true, ..Self::body(bytes) }
     }
 
+    /// With another status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+
     /// With a further header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {

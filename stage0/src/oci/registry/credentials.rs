@@ -154,7 +154,9 @@ fn is_not_found(stdout: &str) -> bool {
 fn in_words(error: &CredentialRetrievalError, helper: Option<&str>) -> String {
     let helper = format!("the credential helper docker-credential-{}", helper.unwrap_or("?"));
     match error {
-        CredentialRetrievalError::HelperCommunicationError => format!("{helper} cannot be run"),
+        CredentialRetrievalError::HelperCommunicationError => {
+            format!("{helper} cannot be run, or does not listen")
+        }
         CredentialRetrievalError::MalformedHelperResponse => {
             format!("{helper} printed something that is no credential")
         }

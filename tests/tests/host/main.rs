@@ -19,6 +19,7 @@ mod manifests;
 mod pods;
 mod publisher;
 mod registries;
+mod rendering;
 mod resume;
 mod site;
 mod store_crash;

@@ -123,7 +123,8 @@ impl Download<'_> {
             }
             let rest = if interruptions <= MAX_INTERRUPTIONS && partial.beginning().is_some() {
                 let so_far = partial.length();
-                self.log.print(format_args!("the download was interrupted after {so_far} bytes, going on"));
+                let message = format!("the download was interrupted after {so_far} bytes, going on");
+                self.progress.suspend(|| self.log.print(message));
                 std::thread::sleep(backoff(interruptions));
                 self.rest(partial)
             } else {

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use appc::{ImageManifest, Labels};
 use sequoia_openpgp::Cert;
@@ -51,6 +52,8 @@ pub struct Fetcher<'a> {
     configuration: &'a Configuration,
     options: FetchOptions,
     progress: Progress,
+    /// Made when it is first needed: files need none.
+    client: OnceLock<HttpClient>,
     log: Log,
 }
 
@@ -107,7 +110,15 @@ impl<'a> Fetcher<'a> {
         options: FetchOptions,
     ) -> Self {
         let log = Log::new("image", options.debug);
-        Self { store, keystore, configuration, options, progress: Progress::new(), log }
+        Self {
+            store,
+            keystore,
+            configuration,
+            options,
+            progress: Progress::new(),
+            client: OnceLock::new(),
+            log,
+        }
     }
 
     /// The store that images go to.
@@ -210,6 +221,9 @@ impl<'a> Fetcher<'a> {
 
     /// A client with the user's credentials and rules.
     pub(super) fn client(&self) -> Result<HttpClient, ImageError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client.clone());
+        }
         let skip_tls = self.options.insecure.skip_tls_check();
         if skip_tls {
             self.log.print("warning: TLS verification has been disabled");
@@ -217,7 +231,8 @@ impl<'a> Fetcher<'a> {
         let credentials = self.configuration.auth();
         let credentials = credentials.map_err(|e| ImageError::Configuration(render(&e, false)))?;
         let client = HttpClient::new(skip_tls).with_credentials(credentials).with_log(self.log);
-        Ok(if self.options.insecure.allow_http() { client.downgrading() } else { client })
+        let client = if self.options.insecure.allow_http() { client.downgrading() } else { client };
+        Ok(self.client.get_or_init(|| client).clone())
     }
 
     fn publisher(&self) -> Result<Publisher<'a>, ImageError> {

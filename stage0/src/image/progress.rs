@@ -29,6 +29,14 @@ impl Progress {
         let drawn = self.bars.as_ref().map(|bars| bars.add(styled(&label, length)));
         Bar { label, length, done: AtomicU64::new(0), drawn }
     }
+
+    /// Lets `act` write on stderr without a bar in the way.
+    pub fn suspend<T>(&self, act: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.suspend(act),
+            None => act(),
+        }
+    }
 }
 
 /// One download. Dropped without [`Self::finish`] it says nothing more: an error message follows.

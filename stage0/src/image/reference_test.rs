@@ -92,3 +92,9 @@ fn distribution_uris_mean_the_same_as_the_short_forms() {
     }
     assert!(Reference::parse("cimd:appc:v=0:a.com/redis?version=1&version=2").is_err());
 }
+
+#[test]
+fn password_in_a_url_is_refused_and_not_repeated() {
+    let error = Reference::parse("https://user:secret@a.com/x.aci").unwrap_err().to_string();
+    assert!(error.contains("auth.d") && !error.contains("secret"), "{error}");
+}

@@ -53,7 +53,7 @@ impl ImageStore {
             let file = blob.into_file();
             return Ok(extract(Source::File(file), target, &options, lock.map(AsFd::as_fd))?);
         }
-        let mut blob = HashCheck { source: blob, hash: Sha512::new() };
+        let mut blob = HashCheck::new(blob);
         extract(Source::Stream(&mut blob), target, &options, lock.map(AsFd::as_fd))?;
         blob.check(key)
     }
@@ -78,13 +78,17 @@ impl ImageStore {
 }
 
 /// Hashes a blob while it is read, to compare it with the key it is stored under.
-struct HashCheck<R> {
+pub(super) struct HashCheck<R> {
     source: R,
     hash: Sha512,
 }
 
 impl<R> HashCheck<R> {
-    fn check(self, expected: &Key) -> Result<(), StoreError> {
+    pub fn new(source: R) -> Self {
+        Self { source, hash: Sha512::new() }
+    }
+
+    pub fn check(self, expected: &Key) -> Result<(), StoreError> {
         let found = Key::of(self.hash);
         if found == *expected {
             Ok(())

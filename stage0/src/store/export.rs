@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use super::contents::HashCheck;
 use super::dependencies::Part;
 use super::{ImageStore, Key, LAYERS_ANNOTATION, StoreError, TreeStore, write_image};
 use crate::extract::Selection;
@@ -14,8 +15,9 @@ impl TreeStore {
     /// that it gets another ID where it is imported; any other is written byte for byte.
     pub fn export(&self, images: &ImageStore, key: &Key, mut output: impl Write) -> Result<(), StoreError> {
         if images.layers_of(key)?.is_empty() {
-            let copied = io::copy(&mut images.read(key)?, &mut output);
-            return copied.map(drop).map_err(StoreError::file("write", "the exported image"));
+            let mut blob = HashCheck::new(images.read(key)?);
+            io::copy(&mut blob, &mut output).map_err(StoreError::file("write", "the exported image"))?;
+            return blob.check(key);
         }
         let manifest = without_layers(&images.manifest_json(key)?)?;
         let part = Part { key: key.clone(), selection: Selection::default() };

@@ -14,6 +14,8 @@ mod docker;
 mod fetch;
 mod http;
 mod image_commands;
+mod image_gc;
+mod image_output;
 mod lying_registry;
 mod manifests;
 mod pods;

@@ -6,6 +6,7 @@
 mod cat_manifest;
 mod directory;
 mod export;
+mod extract;
 mod gc;
 mod in_use;
 mod list;
@@ -57,6 +58,12 @@ pub enum ImageCommand {
     )]
     Export(export::Arguments),
     #[command(
+        about = "Extract a stored image to a directory",
+        long_about = "IMAGE should be a string referencing an image: either an ID or an image name.\n\nThe image's own files are extracted, without its dependencies. Nothing is mounted: the\ndirectory can be removed like any other.",
+        override_usage = "image extract IMAGE OUTPUT_DIR"
+    )]
+    Extract(directory::DirectoryArguments),
+    #[command(
         about = "Fetch image(s) and store them in the local store",
         override_usage = "image fetch IMAGE_URL...",
         hide = true
@@ -100,6 +107,7 @@ impl ImageCommand {
         match self {
             ImageCommand::CatManifest(_) => "cat-manifest",
             ImageCommand::Export(_) => "export",
+            ImageCommand::Extract(_) => "extract",
             ImageCommand::Fetch(_) => "fetch",
             ImageCommand::Gc(_) => "gc",
             ImageCommand::List(_) => "list",
@@ -115,7 +123,9 @@ impl ImageCommand {
             ImageCommand::CatManifest(arguments) => Some((&arguments.operands, &["IMAGE"])),
             ImageCommand::Export(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_ACI_FILE"])),
             ImageCommand::Gc(_) | ImageCommand::List(_) => Some((&[], &[])),
-            ImageCommand::Render(arguments) => Some((&arguments.operands, &["IMAGE", "OUTPUT_DIR"])),
+            ImageCommand::Extract(arguments) | ImageCommand::Render(arguments) => {
+                Some((&arguments.operands, &["IMAGE", "OUTPUT_DIR"]))
+            }
             ImageCommand::Fetch(_) | ImageCommand::Rm(_) | ImageCommand::Verify(_) => None,
         }
     }
@@ -126,6 +136,7 @@ pub fn dispatch(command: ImageCommand, list: AppList, globals: &GlobalFlags, log
     match command {
         ImageCommand::CatManifest(arguments) => cat_manifest::run(&arguments, globals),
         ImageCommand::Export(arguments) => export::run(&arguments, globals),
+        ImageCommand::Extract(arguments) => extract::run(&arguments, globals),
         ImageCommand::Fetch(arguments) => fetch::run(&arguments, list, globals),
         ImageCommand::Gc(arguments) => gc::run(&arguments, globals, log),
         ImageCommand::List(arguments) => list::run(&arguments, globals, log),

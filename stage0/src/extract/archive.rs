@@ -120,8 +120,16 @@ impl<R: Read> Archive<R> {
     }
 
     fn next_header(&mut self) -> Result<Option<[u8; 512]>, ExtractError> {
-        let skip = std::mem::take(&mut self.data_left) + std::mem::take(&mut self.padding);
-        self.skip(skip)?;
+        let (data, padding) = (std::mem::take(&mut self.data_left), std::mem::take(&mut self.padding));
+        if self.skip(data)? < data {
+            return Err(ExtractError::truncated("it ends inside an entry's data"));
+        }
+        // `umoci insert` leaves the last entry's padding out, and Go's reader, docker's and umoci's, does not mind.
+        match self.skip(padding)? {
+            skipped if skipped == padding => {}
+            0 => self.ended = true,
+            _ => return Err(ExtractError::truncated("it ends behind an entry's data")),
+        }
         if self.ended {
             return Ok(None);
         }
@@ -262,10 +270,9 @@ impl<R: Read> Archive<R> {
         Ok(())
     }
 
-    fn skip(&mut self, bytes: u64) -> Result<(), ExtractError> {
-        let skipped =
-            io::copy(&mut (&mut self.source).take(bytes), &mut io::sink()).map_err(ExtractError::Read)?;
-        if skipped < bytes { Err(ExtractError::truncated("it ends inside an entry's data")) } else { Ok(()) }
+    /// How many bytes there were to skip, at most `bytes`.
+    fn skip(&mut self, bytes: u64) -> Result<u64, ExtractError> {
+        io::copy(&mut (&mut self.source).take(bytes), &mut io::sink()).map_err(ExtractError::Read)
     }
 
     fn block_or_truncated(&mut self) -> Result<[u8; 512], ExtractError> {

@@ -99,6 +99,17 @@ fn truncated_archives_are_refused_wherever_they_end() {
 }
 
 #[test]
+fn last_entry_needs_no_padding() {
+    let whole = TestArchive::image("a.com/b").file("rootfs/f", &[7; 1000]).unfinished();
+    let mut archive = Archive::new(&whole[..whole.len() - 24]);
+    let mut entries = 0;
+    while archive.next_entry().unwrap().is_some() {
+        entries += 1;
+    }
+    assert_eq!(entries, 3);
+}
+
+#[test]
 fn garbage_is_no_archive() {
     assert!(matches!(all(&[b'x'; 2048]), Err(ExtractError::Malformed(_))));
 }

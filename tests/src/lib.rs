@@ -21,6 +21,7 @@ pub mod registry;
 pub mod rkt;
 pub mod server;
 pub mod stub_stage1;
+pub mod terminal;
 
 #[cfg(test)]
 mod evidence_test;

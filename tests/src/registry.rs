@@ -229,7 +229,8 @@ impl Registry {
         let file = tempfile::NamedTempFile::new_in(self.directory.path()).expect("a file");
         fs::write(file.path(), body).expect("writing a body");
         let mut command = Command::new("curl");
-        command.args(["--silent", "--show-error", "--fail-with-body"]).args(options);
+        // HTTP/2 has the names of headers in lower case.
+        command.args(["--silent", "--show-error", "--fail-with-body", "--http1.1"]).args(options);
         command.arg("--data-binary").arg(format!("@{}", file.path().display()));
         if self.tls {
             command.arg("--cacert").arg(self.directory.path().join("certs/ca.crt"));

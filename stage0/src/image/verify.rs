@@ -9,6 +9,8 @@ use std::time::SystemTime;
 
 use sequoia_openpgp as openpgp;
 
+use openpgp::cert::amalgamation::ValidAmalgamation;
+use openpgp::packet::Signature;
 use openpgp::parse::stream::{
     DetachedVerifierBuilder, MessageLayer, MessageStructure, VerificationError, VerificationHelper,
     VerifierBuilder,
@@ -121,7 +123,7 @@ impl Signers {
 
 /// Whether this copy of the signer's certificate says, too, that its key could sign then.
 fn judge(certificate: &Cert, signer: &Signer) -> Result<(), VerifyError> {
-    if let Some(revoked) = revocation(certificate) {
+    if let Some(revoked) = revocation(certificate).or_else(|| key_revocation(certificate, &signer.key)) {
         return Err(revoked);
     }
     let policy = StandardPolicy::new();
@@ -266,15 +268,31 @@ fn issuer_among<'a>(issuers: &[KeyHandle], keys: &'a [Cert]) -> Option<&'a Cert>
 /// revocation stand: their dates are the signer's word only.
 fn revocation(key: &Cert) -> Option<VerifyError> {
     let policy = StandardPolicy::new();
-    let RevocationStatus::Revoked(signatures) = key.revocation_status(&policy, None) else {
-        return None;
-    };
+    match key.revocation_status(&policy, None) {
+        RevocationStatus::Revoked(signatures) => Some(revoked(key, &key.fingerprint(), &signatures)),
+        _ => None,
+    }
+}
+
+/// The same for one key of a certificate, of which it is the primary key or a subkey.
+fn key_revocation(certificate: &Cert, key: &Fingerprint) -> Option<VerifyError> {
+    let policy = StandardPolicy::new();
+    let mut keys = certificate.keys().with_policy(&policy, None);
+    let amalgamation = keys.find(|candidate| candidate.key().fingerprint() == *key)?;
+    match amalgamation.revocation_status() {
+        RevocationStatus::Revoked(signatures) => Some(revoked(certificate, key, &signatures)),
+        _ => None,
+    }
+}
+
+fn revoked(certificate: &Cert, key: &Fingerprint, signatures: &[&Signature]) -> VerifyError {
     let reason = signatures.first().and_then(|signature| signature.reason_for_revocation());
     let reason = match reason {
         Some((code, text)) => printable(&format!("{code}. {}", String::from_utf8_lossy(text))),
         None => "no reason given".to_owned(),
     };
-    Some(VerifyError::Revoked { fingerprint: fingerprint(key), identity: first_identity(key), reason })
+    let fingerprint = key.to_hex().to_ascii_lowercase();
+    VerifyError::Revoked { fingerprint, identity: first_identity(certificate), reason }
 }
 
 fn first_identity(key: &Cert) -> String {
@@ -321,18 +339,21 @@ impl VerificationHelper for Helper<'_> {
         let mut signers = Vec::new();
         for result in results.flatten() {
             let error = match result {
-                Ok(good) => match revocation(good.ka.cert()) {
-                    None => {
-                        signers.push(Signer {
-                            certificate: good.ka.cert().fingerprint(),
-                            key: good.ka.key().fingerprint(),
-                            signed: good.sig.signature_creation_time().unwrap_or(SystemTime::UNIX_EPOCH),
-                            identities: identities(good.ka.cert()),
-                        });
-                        continue;
+                Ok(good) => {
+                    let (certificate, key) = (good.ka.cert(), good.ka.key().fingerprint());
+                    match revocation(certificate).or_else(|| key_revocation(certificate, &key)) {
+                        Some(revoked) => revoked,
+                        None => {
+                            signers.push(Signer {
+                                certificate: certificate.fingerprint(),
+                                key,
+                                signed: good.sig.signature_creation_time().unwrap_or(SystemTime::UNIX_EPOCH),
+                                identities: identities(certificate),
+                            });
+                            continue;
+                        }
                     }
-                    Some(revoked) => revoked,
-                },
+                }
                 Err(e) => self.explain(e),
             };
             failure.get_or_insert(error);
@@ -363,8 +384,9 @@ impl Helper<'_> {
                 revocation(cert).unwrap_or_else(|| bad_key(cert, chain(&error)))
             }
             VerificationError::BadKey { ka, error, .. } => {
-                let cert = ka.cert();
-                revocation(cert).unwrap_or_else(|| bad_key(cert, chain(&error)))
+                let (cert, key) = (ka.cert(), ka.key().fingerprint());
+                let revoked = revocation(cert).or_else(|| key_revocation(cert, &key));
+                revoked.unwrap_or_else(|| bad_key(cert, chain(&error)))
             }
             VerificationError::BadSignature { ka, error, .. } => {
                 let cert = ka.cert();

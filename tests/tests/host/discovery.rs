@@ -333,3 +333,34 @@ fn credentials_are_sent_to_the_page_of_their_host_only() {
         assert_eq!(head.contains("Bearer secret"), is_theirs, "{head}");
     }
 }
+
+#[test]
+fn publishers_keys_are_trusted_when_the_user_says_so() {
+    for (answer, code) in [("yes\n", 0), ("no\n", RKT_FAILED)] {
+        let site = Site::new();
+        let keys = ("ac-discovery-pubkeys", "example.com https://keys.example.com/key.asc");
+        site.page("example.com/app", &[("ac-discovery", TEMPLATE), keys]);
+        site.image(IMAGE, &small_image());
+        site.public_key("keys.example.com/key.asc");
+        let fetch = site.rkt.command(["fetch", "example.com/app:1.0.0"]);
+        let words = std::iter::once(fetch.get_program()).chain(fetch.get_args());
+        let line: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+
+        // script(1) runs it on a terminal of its own, and types there what it reads itself.
+        let mut script = std::process::Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]);
+        script.envs(fetch.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "xterm");
+        script.current_dir(site.rkt.directory()).stdin(std::process::Stdio::piped());
+        script.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let mut child = script.spawn().expect("script starts");
+        // The end of the input would end the terminal.
+        let mut typing = child.stdin.take().expect("stdin is piped");
+        std::io::Write::write_all(&mut typing, answer.as_bytes()).expect("typing");
+        let output = child.wait_with_output().expect("script ends");
+
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("Are you sure you want to trust this key (yes/no)?"), "{said}");
+        assert_eq!(blobs(&site.rkt).len(), usize::from(code == 0), "{said}");
+    }
+}

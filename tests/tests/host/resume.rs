@@ -241,3 +241,20 @@ fn two_fetches_of_one_image_at_once_download_it_once() {
     assert_eq!(waited.count(), 1);
     assert_eq!(download.ranges().len(), 1, "{:?}", download.server.requests());
 }
+
+#[test]
+fn full_disk_ends_a_download_with_the_file_it_could_not_write_and_leaves_nothing() {
+    let download = Download::new();
+    download.server.answer("/app.aci", download.whole().etag("\"one\""));
+    let small = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), &download.rkt.data(), Some("tmpfs"), small, Some("size=3m"))
+        .expect("mounting a small disk");
+
+    let output = download.fetch().expect_code(RKT_FAILED);
+
+    output.expect_err("cas/tmp").expect_err("No space left on device");
+    assert!(blobs(&download.rkt).is_empty(), "part of an image is in the store");
+    assert_eq!(files_below(&download.rkt.data().join("cas/tmp")), [""; 0].map(PathBuf::from));
+    nix::mount::umount(&download.rkt.data()).expect("unmounting the small disk");
+    download.fetch().expect_code(0).expect_out(&image_id(&download.image));
+}

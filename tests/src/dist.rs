@@ -35,6 +35,12 @@ pub fn image(name: &str) -> PathBuf {
     file(&format!("images/{name}.aci"))
 }
 
+/// The storage of a registry that has the example images of `images/oci`.
+#[track_caller]
+pub fn image_registry() -> PathBuf {
+    file("images/registry")
+}
+
 /// A number that changes with every build of the product.
 pub fn state() -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -207,7 +207,9 @@ impl Registry {
         let uploads = self.url(&format!("/v2/{repository}/blobs/uploads/"));
         let answer = self.curl(&uploads, &["-X", "POST", "-D", "-", "-o", "/dev/null"], b"");
         let head = answer.out();
-        let location = head.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a location");
+        // In lower case with HTTP/2.
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let location = fields.find(|(name, _)| name.eq_ignore_ascii_case("location")).expect("a location").1;
         // As a form, curl's default, the registry would read the bytes in search of parameters.
         self.curl(
             &format!("{}&digest={digest}", location.trim()),

@@ -1,4 +1,5 @@
 use super::libtest_summary;
+use super::runner::{Tables, collect_rows};
 use super::tally::Tally;
 
 #[test]
@@ -16,4 +17,20 @@ fn tally_is_read_back_as_it_was_printed() {
     assert_eq!(tally.to_string(), "12 passed, 0 failed, 3 skipped");
     assert_eq!(Tally::parse(&tally.to_string()), Some(tally));
     assert_eq!(Tally::parse("12 passed"), None);
+}
+
+#[test]
+fn rows_of_a_table_are_collected_under_its_head() {
+    let mut tables = Tables::new();
+
+    collect_rows(&mut tables, "test name ... table: size\t1\nanything else\ntable: colour\tred\n");
+    collect_rows(&mut tables, "table: size\t2\n");
+
+    let expected = [("size", vec!["1", "2"]), ("colour", vec!["red"])];
+    assert!(
+        tables
+            .iter()
+            .map(|(head, rows)| (head.as_str(), rows.clone()))
+            .eq(expected.map(|(head, rows)| { (head, rows.into_iter().map(str::to_owned).collect()) }))
+    );
 }

@@ -48,7 +48,7 @@ impl Subjects {
             let layout = Layout::of(&layered(number));
             let name = format!("layered{number}");
             registry.push(&layout.reference("latest"), &format!("{name}:latest"));
-            subjects.add(registry.reference(&name), format!("{}/{name}", registry.host().replace(':', "-")));
+            subjects.add(registry.reference(&name), format!("{}/{name}", registry.host().replace(':', "_")));
         }
         subjects
     }
@@ -150,7 +150,7 @@ fn a_fetch_that_is_killed_is_gone_on_with_and_nothing_half_stored_is_believed() 
             let again: Vec<String> =
                 again.map(Layer::digest).filter(|digest| sent.contains(digest)).collect();
             assert!(again.is_empty(), "sent again: {again:?}");
-            rkt.run(["image", "rm", &format!("{}/app", registry.host().replace(':', "-"))]).expect_code(0);
+            rkt.run(["image", "rm", &format!("{}/app", registry.host().replace(':', "_"))]).expect_code(0);
         } else {
             let listed = output.out();
             assert!(listed.is_empty() || stored.len() == image.layers.len(), "{listed} with {stored:?}");

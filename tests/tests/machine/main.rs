@@ -5,6 +5,7 @@
 
 mod alone;
 mod confinement;
+mod docker_images;
 mod environment;
 mod failures;
 mod life;

@@ -61,7 +61,7 @@ pub struct Pod {
 fn command(arguments: &[&str]) -> (Command, PathBuf) {
     let file = fresh_path("uuid");
     let save = format!("--uuid-file-save={}", file.display());
-    let mut all = vec!["run", "--insecure-options=image", "--net=none", &save];
+    let mut all = vec!["run", "--insecure-options=image,http", "--net=none", &save];
     all.extend(arguments);
     (rkt().command(all), file)
 }

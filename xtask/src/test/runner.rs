@@ -36,9 +36,28 @@ pub(crate) fn command(arguments: &[OsString]) -> Result<()> {
     fs::write(result, tally.to_string()).context("run-tests: cannot write the result")
 }
 
+/// What a test prints before a table's head, a tabulator and a row of it; the tables are shown when all tests are done.
+const TABLE: &str = "table: ";
+
+/// The tables so far, in order: a head and the rows under it.
+pub(super) type Tables = Vec<(String, Vec<String>)>;
+
+/// Adds the rows in a test's output.
+pub(super) fn collect_rows(tables: &mut Tables, output: &str) {
+    // The first line of a test's output has libtest's own words before it.
+    let rows = output.lines().filter_map(|line| line.split_once(TABLE)?.1.split_once('\t'));
+    for (head, row) in rows {
+        match tables.iter_mut().find(|(known, _)| known == head) {
+            Some((_, rows)) => rows.push(row.to_owned()),
+            None => tables.push((head.to_owned(), vec![row.to_owned()])),
+        }
+    }
+}
+
 /// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none).
 pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
     let mut tally = Tally::default();
+    let mut tables = Tables::new();
     for binary in binaries {
         let ignored = list(binary, true)?;
         for name in list(binary, false)? {
@@ -50,8 +69,17 @@ pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally>
                 tally.skipped += 1;
                 continue;
             }
-            tally += Tally::of(run_one(binary, &name)?);
+            let (passed, output) = run_one(binary, &name)?;
+            tally += Tally::of(passed);
+            if passed {
+                collect_rows(&mut tables, &output);
+            }
         }
+    }
+    for (head, rows) in tables {
+        println!("\n    {head}");
+        rows.iter().for_each(|row| println!("    {row}"));
+        println!();
     }
     Ok(tally)
 }
@@ -66,7 +94,8 @@ fn list(binary: &Path, ignored: bool) -> Result<Vec<String>> {
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-fn run_one(binary: &Path, name: &str) -> Result<bool> {
+/// Runs one test; returns whether it passed, and its output.
+fn run_one(binary: &Path, name: &str) -> Result<(bool, String)> {
     // A file and not a pipe: a process that a test leaves behind must not keep the runner waiting.
     let output = tempfile::NamedTempFile::new().context("cannot make a file for a test's output")?;
     let stream = |file: &File| -> Result<Stdio> { Ok(file.try_clone()?.into()) };
@@ -81,20 +110,19 @@ fn run_one(binary: &Path, name: &str) -> Result<bool> {
         .with_context(|| format!("cannot start {}", binary.display()))?;
     let status = wait(&mut child, started + TIME_LIMIT)?;
     let seconds = started.elapsed().as_secs_f64();
+    let bytes = fs::read(output.path()).unwrap_or_default();
     match status {
         Some(status) if status.success() => {
             println!("  ok     {seconds:7.1} s  {name}");
-            return Ok(true);
+            return Ok((true, String::from_utf8_lossy(&bytes).into_owned()));
         }
         Some(status) => println!("  FAILED {seconds:7.1} s  {name} ({status})"),
         None => println!("  FAILED {seconds:7.1} s  {name} (time limit of {} s)", TIME_LIMIT.as_secs()),
     }
-    let bytes = fs::read(output.path()).unwrap_or_default();
     let shown = bytes.get(bytes.len().saturating_sub(SHOWN_BYTES)..).unwrap_or_default();
-    for line in String::from_utf8_lossy(shown).lines() {
-        println!("      {line}");
-    }
-    Ok(false)
+    let shown = String::from_utf8_lossy(shown).into_owned();
+    shown.lines().for_each(|line| println!("      {line}"));
+    Ok((false, shown))
 }
 
 /// Waits for the test, or ends its whole process group at the deadline and returns `None`.

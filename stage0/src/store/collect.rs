@@ -77,7 +77,7 @@ impl ImageStore {
     }
 
     /// Removes the files of a key without a row, its lock included, unless it is being imported.
-    fn collect_orphan(&self, key: &Key, collected: &mut Collected) -> Result<(), StoreError> {
+    pub(super) fn collect_orphan(&self, key: &Key, collected: &mut Collected) -> Result<(), StoreError> {
         let Some(lock) = self.try_lock(key, LockKind::Exclusive)? else { return Ok(()) };
         // It may have been imported before it was locked.
         if self.database().image(key)?.is_none() {

@@ -3,7 +3,7 @@ use std::io::Write;
 use std::time::{Duration, SystemTime};
 
 use super::test_place::{Place, diff_id, files_below, image, layer, manifest};
-use super::{Import, Key, Remote, StoreError};
+use super::{Collected, Import, Key, LockKind, Remote, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -88,6 +88,25 @@ fn imports_under_way_survive_a_collection() {
     let layered = layers.commit(&manifest("a.com/c"), &[diff_id(&plain)], &Import::default()).unwrap();
     let found: HashSet<Key> = place.store.images().unwrap().into_iter().map(|image| image.key).collect();
     assert_eq!(found, HashSet::from([key, layered]));
+}
+
+#[test]
+fn files_of_an_image_whose_row_is_about_to_come_are_left_alone() {
+    let place = Place::new();
+    let key = place.import(&image("a.com/b")).unwrap();
+    place.store.database().remove_image(&key).unwrap();
+    let files = place.files();
+
+    let importing = place.store.lock(&key, LockKind::Exclusive).unwrap();
+    collect(&place, Duration::ZERO);
+    assert_eq!(place.files(), files);
+    drop(importing);
+
+    // The row came between the look at the rows and the look at the files.
+    place.import(&image("a.com/b")).unwrap();
+    place.store.collect_orphan(&key, &mut Collected::default()).unwrap();
+    assert_eq!(place.files(), files);
+    assert!(place.store.info(&key).unwrap().is_some());
 }
 
 /// Makes a state that a crash or a damaged file system leaves, and checks that nothing of it is believed, that

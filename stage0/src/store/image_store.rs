@@ -55,7 +55,7 @@ impl ImageStore {
     }
 
     /// Reads an image, compressed or not, to its end and stores it. Nothing of it stays if anything is wrong with it.
-    /// An image that is there already stays as it is, but counts as imported now.
+    /// An image that is there already is replaced, which heals it if it was damaged, and counts as imported now.
     pub fn import(&self, mut source: impl Read, import: &Import) -> Result<Key, StoreError> {
         let mut stream = self.begin_import(import)?;
         let mut buffer = vec![0; COPY_BUFFER_BYTES];

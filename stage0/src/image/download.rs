@@ -149,8 +149,10 @@ impl Download<'_> {
         let response = self.ask(Some((offset, validator)))?;
         match response.status {
             206 if continues(&response, offset, validator) => return Ok((response, offset)),
-            // The range is of no use, or it is another one.
-            206 | 416 => self.log.print("the server does not continue the download, starting over"),
+            // The range is of no use, or it is another one, or the server does not understand the request.
+            206 | 400 | 412 | 416 => {
+                self.log.print("the server does not continue the download, starting over")
+            }
             200 => {
                 self.log.print("the image changed, or the server does not continue downloads; starting over");
                 return Ok((response, 0));

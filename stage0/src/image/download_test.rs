@@ -58,7 +58,10 @@ fn beginning_counts_only_with_the_version_it_is_of() {
 #[test]
 fn beginning_of_another_boot_or_with_half_a_note_does_not_count() {
     let directory = tempfile::tempdir().unwrap();
-    for note in ["\"one\"\n00000000-0000-0000-0000-000000000000\n", "\"one\"\n", "\"on", ""] {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let other = "\"one\"\n00000000-0000-0000-0000-000000000000\n".to_owned();
+    let damaged = format!("\"\u{1}\"\n{boot}");
+    for note in [other.as_str(), "\"one\"\n", "\"on", "", damaged.as_str()] {
         let mut partial = lock(directory.path());
         partial.restart(Some("\"one\"".to_owned())).unwrap();
         partial.append(b"begin").unwrap();

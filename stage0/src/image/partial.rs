@@ -172,7 +172,9 @@ fn read_note(path: &Path) -> Option<String> {
     let (validator, boot) = text.split_once('\n')?;
     // A note that was not written to its end has no second newline.
     let is_current = boot.strip_suffix('\n')? == boot_id()?;
-    (is_current && !validator.is_empty()).then(|| validator.to_owned())
+    // Anything else no header can carry, and the download could neither be continued nor begun anew.
+    let is_header_text = validator.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    (is_current && is_header_text && !validator.is_empty()).then(|| validator.to_owned())
 }
 
 fn write_note(path: &Path, validator: &str) -> io::Result<()> {

@@ -54,7 +54,6 @@ impl DockerAuthConfig {
     }
 
     /// User and password for a registry, `host[:port]`. Docker Hub is found under each of its names.
-    #[allow(dead_code)]
     pub fn for_registry(&self, registry: &str) -> Option<(&str, &str)> {
         let others = if DOCKER_HUB.contains(&registry) { DOCKER_HUB.as_slice() } else { &[] };
         std::iter::once(registry)

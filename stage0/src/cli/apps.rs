@@ -159,7 +159,7 @@ fn needs_value(arg: &Arg) -> bool {
 }
 
 fn parse_app_flags(tokens: &[String]) -> Result<AppFlags, String> {
-    let flags = AppFlags::try_parse_from(tokens).map_err(|error| super::usage::describe(&error, "rkt"))?;
+    let flags = AppFlags::try_parse_from(tokens).map_err(|error| super::usage::describe(&error))?;
     flags.check()?;
     Ok(flags)
 }

@@ -62,3 +62,19 @@ fn a_usage_error_belongs_to_the_innermost_command_that_is_known() {
     assert_eq!(path("rkt frob"), "");
     assert_eq!(path("rkt image rm --debug list"), "image rm");
 }
+
+#[test]
+fn the_beginning_of_several_commands_names_these_and_no_hidden_ones() {
+    let root = definition();
+    let said = |line: &str| {
+        let error = Cli::try_parse_from(words(line)).unwrap_err();
+        usage::unknown_command(&error, help::find(&root, &usage::path(&root, &words(line))), "rkt image")
+    };
+
+    assert_eq!(
+        said("rkt image e"),
+        "unknown command \"e\" for \"rkt image\"\n\nDid you mean this?\n\texport\n\textract\n"
+    );
+    assert_eq!(said("rkt image xyzzy"), "unknown command \"xyzzy\" for \"rkt image\"");
+    assert!(!said("rkt image fetsh").contains("fetch"));
+}

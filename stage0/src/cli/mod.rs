@@ -119,7 +119,7 @@ fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (Vec<&'static
         again.pop();
     }
     again.extend(&list.pod_tokens);
-    let cli = Cli::try_parse_from(again).map_err(|error| (path, usage::describe(&error, "rkt")))?;
+    let cli = Cli::try_parse_from(again).map_err(|error| (path, usage::describe(&error)))?;
     Ok((cli, list))
 }
 
@@ -140,13 +140,13 @@ pub fn print_help(path: &[impl AsRef<str>]) -> u8 {
 fn clap_error(words: &[String], error: &clap::Error) -> u8 {
     let root = definition();
     let path = usage::path(&root, words);
-    let parent = std::iter::once("rkt").chain(path.iter().copied()).collect::<Vec<_>>().join(" ");
-    let message = usage::describe(error, &parent);
     if error.kind() == clap::error::ErrorKind::InvalidSubcommand {
+        let parent = std::iter::once("rkt").chain(path.iter().copied()).collect::<Vec<_>>().join(" ");
+        let message = usage::unknown_command(error, help::find(&root, &path), &parent);
         output::complain(&format!("Error: {message}\nRun '{parent} --help' for usage."));
         return EXIT_FAILURE;
     }
-    usage_error(&path, &message)
+    usage_error(&path, &usage::describe(error))
 }
 
 fn usage_error(path: &[&str], message: &str) -> u8 {

@@ -8,8 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::help;
 
-/// One or more lines, without `Error: ` in front. `parent` is what an unknown command would have been part of.
-pub fn describe(error: &clap::Error, parent: &str) -> String {
+/// One or more lines, without `Error: ` in front.
+pub fn describe(error: &clap::Error) -> String {
     let argument = text(error, ContextKind::InvalidArg);
     let flag = argument.split([' ', '=', '[']).next().unwrap_or_default();
     match error.kind() {
@@ -22,7 +22,6 @@ pub fn describe(error: &clap::Error, parent: &str) -> String {
                 format!("unexpected argument {argument:?}")
             }
         }
-        ErrorKind::InvalidSubcommand => unknown_command(error, parent),
         ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
             format!("flag needs an argument: {flag}")
         }
@@ -64,14 +63,26 @@ fn takes_next_word(arg: &clap::Arg) -> bool {
     arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
 }
 
-fn unknown_command(error: &clap::Error, parent: &str) -> String {
-    let mut message =
-        format!("unknown command {:?} for {parent:?}", text(error, ContextKind::InvalidSubcommand));
-    if let Some(ContextValue::Strings(suggestions)) = error.get(ContextKind::SuggestedSubcommand) {
-        message.push_str("\n\nDid you mean this?\n");
-        for suggestion in suggestions {
-            message.push_str(&format!("\t{suggestion}\n"));
-        }
+/// What is said of a word that is none of `parent`'s commands, or the beginning of several. `name` is the parent's, from the
+/// program's on.
+pub fn unknown_command(error: &clap::Error, parent: &Command, name: &str) -> String {
+    let word = text(error, ContextKind::InvalidSubcommand);
+    let visible = |name: &str| parent.find_subcommand(name).is_some_and(|command| !command.is_hide_set());
+    let mut meant: Vec<String> = parent
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .filter(|name| name.starts_with(&word))
+        .collect();
+    if let (true, Some(ContextValue::Strings(similar))) =
+        (meant.is_empty(), error.get(ContextKind::SuggestedSubcommand))
+    {
+        meant.clone_from(similar);
+    }
+    meant.retain(|name| visible(name));
+    let mut message = format!("unknown command {word:?} for {name:?}");
+    if !meant.is_empty() {
+        let lines: Vec<String> = meant.iter().map(|name| format!("\t{name}\n")).collect();
+        message.push_str(&format!("\n\nDid you mean this?\n{}", lines.concat()));
     }
     message
 }

@@ -28,9 +28,9 @@ pub enum Kind {
 #[serde(deny_unknown_fields)]
 struct Payload {
     critical: Critical,
-    #[serde(default)]
-    #[allow(dead_code)]
-    optional: IgnoredAny,
+    /// Anything, and nothing that counts.
+    #[serde(default, rename = "optional")]
+    _optional: IgnoredAny,
 }
 
 /// What is in here must be understood completely, says the specification.

@@ -5,7 +5,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
@@ -35,12 +35,13 @@ pub struct Interrupt {
     /// Connected to the device's pin by KVM.
     event: EventFd,
     status: AtomicU32,
+    failed: AtomicBool,
 }
 
 impl Interrupt {
     /// An interrupt that signals `event`.
     pub fn new(event: EventFd) -> Self {
-        Interrupt { event, status: AtomicU32::new(0) }
+        Interrupt { event, status: AtomicU32::new(0), failed: AtomicBool::new(false) }
     }
 
     /// Raises the interrupt for one of the `INTERRUPT_` reasons.
@@ -50,6 +51,24 @@ impl Interrupt {
         if let Err(error) = self.event.write(1) {
             guest_warn!("virtio: cannot raise an interrupt: {error}");
         }
+    }
+
+    /// Tells the driver that the device does nothing more before it is reset (virtio 1.2, 2.1.2, `DEVICE_NEEDS_RESET`): a
+    /// driver would otherwise wait for ever for what it has asked.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.raise(INTERRUPT_CONFIG);
+    }
+
+    /// Whether the device needs a reset.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// As new, for a device that was reset.
+    pub fn reset(&self) {
+        self.failed.store(false, Ordering::SeqCst);
+        self.acknowledge(u32::MAX);
     }
 
     /// Reasons raised and not yet acknowledged.
@@ -80,6 +99,13 @@ pub struct Activation {
     pub interrupt: Arc<Interrupt>,
     /// Signalled when the driver notifies the queue of the same index.
     pub kicks: Arc<[EventFd]>,
+}
+
+/// Has queue `index` served again once other devices had their turn, as if the driver had notified it.
+pub fn serve_again(kicks: &[EventFd], index: usize) {
+    if let Some(Err(error)) = kicks.get(index).map(|kick| kick.write(1)) {
+        guest_warn!("virtio: cannot come back to a queue: {error}");
+    }
 }
 
 /// Why a device refuses to start; the driver then finds "device needs reset" in the status.

@@ -24,8 +24,7 @@ use virtio_bindings::virtio_mmio::{
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::device::{
-    Activation, FEATURE_EVENT_IDX, FEATURE_VERSION_1, INTERRUPT_CONFIG, INTERRUPT_QUEUE, Interrupt,
-    VirtioDevice,
+    Activation, FEATURE_EVENT_IDX, FEATURE_VERSION_1, INTERRUPT_QUEUE, Interrupt, VirtioDevice,
 };
 use super::queue::{QueueError, QueueSetup};
 use crate::Error;
@@ -128,7 +127,10 @@ impl MmioTransport {
                 .and_then(|index| self.queues.get(index))
                 .map_or(0, |queue| u32::from(queue.ready)),
             VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt_status(),
-            VIRTIO_MMIO_STATUS => self.status,
+            VIRTIO_MMIO_STATUS => {
+                let failed = if self.handle.interrupt.has_failed() { VIRTIO_CONFIG_S_NEEDS_RESET } else { 0 };
+                self.status | failed
+            }
             // The configuration never changes.
             VIRTIO_MMIO_CONFIG_GENERATION => 0,
             // A length of all ones says that there is no shared memory region.
@@ -245,8 +247,7 @@ impl MmioTransport {
         });
         if let Err(error) = activated {
             guest_warn!("virtio: device {} does not start: {error}", self.handle.lock().id());
-            self.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
-            self.handle.interrupt.raise(INTERRUPT_CONFIG);
+            self.handle.interrupt.fail();
         }
     }
 
@@ -269,7 +270,7 @@ impl MmioTransport {
         self.driver_features = 0;
         self.queue_select = 0;
         self.queues.fill(QueueSetup::default());
-        self.handle.interrupt.acknowledge(u32::MAX);
+        self.handle.interrupt.reset();
     }
 }
 

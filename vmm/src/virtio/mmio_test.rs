@@ -177,6 +177,20 @@ fn reset_makes_the_device_forget() {
 }
 
 #[test]
+fn device_that_fails_while_it_runs_needs_a_reset_and_gets_over_it() {
+    let mut driver = Driver::new(Probe::default());
+    driver.negotiate(FEATURES_COMMON);
+    driver.set_up_queue(0, 0x1000);
+    driver.write(0x70, 15);
+
+    driver.handle.interrupt.fail();
+
+    assert_eq!([0x70, 0x60].map(|register| driver.read(register)), [15 | 0x40, 2]);
+    driver.write(0x70, 0);
+    assert_eq!([0x70, 0x60].map(|register| driver.read(register)), [0, 0]);
+}
+
+#[test]
 fn interrupt_status_is_cleared_by_acknowledging_it() {
     let mut driver = Driver::new(Probe::default());
     driver.handle.interrupt.raise(INTERRUPT_QUEUE);

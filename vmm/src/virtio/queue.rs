@@ -70,6 +70,16 @@ impl QueueSetup {
     }
 }
 
+/// How far a queue was served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Served {
+    /// Nothing is left, or what is left cannot be served now; the driver notifies of more.
+    Everything,
+    /// There may be more, of which the driver does not notify: the queue is to be served again after other work.
+    Part,
+}
+
 /// A queue that the driver has handed over.
 pub struct ActiveQueue {
     queue: Queue,
@@ -83,28 +93,42 @@ impl ActiveQueue {
         ActiveQueue { queue, ram, interrupt }
     }
 
-    /// Hands every available chain to `serve` until there is none left or `serve` returns `None`, which puts its chain
-    /// back. `serve` returns the number of bytes it wrote. Notifies the driver once at the end if it wants to be.
-    pub fn serve<F>(&mut self, mut serve: F) -> Result<(), QueueError>
+    /// Hands available chains to `serve` until there is none left, `serve` returns `None`, which puts its chain back, or as
+    /// many were served as the queue has entries: a driver that keeps adding chains must not keep the caller. `serve` returns the number of bytes it wrote. Notifies the driver once at the end if it wants to be. An error
+    /// is the end of the queue, and the driver is told that the device needs a reset.
+    pub fn serve<F>(&mut self, mut serve: F) -> Result<Served, QueueError>
     where
         F: FnMut(&GuestRam, Chain) -> Option<u32>,
     {
-        let outcome = self.serve_until_empty(&mut serve);
+        let outcome = self.serve_one_turn(&mut serve);
         // Buffers that were used before an error are the driver's to take.
-        let notify = self.queue.needs_notification(&self.ram).map_err(QueueError::Corrupt)?;
-        if notify {
-            self.interrupt.raise(INTERRUPT_QUEUE);
+        let outcome = self.notify().and(outcome);
+        if outcome.is_err() {
+            self.interrupt.fail();
         }
         outcome
     }
 
-    fn serve_until_empty<F>(&mut self, serve: &mut F) -> Result<(), QueueError>
+    fn notify(&mut self) -> Result<(), QueueError> {
+        if self.queue.needs_notification(&self.ram).map_err(QueueError::Corrupt)? {
+            self.interrupt.raise(INTERRUPT_QUEUE);
+        }
+        Ok(())
+    }
+
+    fn serve_one_turn<F>(&mut self, serve: &mut F) -> Result<Served, QueueError>
     where
         F: FnMut(&GuestRam, Chain) -> Option<u32>,
     {
+        let mut turn = self.queue.size();
         loop {
             self.queue.disable_notification(&self.ram).map_err(QueueError::Corrupt)?;
             while let Some(chain) = next(&mut self.queue, &self.ram)? {
+                let Some(left) = turn.checked_sub(1) else {
+                    self.queue.go_to_previous_position();
+                    return Ok(Served::Part);
+                };
+                turn = left;
                 let head = chain.head_index();
                 match serve(&self.ram, chain) {
                     Some(written) => {
@@ -112,13 +136,13 @@ impl ActiveQueue {
                     }
                     None => {
                         self.queue.go_to_previous_position();
-                        return Ok(());
+                        return Ok(Served::Everything);
                     }
                 }
             }
             // A chain added after the last look and before this call would otherwise wait for the next notification.
             if !self.queue.enable_notification(&self.ram).map_err(QueueError::Corrupt)? {
-                return Ok(());
+                return Ok(Served::Everything);
             }
         }
     }

@@ -3,11 +3,14 @@
 //! Responsible for: filling the guest's buffers with the host's randomness. Must not know: what it is used for. Follows
 //! the virtio specification 1.2, section 5.4.
 
+use std::sync::Arc;
+
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::eventfd::EventFd;
 
-use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice};
-use super::queue::{ActiveQueue, Chain};
+use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice, serve_again};
+use super::queue::{ActiveQueue, Chain, Served};
 use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
 
@@ -21,7 +24,7 @@ const CHUNK_BYTES: usize = 256;
 /// The entropy device.
 #[derive(Default)]
 pub struct Rng {
-    queue: Option<ActiveQueue>,
+    queue: Option<(ActiveQueue, Arc<[EventFd]>)>,
 }
 
 impl VirtioDevice for Rng {
@@ -43,7 +46,8 @@ impl VirtioDevice for Rng {
 
     fn activate(&mut self, activation: Activation) -> Result<(), ActivateError> {
         let queue = activation.queues.into_iter().flatten().next().ok_or("the driver set up no queue")?;
-        self.queue = Some(ActiveQueue::new(queue, activation.ram, activation.interrupt));
+        let queue = ActiveQueue::new(queue, activation.ram, activation.interrupt);
+        self.queue = Some((queue, activation.kicks));
         Ok(())
     }
 
@@ -51,11 +55,15 @@ impl VirtioDevice for Rng {
         self.queue = None;
     }
 
-    fn notified(&mut self, _index: usize) {
-        let Some(queue) = &mut self.queue else { return };
-        if let Err(error) = queue.serve(|ram, chain| Some(fill(ram, chain))) {
-            guest_warn!("virtio-rng: {error}");
-            self.queue = None;
+    fn notified(&mut self, index: usize) {
+        let Some((queue, kicks)) = &mut self.queue else { return };
+        match queue.serve(|ram, chain| Some(fill(ram, chain))) {
+            Ok(Served::Everything) => {}
+            Ok(Served::Part) => serve_again(kicks, index),
+            Err(error) => {
+                guest_warn!("virtio-rng: {error}");
+                self.queue = None;
+            }
         }
     }
 }

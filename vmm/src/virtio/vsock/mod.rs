@@ -15,13 +15,15 @@ mod packet_test;
 mod vsock_test;
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
+use vmm_sys_util::eventfd::EventFd;
 
 use self::multiplexer::Multiplexer;
 use self::packet::HOST_CID;
-use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice};
-use super::queue::{ActiveQueue, QueueError};
+use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice, serve_again};
+use super::queue::{ActiveQueue, QueueError, Served};
 use crate::log_limit::guest_warn;
 use crate::{Error, VsockConfig};
 
@@ -30,6 +32,11 @@ const TRANSMIT: usize = 1;
 /// Receive, transmit, event. Linux fills the receive queue with buffers of a page each: 256 of them are what one
 /// connection's window can hold.
 const QUEUE_SIZES: [u16; 3] = [256, 256, 16];
+
+/// Turns that a driver's reset of the device waits for. Each takes as many packets as a queue holds, or as may be answered
+/// before the driver takes answers, of which a queue holds four times as many; a driver that resets the device
+/// sends no more, and one that does all the same is not waited for.
+const TURNS_BEFORE_RESET: usize = 8;
 
 /// The socket device.
 pub struct Vsock {
@@ -41,6 +48,7 @@ pub struct Vsock {
 struct Queues {
     receive: ActiveQueue,
     transmit: ActiveQueue,
+    kicks: Arc<[EventFd]>,
 }
 
 impl Vsock {
@@ -54,31 +62,35 @@ impl Vsock {
         Ok(Vsock { config: cid.to_le_bytes(), queues: None, multiplexer })
     }
 
-    /// Moves packets both ways until neither queue can go on.
+    /// Moves packets both ways for one turn, and comes back to what is left.
     fn pump(&mut self) {
-        let Some(queues) = &mut self.queues else { return };
-        let multiplexer = &mut self.multiplexer;
-        if let Err(error) = queues.pump(multiplexer) {
+        if self.take_turn() == Served::Part
+            && let Some(queues) = &self.queues
+        {
+            serve_again(&queues.kicks, TRANSMIT);
+        }
+    }
+
+    fn take_turn(&mut self) -> Served {
+        let Some(queues) = &mut self.queues else { return Served::Everything };
+        queues.take_turn(&mut self.multiplexer).unwrap_or_else(|error| {
             guest_warn!("virtio-vsock: {error}");
             self.queues = None;
             self.multiplexer.forget_guest();
-        }
+            Served::Everything
+        })
     }
 }
 
 impl Queues {
-    fn pump(&mut self, multiplexer: &mut Multiplexer) -> Result<(), QueueError> {
-        loop {
-            self.transmit(multiplexer)?;
-            self.receive(multiplexer)?;
-            // Transmission pauses while replies wait for receive buffers; if some went out, it can go on.
-            if !multiplexer.take_paused() || !multiplexer.has_room_for_reply() {
-                return Ok(());
-            }
-        }
+    fn take_turn(&mut self, multiplexer: &mut Multiplexer) -> Result<Served, QueueError> {
+        let parts = [self.transmit(multiplexer)?, self.receive(multiplexer)?];
+        // Transmission pauses while replies wait for receive buffers; if some went out, it can go on.
+        let goes_on = multiplexer.take_paused() && multiplexer.has_room_for_reply();
+        Ok(if goes_on || parts.contains(&Served::Part) { Served::Part } else { Served::Everything })
     }
 
-    fn transmit(&mut self, multiplexer: &mut Multiplexer) -> Result<(), QueueError> {
+    fn transmit(&mut self, multiplexer: &mut Multiplexer) -> Result<Served, QueueError> {
         self.transmit.serve(|ram, chain| {
             if !multiplexer.has_room_for_reply() {
                 multiplexer.set_paused();
@@ -92,9 +104,9 @@ impl Queues {
         })
     }
 
-    fn receive(&mut self, multiplexer: &mut Multiplexer) -> Result<(), QueueError> {
+    fn receive(&mut self, multiplexer: &mut Multiplexer) -> Result<Served, QueueError> {
         if !multiplexer.has_packet() {
-            return Ok(());
+            return Ok(Served::Everything);
         }
         self.receive.serve(|ram, chain| {
             if !multiplexer.has_packet() {
@@ -134,13 +146,18 @@ impl VirtioDevice for Vsock {
             return Err("the driver did not set up both data queues".into());
         };
         let active = |queue| ActiveQueue::new(queue, activation.ram.clone(), activation.interrupt.clone());
-        self.queues = Some(Queues { receive: active(receive), transmit: active(transmit) });
+        let (receive, transmit) = (active(receive), active(transmit));
+        self.queues = Some(Queues { receive, transmit, kicks: activation.kicks });
         Ok(())
     }
 
     fn reset(&mut self) {
         // Linux resets its devices on the way into a reboot: what it sent just before may still be in the queue.
-        self.pump();
+        for _ in 0..TURNS_BEFORE_RESET {
+            if self.take_turn() == Served::Everything {
+                break;
+            }
+        }
         if self.queues.take().is_some() {
             self.multiplexer.forget_guest();
         }
@@ -162,7 +179,8 @@ impl VirtioDevice for Vsock {
     }
 
     fn finish(&mut self) {
-        self.pump();
+        // The queues hold what they hold: no driver runs that could add to them.
+        while self.take_turn() == Served::Part {}
         self.multiplexer.finish();
     }
 }

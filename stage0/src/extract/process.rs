@@ -105,15 +105,16 @@ impl Extractor {
 fn spawn(socket: &OwnedFd) -> Result<Child, ExtractError> {
     let start = |program: &OsStr| {
         let mut command = Command::new(program);
-        #[cfg(test)]
-        super::jail_test::be_the_test_binary(&mut command);
         command
             .arg0(PROGRAM_NAME)
             .env_clear()
             .stdin(Stdio::from(socket.try_clone()?))
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()
+            // Nothing is ever written there, and /dev/null may not be there.
+            .stdout(Stdio::from(io::pipe()?.1))
+            .stderr(Stdio::inherit());
+        #[cfg(test)]
+        super::jail_test::be_the_test_binary(&mut command);
+        command.spawn()
     };
     match start(OsStr::new("/proc/self/exe")) {
         // Without /proc, the name this program was started by has to do.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use rkt_tests::aci::{self, Aci};
 use rkt_tests::cas;
@@ -37,6 +38,8 @@ impl Subjects {
     /// Two ACIs and two images in a registry that share a layer.
     fn new(registry: &Registry) -> Self {
         let rkt = publisher::rkt();
+        // Syncs of a disk would take most of the time.
+        mount(Some("tmpfs"), &rkt.data(), Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
         let mut subjects = Self { rkt, sources: Vec::new(), names: Vec::new() };
         for number in 0..2 {
             let name = format!("example.com/aci{number}");

@@ -79,17 +79,17 @@ impl Reference {
     /// A `file`, `http` or `https` URL.
     pub(super) fn url(text: &str) -> Result<Self, ImageError> {
         let url = Url::parse(text).map_err(|e| invalid(text, e.to_string()))?;
-        if !matches!(url.scheme(), "file" | "http" | "https") {
-            return Err(invalid(text, "only file, http and https URLs name an image"));
-        }
-        if !url.path().ends_with(ACI) {
-            return Err(invalid(text, "the path of an image URL must end in \".aci\""));
-        }
         if !url.username().is_empty() || url.password().is_some() {
             // It would be shown in messages and kept in the database of images.
             let shown = text.rsplit_once('@').map_or("", |(_, rest)| rest);
             let reason = "a user and a password belong into auth.d of the configuration, not into the URL";
             return Err(invalid(shown, reason));
+        }
+        if !matches!(url.scheme(), "file" | "http" | "https") {
+            return Err(invalid(text, "only file, http and https URLs name an image"));
+        }
+        if !url.path().ends_with(ACI) {
+            return Err(invalid(text, "the path of an image URL must end in \".aci\""));
         }
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| invalid(text, "it is no path of this host"))?;

@@ -95,6 +95,8 @@ fn distribution_uris_mean_the_same_as_the_short_forms() {
 
 #[test]
 fn password_in_a_url_is_refused_and_not_repeated() {
-    let error = Reference::parse("https://user:secret@a.com/x.aci").unwrap_err().to_string();
-    assert!(error.contains("auth.d") && !error.contains("secret"), "{error}");
+    for url in ["https://user:secret@a.com/x.aci", "https://user:secret@a.com/x.tar"] {
+        let error = Reference::parse(url).unwrap_err().to_string();
+        assert!(error.contains("auth.d") && !error.contains("secret"), "{error}");
+    }
 }

@@ -89,7 +89,7 @@ fn download(url: &Url, client: &HttpClient, progress: &Progress) -> Result<Optio
         202 => return Ok(None),
         status => return Err(HttpError::Status(status)),
     }
-    let mut body = response.into_body(MAX_SIGNATURE_BYTES)?;
+    let mut body = response.into_small_body(MAX_SIGNATURE_BYTES)?;
     let mut bytes = Vec::new();
     let bar = progress.bar("Downloading signature", body.length());
     let read = bar.reader(&mut body).read_to_end(&mut bytes);

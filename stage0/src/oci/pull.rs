@@ -89,9 +89,10 @@ impl<'a, I: ExactSizeIterator<Item = (&'a Layer, &'a DiffId)>> Pull<'a, I> {
         while !self.failed.load(Ordering::Relaxed) {
             let Some((layer, id)) = self.waiting().next() else { return };
             if let Err(error) = self.fetch(layer, id) {
-                self.failed.store(true, Ordering::Relaxed);
                 let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 failure.get_or_insert(error);
+                // After it: those that stop because of it have a failure, too.
+                self.failed.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -108,7 +109,8 @@ impl<'a, I: ExactSizeIterator<Item = (&'a Layer, &'a DiffId)>> Pull<'a, I> {
         };
         let written = import.write(Stoppable { source, stop: &self.failed });
         if let Err(error) = written {
-            let is_content = matches!(error, StoreError::ReadLayer { .. } | StoreError::WrongLayer { .. });
+            let is_content = matches!(error, StoreError::ReadLayer { .. } | StoreError::WrongLayer { .. })
+                && !self.failed.load(Ordering::Relaxed);
             let fault = bytes.fault(if is_content { MAX_READ_FOR_A_MESSAGE } else { 0 });
             return Err(fault.map_or_else(|| error.into(), ImageError::from));
         }

@@ -228,6 +228,22 @@ fn keys_of_a_page_on_plain_http_are_looked_for_only_when_allowed() {
 }
 
 #[test]
+fn a_redirect_to_https_does_not_vouch_for_whom_plain_http_led_to_it() {
+    let site = Site::new();
+    let keys = ("ac-discovery-pubkeys", "example.com https://keys.example.com/key.asc");
+    site.page("example.com/app", &[("ac-discovery", TEMPLATE)]);
+    site.page("mallory.example.com/keys", &[keys]);
+    // The first is for https, the second for http.
+    let elsewhere = Answer::redirect("https://mallory.example.com/keys");
+    site.server.answers("example.com", [Answer::status(404), elsewhere]);
+    site.image(IMAGE, &small_image());
+    site.public_key("keys.example.com/key.asc");
+
+    let flags = ["--trust-keys-from-https", "--insecure-options=pubkey", "fetch", "example.com/app:1.0.0"];
+    refused(&site, site.rkt.run(flags)).expect_err("lack of tty");
+}
+
+#[test]
 fn dependencies_are_discovered_and_verified_too() {
     let site = Site::trusted();
     site.page("example.com", &[("ac-discovery", TEMPLATE)]);

@@ -82,6 +82,8 @@ pub struct Discovery {
 /// A page with tags.
 struct Page {
     url: Url,
+    /// Whether nothing but https led to it.
+    is_https: bool,
     tags: Vec<MetaTag>,
 }
 
@@ -112,8 +114,8 @@ impl Discovery {
         let mut locations = Vec::new();
         let (page, tags) = self.all(name, KEYS, |tag| Some(tag.template.clone()))?;
         for text in tags {
-            let url = self.usable(&page, &text)?;
-            let is_https = page.scheme() == "https" && url.scheme() == "https";
+            let url = self.usable(&page.url, &text)?;
+            let is_https = page.is_https && url.scheme() == "https";
             locations.push(KeyLocation { url, is_https });
         }
         Ok(locations)
@@ -126,8 +128,8 @@ impl Discovery {
         act: impl Fn(&MetaTag) -> Option<T>,
     ) -> Result<(Url, T), DiscoveryError> {
         let (page, all) = self.all(name, tag, act)?;
-        let nothing = DiscoveryError::NotFound { tag, tried: page.to_string() };
-        Ok((page, all.into_iter().next().ok_or(nothing)?))
+        let nothing = DiscoveryError::NotFound { tag, tried: page.url.to_string() };
+        Ok((page.url, all.into_iter().next().ok_or(nothing)?))
     }
 
     /// What `act` makes of the tags for `name` on the first page, from the whole name upwards, where it makes anything.
@@ -136,7 +138,7 @@ impl Discovery {
         name: &AcIdentifier,
         tag: &'static str,
         act: impl Fn(&MetaTag) -> Option<T>,
-    ) -> Result<(Url, Vec<T>), DiscoveryError> {
+    ) -> Result<(Page, Vec<T>), DiscoveryError> {
         let mut prefix = name.as_str();
         if prefix.matches('/').count() >= MAX_PARTS {
             return Err(DiscoveryError::TooManyParts);
@@ -153,7 +155,7 @@ impl Discovery {
                         let matching = matching.filter(|found| name.as_str().starts_with(&found.prefix));
                         let made: Vec<T> = matching.filter_map(&act).collect();
                         if !made.is_empty() {
-                            return Ok((page.url, made));
+                            return Ok((page, made));
                         }
                         "it has none for this image".to_owned()
                     }
@@ -175,10 +177,10 @@ impl Discovery {
         if response.status != 200 {
             return Err(HttpError::Status(response.status).to_string());
         }
-        let url = response.url.clone();
+        let (url, is_https) = (response.url.clone(), response.all_https);
         // Of a page of any length, only the head matters.
-        let body = response.into_body(u64::MAX).map_err(|e| e.to_string())?;
-        Ok(Page { url, tags: meta_tags(body).map_err(|e| printable(&e.to_string()))? })
+        let body = response.into_small_body(u64::MAX).map_err(|e| e.to_string())?;
+        Ok(Page { url, is_https, tags: meta_tags(body).map_err(|e| printable(&e.to_string()))? })
     }
 
     fn usable(&self, page: &Url, text: &str) -> Result<Url, DiscoveryError> {

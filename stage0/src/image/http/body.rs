@@ -1,6 +1,7 @@
 //! Bodies of responses, bounded.
 
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use super::HttpError;
 
@@ -10,6 +11,7 @@ pub struct Body {
     length: Option<u64>,
     limit: u64,
     read: u64,
+    deadline: Option<(Instant, Duration)>,
     failed: Option<HttpError>,
 }
 
@@ -23,12 +25,26 @@ impl Body {
         if length.is_some_and(|length| length > limit) {
             return Err(HttpError::TooLarge { limit });
         }
-        Ok(Self { source: Box::new(source), length, limit, read: 0, failed: None })
+        Ok(Self { source: Box::new(source), length, limit, read: 0, deadline: None, failed: None })
     }
 
     /// Its length, if the server told it.
     pub fn length(&self) -> Option<u64> {
         self.length
+    }
+
+    /// Gives the whole of it this long to arrive, however steadily it does.
+    #[must_use]
+    pub fn within(self, time: Duration) -> Self {
+        Self { deadline: Some((Instant::now() + time, time)), ..self }
+    }
+
+    /// All of it.
+    pub fn read_whole(mut self) -> Result<Vec<u8>, HttpError> {
+        let mut bytes = Vec::new();
+        let read = self.read_to_end(&mut bytes);
+        read.map_err(|e| self.error(e))?;
+        Ok(bytes)
     }
 
     /// Why reading failed with `error`.
@@ -58,6 +74,11 @@ impl Read for Body {
         self.read += count as u64;
         if self.read > self.limit {
             return Err(self.fail(HttpError::TooLarge { limit: self.limit }));
+        }
+        if let Some((_, time)) =
+            self.deadline.filter(|(deadline, _)| count > 0 && Instant::now() >= *deadline)
+        {
+            return Err(self.fail(HttpError::TooSlow { seconds: time.as_secs() }));
         }
         Ok(count)
     }

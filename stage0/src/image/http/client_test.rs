@@ -79,3 +79,12 @@ fn password_of_a_proxy_stays_secret() {
         "{error}"
     );
 }
+
+#[test]
+fn body_that_drips_is_given_up() {
+    let server = TestServer::start();
+    server.serve("/ten", "", b"0123456789");
+    let body = client().get(&url(&server.url("/ten")), &[]).unwrap().into_body(10).unwrap();
+    let late = body.within(std::time::Duration::ZERO).read_whole();
+    assert!(matches!(late, Err(HttpError::TooSlow { seconds: 0 })));
+}

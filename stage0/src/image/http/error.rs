@@ -54,6 +54,12 @@ pub enum HttpError {
         /// Bytes received.
         found: u64,
     },
+    /// The body keeps coming, but not fast enough.
+    #[error("download is too slow: it is not complete after {seconds} seconds")]
+    TooSlow {
+        /// The limit in seconds.
+        seconds: u64,
+    },
     /// The body is larger than it may be.
     #[error("download is larger than {limit} bytes")]
     TooLarge {

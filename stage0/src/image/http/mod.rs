@@ -40,6 +40,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time without a single byte after which a download is given up.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for the whole of an answer that is kept in memory: a manifest of 4 MiB arrives in it at 35 KB/s. Without it a server
+/// that sends a byte a minute would keep a command for years.
+const SMALL_BODY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Which schemes may be spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,11 +81,20 @@ pub struct Response {
     pub status: u16,
     /// Who answered.
     pub url: Url,
+    /// Whether nothing but https led to the answer: where it did not, anybody on the way may have chosen who answers.
+    pub all_https: bool,
     headers: HeaderMap,
     body: ureq::Body,
 }
 
 impl Response {
+    fn new(url: &Url, response: ureq::http::Response<ureq::Body>) -> Self {
+        let status = response.status().as_u16();
+        let (parts, body) = response.into_parts();
+        let all_https = url.scheme() == "https";
+        Self { status, url: url.clone(), all_https, headers: parts.headers, body }
+    }
+
     /// A header that is there once and is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
@@ -102,6 +114,11 @@ impl Response {
     pub fn into_body(self, limit: u64) -> Result<Body, HttpError> {
         let length = self.body.content_length();
         Body::new(self.body.into_reader(), length, limit)
+    }
+
+    /// The same for an answer that is read at once or not at all.
+    pub fn into_small_body(self, limit: u64) -> Result<Body, HttpError> {
+        Ok(self.into_body(limit)?.within(SMALL_BODY_TIMEOUT))
     }
 }
 
@@ -177,12 +194,15 @@ impl HttpClient {
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Response, HttpError> {
         let mut asked = vec![url.clone()];
         let mut next = url.clone();
+        let mut all_https = true;
         loop {
             self.check_scheme(&next)?;
             let is_first_host = next.origin() == url.origin();
             let mut all: Vec<(&str, &str)> = headers.to_vec();
             all.retain(|(name, _)| is_first_host || !name.eq_ignore_ascii_case("authorization"));
-            let response = self.ask(&next, &all)?;
+            let mut response = self.ask(&next, &all)?;
+            all_https &= response.all_https;
+            response.all_https = all_https;
             let location = response.header("location").filter(|_| is_redirect(response.status));
             let Some(location) = location else { return Ok(response) };
             let target = self.target(&next, location)?;
@@ -203,11 +223,7 @@ impl HttpClient {
         if response.status != 200 {
             return Err(HttpError::Status(response.status));
         }
-        let mut body = response.into_body(limit)?;
-        let mut content = Vec::new();
-        let read = std::io::Read::read_to_end(&mut body, &mut content);
-        read.map_err(|e| body.error(e))?;
-        Ok(content)
+        response.into_small_body(limit)?.read_whole()
     }
 
     /// Posts a form to `url` and to nobody it redirects to: forms carry secrets.
@@ -215,9 +231,7 @@ impl HttpClient {
         self.check_scheme(url)?;
         let sent = self.agent(url)?.post(url.as_str()).send_form(fields.iter().copied());
         let response = sent.map_err(|e| HttpError::Transport(e.to_string()))?;
-        let status = response.status().as_u16();
-        let (parts, body) = response.into_parts();
-        Ok(Response { status, url: url.clone(), headers: parts.headers, body })
+        Ok(Response::new(url, response))
     }
 
     /// One hop, with retries.
@@ -235,9 +249,8 @@ impl HttpClient {
             let is_last = attempt >= self.attempts;
             let (problem, pause) = match request.call() {
                 Ok(response) => {
-                    let status = response.status().as_u16();
-                    let (parts, body) = response.into_parts();
-                    let response = Response { status, url: url.clone(), headers: parts.headers, body };
+                    let response = Response::new(url, response);
+                    let status = response.status;
                     if is_last || !retry::is_transient(status) {
                         return Ok(response);
                     }

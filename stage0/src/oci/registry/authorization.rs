@@ -17,7 +17,7 @@ use super::challenge::Challenge;
 use super::credentials::{self, Found};
 use super::status;
 use crate::config::Configuration;
-use crate::image::{HttpClient, HttpError, HttpResponse};
+use crate::image::{HttpBody, HttpClient, HttpError, HttpResponse};
 use crate::log::Log;
 use crate::oci::{DockerReference, OciError, decode};
 
@@ -144,6 +144,7 @@ impl<'a> Authorization<'a> {
             .debug(format_args!("asking {} for a token for {scope}", realm.host_str().unwrap_or_default()));
         let answer = match found.map(|found| &found.credentials) {
             Some(DockerCredential::IdentityToken(token)) => {
+                self.check_privacy(url)?;
                 self.check_privacy(&realm)?;
                 let fields = [
                     ("grant_type", "refresh_token"),
@@ -163,6 +164,7 @@ impl<'a> Authorization<'a> {
                 drop(query);
                 let header = match credentials {
                     Some(DockerCredential::UsernamePassword(user, password)) => {
+                        self.check_privacy(url)?;
                         self.check_privacy(&realm)?;
                         Some(basic_header(user, password))
                     }
@@ -192,7 +194,9 @@ impl<'a> Authorization<'a> {
             (401 | 403, None) => return Err(self.failed(status::no_credentials(self.reference.host()))),
             (status, _) => return Err(self.failed(format!("{server} answers with status {status}"))),
         }
-        let body = status::read(answer, MAX_TOKEN_ANSWER_BYTES)
+        let body = answer
+            .into_small_body(MAX_TOKEN_ANSWER_BYTES)
+            .and_then(HttpBody::read_whole)
             .map_err(|e| self.failed(format!("the answer of {server} cannot be read: {e}")))?;
         let answer: TokenAnswer = decode(&format!("answer of {server}"), &body, MAX_TOKEN_ANSWER_BYTES)?;
         let token =
@@ -204,7 +208,8 @@ impl<'a> Authorization<'a> {
         Ok(token)
     }
 
-    /// Credentials do not cross a network that anybody can listen to, even if images may.
+    /// Credentials do not cross a network that anybody can listen to, even if images may; nor does what was said there
+    /// decide who gets them.
     fn check_privacy(&self, url: &Url) -> Result<(), OciError> {
         let is_loopback = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",

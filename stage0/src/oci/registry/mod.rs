@@ -11,6 +11,8 @@ mod credentials;
 mod status;
 
 #[cfg(test)]
+mod authorization_test;
+#[cfg(test)]
 mod challenge_test;
 #[cfg(test)]
 mod credentials_test;
@@ -26,7 +28,7 @@ use super::{
     RawManifest, Repository,
 };
 use crate::config::Configuration;
-use crate::image::{FetchOptions, HttpClient, HttpError, HttpResponse};
+use crate::image::{FetchOptions, HttpBody, HttpClient, HttpError, HttpResponse};
 use crate::log::Log;
 
 /// What a manifest may be.
@@ -114,7 +116,8 @@ impl<'a> Registry<'a> {
 
     /// The whole of an answer.
     fn read(&self, answer: HttpResponse, limit: u64, what: &str) -> Result<Vec<u8>, OciError> {
-        status::read(answer, limit).map_err(|e| match e {
+        let read = answer.into_small_body(limit).and_then(HttpBody::read_whole);
+        read.map_err(|e| match e {
             HttpError::TooLarge { limit } => OciError::TooLarge { what: what.to_owned(), limit },
             other => self.unreachable(what, &other),
         })

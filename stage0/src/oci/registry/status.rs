@@ -3,11 +3,9 @@
 //! Responsible for: words for statuses, and the registry's own message where it sends one. Must not know: how requests are
 //! made. Follows the OCI distribution specification 1.1, "Error Codes".
 
-use std::io::Read;
-
 use serde::Deserialize;
 
-use crate::image::{HttpError, HttpResponse, printable};
+use crate::image::{HttpResponse, printable};
 
 /// Largest error message that is read.
 const MAX_MESSAGE_BYTES: u64 = 64 * 1024;
@@ -71,17 +69,8 @@ fn log_in(host: &str) -> String {
     )
 }
 
-/// The whole body of an answer.
-pub(super) fn read(answer: HttpResponse, limit: u64) -> Result<Vec<u8>, HttpError> {
-    let mut body = answer.into_body(limit)?;
-    let mut bytes = Vec::new();
-    let read = body.read_to_end(&mut bytes);
-    read.map_err(|e| body.error(e))?;
-    Ok(bytes)
-}
-
 fn message(answer: HttpResponse) -> Option<String> {
-    let bytes = read(answer, MAX_MESSAGE_BYTES).ok()?;
+    let bytes = answer.into_small_body(MAX_MESSAGE_BYTES).ok()?.read_whole().ok()?;
     let errors: Errors = crate::oci::decode("error message", &bytes, MAX_MESSAGE_BYTES).ok()?;
     let first = errors.errors.into_iter().next()?;
     let text = first.message.filter(|message| !message.is_empty()).or(first.code)?;

@@ -26,9 +26,9 @@ use tally::Tally;
 #[path = "test_test.rs"]
 mod test_test;
 
-/// Three times what the machine tier takes. An emulated machine hangs as a whole once in a while, and the time limits of
+/// Twice what the machine tier takes. An emulated machine hangs as a whole once in a while, and the time limits of
 /// single tests, which are kept inside it, with it.
-const MACHINE_LIMIT: Duration = Duration::from_secs(15 * 60);
+const MACHINE_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tier {

@@ -199,3 +199,13 @@ fn malformed_pax_records_are_refused() {
         assert!(matches!(first(&bytes), Err(ExtractError::Malformed(_))), "{content:?}");
     }
 }
+
+#[test]
+fn error_that_quotes_a_header_does_not_steer_the_terminal() {
+    let mut bytes = TestArchive::new().file("\u{1b}]0;title\u{7}", b"").finish();
+    bytes[148..156].copy_from_slice(b"no sum\0 ");
+
+    let error = first(&bytes).unwrap_err().to_string();
+
+    assert!(error.contains("title") && !error.contains(char::is_control), "{error:?}");
+}

@@ -51,8 +51,10 @@ fn extract_confined(options: &Options, descriptors: Vec<OwnedFd>) -> Result<(), 
     let _locks: Vec<OwnedFd> = descriptors.collect();
     // Modes are the archive's business alone.
     rustix::process::umask(rustix::fs::Mode::empty());
-    jail::confine(target.as_fd()).map_err(|e| ExtractError::Process(e.to_string()))?;
-    extract_here(BufReader::with_capacity(READ_BUFFER_BYTES, File::from(archive)), target, options)
+    let target = jail::confine(target).map_err(|e| ExtractError::Process(e.to_string()))?;
+    // Stays open: the jail tells what was given from what is opened later by its number.
+    let archive = File::from(archive);
+    extract_here(BufReader::with_capacity(READ_BUFFER_BYTES, &archive), target, options)
 }
 
 fn close_inherited() {

@@ -75,8 +75,14 @@ impl ExtractError {
     }
 
     pub(super) fn malformed(reason: impl Into<String>) -> Self {
-        Self::Malformed(reason.into())
+        Self::Malformed(printable(&reason.into()))
     }
+}
+
+/// Text that may quote an archive, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
 }
 
 /// A name for a message: readable, and short even if the name is not.

@@ -4,13 +4,15 @@
 //! archives. Follows landlock(7), seccomp(2), capabilities(7); docs/threat-model.md ("Archive to host file system").
 
 use std::collections::BTreeMap;
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use rustix::io::Errno;
+use rustix::io::{DupFlags, Errno, dup, dup3};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
@@ -44,8 +46,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sendto,
     libc::SYS_lseek,
     libc::SYS_close,
-    libc::SYS_ftruncate,
-    libc::SYS_fallocate,
     libc::SYS_copy_file_range,
     libc::SYS_fadvise64,
     // Names.
@@ -61,17 +61,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
-    // Owners, modes, times, attributes.
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchmodat2,
-    libc::SYS_utimensat,
-    libc::SYS_fsetxattr,
     libc::SYS_fgetxattr,
     libc::SYS_flistxattr,
-    libc::SYS_fremovexattr,
     // The allocator, the runtime and the way out.
     libc::SYS_brk,
     libc::SYS_mremap,
@@ -88,10 +79,23 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_restart_syscall,
-    // abort() ends the process with a signal to itself.
-    libc::SYS_tgkill,
     libc::SYS_exit,
     libc::SYS_exit_group,
+];
+
+/// System calls that change a file by its descriptor, which neither root directory nor Landlock looks at. They are for
+/// what this process opened itself: the archive it was given is a file of the store, and has the store's owner and mode.
+const ALLOWED_ON_OWN_FILES: &[libc::c_long] = &[
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchmodat2,
+    libc::SYS_utimensat,
+    libc::SYS_fsetxattr,
+    libc::SYS_fremovexattr,
 ];
 
 /// A wall that could not be put up.
@@ -109,15 +113,50 @@ fn failed<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 }
 
 /// Confines the calling thread to writing below `target` and using the descriptors it has. Called while the process has
-/// one thread and before it reads the first byte of an archive.
-pub(super) fn confine(target: BorrowedFd<'_>) -> Result<(), JailError> {
+/// one thread and before it reads the first byte of an archive. Returns the way to the target from now on.
+pub(super) fn confine(target: OwnedFd) -> Result<OwnedFd, JailError> {
     limit_resources().map_err(failed("resource limits"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs"))?;
-    restrict_paths(target).map_err(failed("Landlock"))?;
-    change_root(target).map_err(failed("root directory"))?;
+    let target = without_devices(target).map_err(failed("nodev"))?;
+    // Descriptors are the lowest free ones, so what is opened from here on has this number or a higher one.
+    let first_own = dup(&target).map_err(failed("descriptors"))?.as_raw_fd();
+    restrict_paths(target.as_fd()).map_err(failed("Landlock"))?;
+    change_root(target.as_fd()).map_err(failed("root directory"))?;
     drop_capabilities().map_err(failed("capabilities"))?;
-    let filter = filter().map_err(failed("seccomp"))?;
-    seccompiler::apply_filter(&filter).map_err(failed("seccomp"))
+    let filter = filter(first_own).map_err(failed("seccomp"))?;
+    seccompiler::apply_filter(&filter).map_err(failed("seccomp"))?;
+    Ok(target)
+}
+
+/// The same directory in a mount of its own, where devices can be made but not opened: writing to one would be writing
+/// to the host's disk. Takes the number of the way that leads there without this.
+fn without_devices(mut target: OwnedFd) -> io::Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = match open_tree(&target, "", flags) {
+        Ok(mount) => mount,
+        // Who may not mount is not root, or root of a container, to whom devices are closed anyway.
+        Err(Errno::PERM) => return Ok(target),
+        Err(e) => return Err(e.into()),
+    };
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_NODEV, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    dup3(&mount, &mut target, DupFlags::CLOEXEC)?;
+    Ok(target)
 }
 
 fn limit_resources() -> rustix::io::Result<()> {
@@ -160,7 +199,7 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     rustix::thread::set_capabilities(None, sets)
 }
 
-fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
+fn filter(first_own: RawFd) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
     // Memory, but none that could hold new code.
     let not_executable = || {
@@ -169,14 +208,20 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     };
     rules.insert(libc::SYS_mmap, vec![not_executable()?]);
     rules.insert(libc::SYS_mprotect, vec![not_executable()?]);
-    // The standard library looks at and duplicates its own descriptors.
+    let first_argument = |operator: SeccompCmpOp, value: u32| {
+        SeccompRule::new(vec![SeccompCondition::new(0, SeccompCmpArgLen::Dword, operator, value.into())?])
+    };
+    for call in ALLOWED_ON_OWN_FILES {
+        rules.insert(*call, vec![first_argument(SeccompCmpOp::Ge, first_own.unsigned_abs())?]);
+    }
+    // abort() ends the process with a signal to itself. Any other process of root's would take one too.
+    rules.insert(libc::SYS_tgkill, vec![first_argument(SeccompCmpOp::Eq, std::process::id())?]);
+    // The standard library looks at its own descriptors.
     let command = |command: i32| {
         let equal = SeccompCmpOp::Eq;
         SeccompRule::new(vec![SeccompCondition::new(1, SeccompCmpArgLen::Dword, equal, command as u64)?])
     };
-    let commands = [libc::F_GETFD, libc::F_GETFL, libc::F_DUPFD_CLOEXEC];
-    let commands = commands.into_iter().map(command).collect::<Result<Vec<_>, _>>()?;
-    rules.insert(libc::SYS_fcntl, commands);
+    rules.insert(libc::SYS_fcntl, vec![command(libc::F_GETFD)?, command(libc::F_GETFL)?]);
     let architecture = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, architecture)?.try_into()
 }

@@ -4,7 +4,6 @@
 #![allow(clippy::exit)]
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -39,7 +38,8 @@ fn attempt() {
     fs::create_dir_all(format!("{outside}/rootfs")).unwrap();
     let target = fs::File::open(format!("{outside}/rootfs")).unwrap();
     let outside_fd = fs::File::open(&outside).unwrap();
-    jail::confine(target.as_fd()).unwrap();
+    let parent = std::os::unix::process::parent_id();
+    let target = jail::confine(target.into()).unwrap();
     let flags = rustix::fs::OFlags::RDONLY;
     let mode = rustix::fs::Mode::empty();
     let result = match attempt.as_str() {
@@ -60,6 +60,22 @@ fn attempt() {
         "write-target" => {
             let create = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
             rustix::fs::openat(&target, "own", create, 0o600.into()).map(drop).map_err(Into::into)
+        }
+        "open-device" => {
+            let null = rustix::fs::makedev(1, 3);
+            rustix::fs::mknodat(&target, "null", rustix::fs::FileType::CharacterDevice, 0o600.into(), null)
+                .and_then(|()| rustix::fs::openat(&target, "null", rustix::fs::OFlags::WRONLY, mode))
+                .map(drop)
+                .map_err(Into::into)
+        }
+        "change-given-file" => rustix::fs::fchmod(&outside_fd, 0o777.into()).map_err(Into::into),
+        "change-given-file-by-another-number" => {
+            rustix::io::fcntl_dupfd_cloexec(&outside_fd, 100).map(drop).map_err(Into::into)
+        }
+        "signal" => {
+            // SAFETY: no memory is involved, and signal 0 is none.
+            let result = unsafe { libc::syscall(libc::SYS_tgkill, parent, parent, 0) };
+            if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
         }
         "socket" => std::net::UdpSocket::bind("127.0.0.1:0").map(drop),
         "execute" => Command::new("/bin/true").status().map(drop),
@@ -101,7 +117,19 @@ fn jailed_process_cannot_use_a_path_outside_its_target() {
 
 #[test]
 fn jailed_process_is_killed_when_it_does_what_extracting_does_not_take() {
-    for what in ["socket", "execute", "thread", "change-root", "mount"] {
+    for what in ["socket", "execute", "thread", "change-root", "mount", "signal"] {
+        assert_eq!(attempting(what).signal(), Some(libc::SIGSYS), "{what}");
+    }
+}
+
+#[test]
+fn jailed_process_cannot_open_the_devices_it_makes() {
+    assert_eq!(attempting("open-device").code(), Some(REFUSED));
+}
+
+#[test]
+fn jailed_process_cannot_change_the_files_it_was_given() {
+    for what in ["change-given-file", "change-given-file-by-another-number"] {
         assert_eq!(attempting(what).signal(), Some(libc::SIGSYS), "{what}");
     }
 }

@@ -86,7 +86,28 @@ pub(super) fn send_answer(socket: &mut UnixStream, answer: &Answer) -> io::Resul
 pub(super) fn receive_answer(socket: UnixStream) -> Option<Answer> {
     let mut text = Vec::new();
     socket.take(MAX_ANSWER_BYTES).read_to_end(&mut text).ok()?;
-    // Answers end up on a terminal; JSON escapes control characters, so there is one only if it was meant to be there.
-    let text = String::from_utf8(text).ok()?;
-    serde_json::from_str(&text).ok()
+    let answer: Answer = serde_json::from_slice(&text).ok()?;
+    // Answers end up on a terminal, and none of ours contains anything that a terminal obeys.
+    match &answer {
+        Err(error) if error.to_string().contains(char::is_control) => None,
+        _ => Some(answer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(answer: Answer) -> Option<Answer> {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        send_answer(&mut theirs, &answer).unwrap();
+        drop(theirs);
+        receive_answer(ours)
+    }
+
+    #[test]
+    fn answer_with_something_that_a_terminal_obeys_is_none() {
+        assert!(received(Err(ExtractError::Process("harmless".to_owned()))).is_some());
+        assert!(received(Err(ExtractError::Process("\u{1b}]0;title\u{7}".to_owned()))).is_none());
+    }
 }

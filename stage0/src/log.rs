@@ -33,7 +33,7 @@ impl Log {
 
     /// Prints one diagnostic.
     pub fn print(self, message: impl Display) {
-        output::complain(&format!("{}: {message}", self.name));
+        output::complain(&for_terminal(&format!("{}: {message}", self.name)));
     }
 
     /// Prints a diagnostic that only `--debug` shows.
@@ -47,6 +47,11 @@ impl Log {
     pub fn error(self, error: &dyn Error) {
         self.print(render(error, self.debug));
     }
+}
+
+/// Text that cannot steer a terminal, whoever's words are quoted in it.
+fn for_terminal(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && !matches!(c, '\n' | '\t'), "\u{fffd}")
 }
 
 /// An error as a person reads it. Short: `message: innermost cause`. Complete: one level a line.
@@ -71,5 +76,15 @@ pub fn render(error: &dyn Error, complete: bool) -> String {
     match causes.last() {
         Some(innermost) => format!("{message}: {innermost}"),
         None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::for_terminal;
+
+    #[test]
+    fn messages_do_not_steer_the_terminal() {
+        assert_eq!(for_terminal("a\tb\n\u{1b}[2Jc\r\u{9b}d é"), "a\tb\n\u{fffd}[2Jc\u{fffd}\u{fffd}d é");
     }
 }

@@ -72,7 +72,7 @@ impl Images<'_> {
         let (keystore, configuration) = self.settings();
         Finder::new(self.fetcher(&keystore, &configuration, self.pull_policy))
             .find(&app.image, signature(app))
-            .context(format!("error finding image {:?}", app.image))
+            .context(format!("error finding image {:?}", without_password(&app.image)))
     }
 
     /// Fetches an image; an image ID means nothing here.
@@ -80,7 +80,7 @@ impl Images<'_> {
         let (keystore, configuration) = self.settings();
         self.fetcher(&keystore, &configuration, self.pull_policy)
             .fetch(&app.image, signature(app))
-            .context(format!("error fetching image {:?}", app.image))
+            .context(format!("error fetching image {:?}", without_password(&app.image)))
     }
 
     /// A stage1 image that the user chose. Its pull policy is always `new`.
@@ -88,7 +88,7 @@ impl Images<'_> {
         let (keystore, configuration) = self.settings();
         Finder::new(self.fetcher(&keystore, &configuration, PullPolicy::New))
             .find(image, None)
-            .context(format!("error finding image {image:?}"))
+            .context(format!("error finding image {:?}", without_password(image)))
     }
 
     fn settings(&self) -> (Keystore, Configuration) {
@@ -114,4 +114,36 @@ impl Images<'_> {
 
 fn signature(app: &AppArguments) -> Option<&Path> {
     app.flags.signature.first().map(Path::new)
+}
+
+/// An image string for messages, which end up in logs: a user and a password in it are refused, not repeated.
+fn without_password(image: &str) -> String {
+    let Some((scheme, rest)) = image.split_once("://") else { return image.to_owned() };
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        // A docker reference may have a tag and a digest there.
+        Some((user, host)) if user.contains(':') && !host.starts_with("sha") => {
+            format!("{scheme}://{}", rest.get(user.len() + 1..).unwrap_or_default())
+        }
+        _ => image.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn password_in_an_image_string_is_not_repeated() {
+        assert_eq!(without_password("https://u:secret@a.com/x.aci"), "https://a.com/x.aci");
+        assert_eq!(without_password("docker://u:secret@a.com/x"), "docker://a.com/x");
+        for image in [
+            "a.com/x:1,os=linux",
+            "docker://app:1@sha256:ab",
+            "docker://a.com:5000/app@sha256:ab",
+            "/x@y.aci",
+        ] {
+            assert_eq!(without_password(image), image);
+        }
+    }
 }

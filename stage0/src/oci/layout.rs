@@ -57,6 +57,8 @@ struct Version {
 impl Layout {
     /// Opens the layout in a directory.
     pub fn open(directory: &Path) -> Result<Self, OciError> {
+        // Or what is wrong would be said of a file in it.
+        std::fs::read_dir(directory).map_err(|cause| OciError::Read { path: directory.to_owned(), cause })?;
         Self::new(Box::new(Directory(directory.to_owned())), directory)
     }
 

@@ -127,7 +127,8 @@ fn a_certificate_that_nobody_vouches_for_is_refused_unless_told_so() {
     let (registry, rkt) = (Registry::https(&authority), rkt(None));
     push(&registry, &three_layers(), "app:1");
 
-    fetch(&rkt, &registry.reference("app:1")).expect_code(RKT_FAILED).expect_err(&registry.host());
+    let output = fetch(&rkt, &registry.reference("app:1")).expect_code(RKT_FAILED);
+    output.expect_err(&registry.host()).expect_err("SSL_CERT_FILE");
 
     rkt.run(["--insecure-options=image,tls", "fetch", &registry.reference("app:1")])
         .expect_code(0)
@@ -453,4 +454,20 @@ fn layouts_that_are_damaged_are_refused_in_words() {
         output.expect_err(message);
         assert_eq!(blobs(&rkt), [] as [PathBuf; 0]);
     }
+}
+
+#[test]
+fn what_is_no_layout_and_no_archive_is_refused_in_one_line_without_its_control_characters() {
+    let rkt = rkt(None);
+    // Long enough to be a tar's header, with something else where its numbers are.
+    let text = rkt.path("text");
+    fs::write(&text, "\x1b[2J is no number\n".repeat(60)).expect("writing");
+
+    let output = fetch(&rkt, &format!("oci-archive:{}", text.display())).expect_code(RKT_FAILED);
+    assert_eq!(output.err().lines().count(), 1, "{output:?}");
+    assert!(!output.err().contains('\x1b'), "{output:?}");
+
+    fetch(&rkt, "oci:/nonesuch")
+        .expect_code(RKT_FAILED)
+        .expect_err("\"/nonesuch\": No such file or directory");
 }

@@ -1,5 +1,7 @@
 //! Why a download failed.
 
+use rustls::CertificateError;
+
 /// Why a download failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HttpError {
@@ -66,4 +68,26 @@ pub enum HttpError {
         /// The limit in bytes.
         limit: u64,
     },
+}
+
+impl HttpError {
+    /// Why there is no usable answer, in words that say what to do where there is something to do.
+    pub(super) fn transport(error: &ureq::Error) -> Self {
+        let ureq::Error::Io(cause) = error else { return Self::Transport(error.to_string()) };
+        let tls = cause.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::InvalidCertificate(why)) = tls else {
+            return Self::Transport(cause.to_string());
+        };
+        Self::Transport(match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "the certificate of the server has expired".to_owned()
+            }
+            CertificateError::UnknownIssuer => {
+                "the certificate of the server is from nobody that this host trusts (the \
+                 variable SSL_CERT_FILE names a file with a private authority's certificate)"
+                    .to_owned()
+            }
+            why => format!("the certificate of the server is not accepted: {why}"),
+        })
+    }
 }

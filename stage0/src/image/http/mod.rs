@@ -230,7 +230,7 @@ impl HttpClient {
     pub fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Response, HttpError> {
         self.check_scheme(url)?;
         let sent = self.agent(url)?.post(url.as_str()).send_form(fields.iter().copied());
-        let response = sent.map_err(|e| HttpError::Transport(e.to_string()))?;
+        let response = sent.map_err(|e| HttpError::transport(&e))?;
         Ok(Response::new(url, response))
     }
 
@@ -260,9 +260,10 @@ impl HttpClient {
                     (format!("answered {status}"), pause)
                 }
                 Err(e) if !is_last && retry::is_worth_another_try(&e) => {
-                    (format!("cannot be asked ({e})"), retry::pause(attempt, None).unwrap_or_default())
+                    let why = HttpError::transport(&e);
+                    (format!("cannot be asked ({why})"), retry::pause(attempt, None).unwrap_or_default())
                 }
-                Err(e) => return Err(HttpError::Transport(e.to_string())),
+                Err(e) => return Err(HttpError::transport(&e)),
             };
             self.log.print(format_args!(
                 "{} {problem}, trying again in {:.1} s (attempt {} of {})",

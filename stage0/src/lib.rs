@@ -15,6 +15,7 @@ mod extract;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+mod hex;
 pub mod image;
 pub mod keystore;
 mod log;

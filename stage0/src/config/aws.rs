@@ -13,6 +13,7 @@ use url::Url;
 
 use super::auth::is_header_text;
 use super::secret::Secret;
+use crate::hex;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "s3";
@@ -67,7 +68,7 @@ pub(super) fn sign(
         None => host.to_owned(),
     };
     let time = Timestamp::try_from(now)?.strftime("%Y%m%dT%H%M%SZ").to_string();
-    let body_hash = hexadecimal(digest::digest(&digest::SHA256, b"").as_ref());
+    let body_hash = hex::lower(digest::digest(&digest::SHA256, b"").as_ref());
     let headers = BTreeMap::from([
         ("host", host.as_str()),
         ("x-amz-content-sha256", &body_hash),
@@ -103,12 +104,12 @@ impl Request<'_> {
         let date = time.split('T').next().unwrap_or_default();
         let scope = format!("{date}/{region}/{service}/{TERMINATOR}");
         let request_hash = digest::digest(&digest::SHA256, self.canonical().as_bytes());
-        let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hexadecimal(request_hash.as_ref()));
+        let to_sign = format!("{ALGORITHM}\n{time}\n{scope}\n{}", hex::lower(request_hash.as_ref()));
         let mut key = hmac(format!("AWS4{}", credentials.secret_access_key.reveal()).as_bytes(), date);
         for part in [region, service, TERMINATOR] {
             key = hmac(key.as_ref(), part);
         }
-        let signature = hexadecimal(hmac(key.as_ref(), &to_sign).as_ref());
+        let signature = hex::lower(hmac(key.as_ref(), &to_sign).as_ref());
         format!(
             "{ALGORITHM} Credential={}/{scope}, SignedHeaders={}, Signature={signature}",
             credentials.access_key_id,
@@ -176,10 +177,6 @@ fn encode(bytes: &[u8], keep_slash: bool) -> String {
         }
     }
     text
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `bucket.s3.eu-west-1.amazonaws.com`, `s3-eu-west-1.amazonaws.com` and the like name their region.

@@ -17,8 +17,11 @@ use sha2::{Digest, Sha512};
 use url::Url;
 
 use super::ImageError;
+use crate::hex;
 use crate::log::Log;
 
+/// Bytes of the URL's hash that name the file, as many as the store's keys have.
+const NAME_BYTES: usize = 32;
 const FILE_MODE: u32 = 0o660;
 /// Longest validator that is kept: it goes back to the server with every later request.
 pub(super) const MAX_VALIDATOR_BYTES: usize = 1024;
@@ -44,11 +47,9 @@ impl Partial {
     /// Locks the file of `url` in `directory`, waiting for whoever downloads it now.
     pub fn lock(directory: &Path, url: &Url, log: Log) -> Result<Self, ImageError> {
         remove_outdated(directory);
-        let mut name = String::from("download-");
-        for byte in Sha512::digest(url.as_str().as_bytes()).iter().take(32) {
-            name.push_str(&format!("{byte:02x}"));
-        }
-        let path = directory.join(name);
+        let hash = Sha512::digest(url.as_str().as_bytes());
+        let name = hex::lower(hash.get(..NAME_BYTES).unwrap_or_default());
+        let path = directory.join(format!("download-{name}"));
         let unusable = |cause: io::Error| ImageError::WriteDownload { path: path.clone(), cause };
         let mut waited = false;
         loop {

@@ -10,6 +10,8 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
+use crate::hex;
+
 /// Largest key in DER: RSA with 8192 bits takes 1,062 bytes.
 const MAX_DER_BYTES: usize = 2048;
 /// Most keys in one file, as for whoever rolls keys over for many images.
@@ -127,7 +129,7 @@ impl PublicKey {
     /// SHA-256 of the SubjectPublicKeyInfo: 64 lower-case hexadecimal digits. What
     /// `openssl pkey -pubin -outform DER | sha256sum` says.
     pub fn fingerprint(&self) -> String {
-        Sha256::digest(&self.der).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::lower(&Sha256::digest(&self.der))
     }
 
     /// As a PEM file.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use super::OciError;
+use crate::hex;
 
 /// Characters of the longest text that may be a digest, for error messages.
 const SHOWN_CHARS: usize = 160;
@@ -147,12 +148,8 @@ impl Hasher {
     /// The digest of everything hashed.
     pub fn finish(self) -> Digest {
         match self {
-            Self::Sha256(hash) => Digest { algorithm: Algorithm::Sha256, hex: hex(&hash.finalize()) },
-            Self::Sha512(hash) => Digest { algorithm: Algorithm::Sha512, hex: hex(&hash.finalize()) },
+            Self::Sha256(hash) => Digest { algorithm: Algorithm::Sha256, hex: hex::lower(&hash.finalize()) },
+            Self::Sha512(hash) => Digest { algorithm: Algorithm::Sha512, hex: hex::lower(&hash.finalize()) },
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -196,7 +196,12 @@ impl<'a> OciFetcher<'a> {
                     if selected.manifest == named_digest {
                         return Err(refused);
                     }
-                    let signed = self.verify(source, wanted, &selected.manifest).map_err(|_| refused)?;
+                    // Of two reasons the one that is about a signature.
+                    let signed =
+                        self.verify(source, wanted, &selected.manifest).map_err(|error| match refused {
+                            ImageError::Signature(SignatureError::Unsigned { .. }) => error,
+                            refused => refused,
+                        })?;
                     (selected, Some(signed))
                 }
             }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 
 use super::StoreError;
+use crate::hex;
 
 const PREFIX: &str = "sha256:";
 /// Digits of a SHA-256.
@@ -23,11 +24,7 @@ pub struct DiffId(String);
 impl DiffId {
     /// The name of what was hashed.
     pub(super) fn of(hash: Sha256) -> Self {
-        let mut text = String::from(PREFIX);
-        for byte in hash.finalize() {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        Self(text)
+        Self(format!("{PREFIX}{}", hex::lower(&hash.finalize())))
     }
 
     /// With the prefix.

@@ -10,6 +10,7 @@ use appc::ImageId;
 use sha2::{Digest, Sha512};
 
 use super::StoreError;
+use crate::hex;
 
 const KEY_PREFIX: &str = "sha512-";
 const TREE_PREFIX: &str = "deps-";
@@ -25,11 +26,8 @@ pub struct Key(String);
 impl Key {
     /// The key of what was hashed.
     pub(super) fn of(hash: Sha512) -> Self {
-        let mut text = String::from(KEY_PREFIX);
-        for byte in hash.finalize().iter().take(KEY_DIGITS / 2) {
-            text.push_str(&format!("{byte:02x}"));
-        }
-        Self(text)
+        let hash = hash.finalize();
+        Self(format!("{KEY_PREFIX}{}", hex::lower(hash.get(..KEY_DIGITS / 2).unwrap_or_default())))
     }
 
     /// All 71 characters.

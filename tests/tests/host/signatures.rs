@@ -9,7 +9,7 @@ use rkt_tests::authority::Authority;
 use rkt_tests::command::{self, Finished, limit};
 use rkt_tests::cosign::{Cosign, bundle, payload, put_bundle, put_signatures};
 use rkt_tests::gpg::{Gpg, Key};
-use rkt_tests::oci::{Image, Layer, Layout};
+use rkt_tests::oci::{Image, Layer, Layout, digest};
 use rkt_tests::registry::Registry;
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use rkt_tests::server::{Answer, Server};
@@ -170,6 +170,26 @@ fn cosign_signature_by_an_untrusted_key_is_refused() {
     place.trust_cosign(&Cosign::new());
 
     place.refused("made by no key that is trusted for");
+}
+
+#[test]
+fn signature_may_be_of_the_index_or_of_the_image_in_it() {
+    let image = || Image::new([Layer::new(&Aci::empty().file("app", 0o755, b"#!/bin/sh\n"))]);
+    let mut layout = Layout::new();
+    layout.add_index("many", &[image().for_architecture("arm64"), image()]);
+    for is_index_signed in [true, false] {
+        let mut place = Place::new();
+        let index = place.registry.push(&layout.reference("many"), "team/app:1");
+        place.digest = if is_index_signed { index } else { digest(&image().manifest_bytes()) };
+        let key = Cosign::new();
+        place.trust_cosign(&key);
+
+        place.refused("is not signed in a way");
+        place.sign(&Cosign::new());
+        place.refused("made by no key that is trusted for");
+        place.sign(&key);
+        place.accepted();
+    }
 }
 
 #[test]

@@ -169,19 +169,15 @@ impl Repository for Registry<'_> {
 
     fn referrers(&self, digest: &Digest) -> Result<Vec<Descriptor>, OciError> {
         let what = format!("referrers of {digest}");
-        let found =
-            match self.get(&format!("referrers/{digest}"), &[("Accept", media_type::OCI_INDEX)], &what)? {
-                Some(answer) => {
-                    let media_type = answer.header("content-type").unwrap_or_default().to_owned();
-                    let bytes = self.read(answer, MAX_MANIFEST_BYTES, &what)?;
-                    Some(RawManifest { media_type, digest: Digest::sha256(&bytes), bytes })
-                }
-                // Registries that do not know the question have an index with this tag, if anything.
-                None => self.manifest(&format!("{}-{}", digest.algorithm().as_str(), digest.hex()))?,
-            };
-        match found.map(|raw| raw.parse()).transpose()? {
-            Some(Document::Index(index)) => Ok(index.manifests),
-            Some(Document::Manifest(_)) | None => Ok(Vec::new()),
+        let accept = [("Accept", media_type::OCI_INDEX)];
+        let Some(answer) = self.get(&format!("referrers/{digest}"), &accept, &what)? else {
+            return Ok(Vec::new());
+        };
+        let media_type = answer.header("content-type").unwrap_or_default().to_owned();
+        let bytes = self.read(answer, MAX_MANIFEST_BYTES, &what)?;
+        match (RawManifest { media_type, digest: Digest::sha256(&bytes), bytes }).parse()? {
+            Document::Index(index) => Ok(index.manifests),
+            Document::Manifest(_) => Ok(Vec::new()),
         }
     }
 }

@@ -116,16 +116,17 @@ pub(super) fn find(
     None
 }
 
-/// What refers to the manifest: by the registry's own list, else by the index that clients keep under a tag.
+/// What refers to the manifest: by the registry's own list, else by the index that clients keep under a tag. Registries that
+/// do not know the question refuse it with statuses of all sorts.
 fn referrers(digest: &Digest, repository: &dyn Repository) -> Result<Vec<Descriptor>, OciError> {
-    let listed = repository.referrers(digest)?;
-    if !listed.is_empty() {
-        return Ok(listed);
-    }
+    let listed = match repository.referrers(digest) {
+        Ok(listed) if !listed.is_empty() => return Ok(listed),
+        other => other,
+    };
     let tag = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
     match repository.manifest(&tag)?.map(|raw| raw.parse()).transpose()? {
         Some(Document::Index(index)) => Ok(index.manifests),
-        Some(Document::Manifest(_)) | None => Ok(Vec::new()),
+        Some(Document::Manifest(_)) | None => listed,
     }
 }
 

@@ -84,6 +84,20 @@ fn index_of_referrers_under_a_tag_is_used_where_the_registry_lists_none() {
 }
 
 #[test]
+fn registry_that_refuses_to_list_referrers_may_have_the_index_under_the_tag() {
+    let (mut image, key) = image();
+    let bundle = signed(&key, &statement(&image.digest));
+    image.leave_bundle(&bundle);
+    let (tag, manifests) = (image.tag(""), std::mem::take(&mut image.referrers));
+    image.refuses_referrers = true;
+    assert!(image.refusal().contains("list of referrers"));
+
+    image.add_manifest(&tag, &json!({ "schemaVersion": 2, "manifests": manifests }));
+
+    assert!(image.verify().is_ok());
+}
+
+#[test]
 fn statement_by_an_untrusted_key_is_refused() {
     let (mut image, _) = image();
     let bundle = signed(&CosignKey::new(), &statement(&image.digest));

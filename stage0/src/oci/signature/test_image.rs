@@ -48,6 +48,8 @@ pub(super) struct TestImage {
     pub manifests: BTreeMap<String, RawManifest>,
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     pub referrers: Vec<Value>,
+    /// Whether the registry refuses to list them.
+    pub refuses_referrers: bool,
     /// The image's manifest.
     pub digest: Digest,
     pub directory: TempDir,
@@ -62,6 +64,7 @@ impl TestImage {
             manifests: BTreeMap::new(),
             blobs: BTreeMap::new(),
             referrers: Vec::new(),
+            refuses_referrers: false,
             digest: Digest::sha256(b""),
             directory,
             keystore,
@@ -163,6 +166,9 @@ impl Repository for TestImage {
     }
 
     fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>, OciError> {
+        if self.refuses_referrers {
+            return Err(OciError::Missing { what: "list of referrers".to_owned() });
+        }
         Ok(self.referrers.iter().map(|one| serde_json::from_value(one.clone()).unwrap()).collect())
     }
 }

@@ -13,14 +13,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, chmodat, ftruncate, futimens, linkat, mkdirat, mknodat, openat, statat,
+    AtFlags, FileType, Mode, OFlags, chmodat, ftruncate, futimens, linkat, mkdirat, mknodat, openat,
     symlinkat,
 };
 use rustix::io::Errno;
 
 use super::archive::read_error;
 use super::metadata::Metadata;
-use super::root::{Root, remove_tree, split};
+use super::root::{Root, is_directory, remove_tree, split};
 use super::selection::{Layout, Options, Place};
 use super::sparse::SparseMap;
 use super::whiteout::{self, Written};
@@ -64,7 +64,7 @@ pub(super) fn extract_here(source: impl Read, root: OwnedFd, options: &Options) 
     extraction.finish_directories()
 }
 
-type Hiding = fn(&mut Root, &Written, &OsStr) -> io::Result<()>;
+type Hiding = fn(&mut Root, &mut Written, &OsStr) -> io::Result<()>;
 
 struct Extraction {
     root: Root,
@@ -117,7 +117,8 @@ impl Extraction {
     }
 
     fn hide(&mut self, path: &OsStr, entry: &Entry, hiding: Hiding) -> Result<(), ExtractError> {
-        hiding(&mut self.root, &self.written, path).map_err(|e| failed(entry, "remove what is hidden by", e))
+        hiding(&mut self.root, &mut self.written, path)
+            .map_err(|e| failed(entry, "remove what is hidden by", e))
     }
 
     /// Makes something new at `path` with `make`, in place of whatever is there. Returns the directory it is in.
@@ -330,11 +331,6 @@ impl Extraction {
             Err(e) => Err(e),
         }
     }
-}
-
-fn is_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
-    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// What the kernel means when it refuses to walk on. Which of the two numbers it gives for a symbolic link depends on

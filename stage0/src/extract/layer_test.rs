@@ -133,6 +133,16 @@ fn opaque_directory_hides_everything_below_of_lower_layers_wherever_the_mark_sta
 }
 
 #[test]
+fn further_marks_of_an_opaque_directory_hide_no_more_and_its_whiteout_still_does() {
+    let opaque = |archive: TestArchive| archive.file("d/.wh..wh..opq", b"").file("e/.wh..wh..opq", b"");
+    let place = Place::with(layer().file("d/lower", b"").file("e/lower", b""));
+
+    place.apply(opaque(opaque(layer()).file("d/own", b"")).file(".wh.d", b"").file(".wh.e", b"")).unwrap();
+
+    assert_eq!(place.paths(), ["d", "d/own"]);
+}
+
+#[test]
 fn opaque_root_hides_everything() {
     let place = Place::with(layer().file("a", b"").file("d/e", b""));
     place.apply(layer().file(".wh..wh..opq", b"").file("new", b"")).unwrap();

@@ -118,6 +118,12 @@ pub(super) fn split(path: &OsStr) -> (&OsStr, &OsStr) {
     }
 }
 
+/// Whether the `name` in `parent` is a directory and no link to one.
+pub(super) fn is_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
+    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
 /// The names in a directory.
 pub(super) fn names_in(directory: impl AsFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();

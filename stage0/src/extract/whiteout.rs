@@ -8,19 +8,21 @@ use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::hash::BuildHasher;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, FileType, statat};
 use rustix::io::Errno;
 
-use super::root::{Root, names_in, remove_tree, split};
+use super::root::{Root, is_directory, names_in, remove_tree, split};
 
 /// The paths that this layer has written, and all directories above them. Kept as hashes with a random key: eight bytes
 /// a path, whatever its length.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     paths: HashSet<u64>,
+    /// Directories that hold nothing of lower layers any more. Looking through them once for each mark that says so
+    /// would take the square of an archive's size.
+    cleared: HashSet<u64>,
     hasher: RandomState,
 }
 
@@ -39,10 +41,15 @@ impl Written {
     pub fn contains(&self, path: &OsStr) -> bool {
         self.paths.contains(&self.hasher.hash_one(path.as_bytes()))
     }
+
+    /// Remembers that the lower layers have nothing below `path`. False if that was so already.
+    fn clear(&mut self, path: &OsStr) -> bool {
+        self.cleared.insert(self.hasher.hash_one(path.as_bytes()))
+    }
 }
 
 /// Hides the lower layers' `path`. Nothing there is no error.
-pub(super) fn hide(root: &mut Root, written: &Written, path: &OsStr) -> io::Result<()> {
+pub(super) fn hide(root: &mut Root, written: &mut Written, path: &OsStr) -> io::Result<()> {
     let (parent, name) = split(path);
     // What is behind something that is no directory is not there.
     let Some(_) = existing(root, parent)? else {
@@ -51,13 +58,16 @@ pub(super) fn hide(root: &mut Root, written: &Written, path: &OsStr) -> io::Resu
     let parent = root.directory_to_change(parent)?;
     if !written.contains(path) {
         root.forget();
-        return remove_tree(std::os::fd::AsFd::as_fd(&parent), name);
+        return remove_tree(parent.as_fd(), name);
     }
     hide_all_in(root, written, path)
 }
 
 /// Hides everything of the lower layers in the directory `path`, but not the directory.
-pub(super) fn hide_all_in(root: &mut Root, written: &Written, path: &OsStr) -> io::Result<()> {
+pub(super) fn hide_all_in(root: &mut Root, written: &mut Written, path: &OsStr) -> io::Result<()> {
+    if !written.clear(path) {
+        return Ok(());
+    }
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
         let Some(_) = existing(root, &path)? else {
@@ -70,7 +80,7 @@ pub(super) fn hide_all_in(root: &mut Root, written: &Written, path: &OsStr) -> i
                 false => OsStr::from_bytes(&[path.as_bytes(), b"/", name.as_bytes()].concat()).to_owned(),
             };
             if !written.contains(&child) {
-                remove_tree(std::os::fd::AsFd::as_fd(&directory), &name)?;
+                remove_tree(directory.as_fd(), &name)?;
             } else if is_directory(&directory, &name)? {
                 waiting.push(child);
             }
@@ -88,9 +98,4 @@ fn existing(root: &Root, path: &OsStr) -> io::Result<Option<OwnedFd>> {
         }
         Err(e) => Err(e),
     }
-}
-
-fn is_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
-    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

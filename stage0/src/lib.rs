@@ -24,7 +24,7 @@ mod output;
 mod pod;
 mod size;
 mod stage1;
-pub mod store;
+mod store;
 mod table;
 
 #[cfg(test)]

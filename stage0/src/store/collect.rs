@@ -21,9 +21,9 @@ pub struct Collected {
 }
 
 impl ImageStore {
-    /// Removes the images that nobody used for `grace` and that are not `in_use`, and those that are not whole; then files that belong to no image:
-    /// those of crashed imports and removals, layers that no image uses, abandoned files of `cas/tmp`. What somebody
-    /// is reading or storing meanwhile is left alone.
+    /// Removes the images that nobody used for `grace` and that are not `in_use`, and those that are not whole; then
+    /// files that belong to no image: those of crashed imports and removals, layers that no image uses, abandoned files
+    /// of `cas/tmp`. What somebody is reading or storing meanwhile is left alone.
     pub fn collect_images(&self, grace: Duration, in_use: &HashSet<Key>) -> Result<Collected, StoreError> {
         let mut collected = Collected::default();
         let mut images = self.database().images()?;

@@ -2,8 +2,9 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
+use super::collect::Collected;
 use super::test_place::{Place, diff_id, files_below, image, layer, manifest};
-use super::{Collected, Import, Key, LockKind, Remote, StoreError};
+use super::{Import, Key, LockKind, Remote, StoreError};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

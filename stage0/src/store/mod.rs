@@ -77,7 +77,6 @@ mod test_place;
 #[cfg(test)]
 mod tree_store_test;
 
-pub use collect::Collected;
 pub(crate) use decompress::decompressed;
 pub use diff_id::DiffId;
 pub use error::StoreError;
@@ -87,10 +86,9 @@ pub use import::Import;
 pub use import_stream::{ImportStream, PendingImage};
 pub use key::{Key, TreeId};
 pub use key_lock::{KeyLock, LockKind};
-pub use layers::{LayerImport, LayerReader, Layers};
-pub use remove::Removed;
-pub use rows::{ImageInfo, Remote, StoredLayer};
-pub use tree_info::{TreeInfo, Verification};
+pub use layers::Layers;
+pub use rows::{ImageInfo, Remote};
+pub use tree_info::Verification;
 pub use tree_store::TreeStore;
 
 /// Names the layers of an image converted from a container image: diff IDs, bottom first, joined by commas.

@@ -1,7 +1,8 @@
 use std::time::SystemTime;
 
+use super::remove::Removed;
 use super::test_place::{Place, files_below, image};
-use super::{Remote, Removed, StoreError};
+use super::{Remote, StoreError};
 
 #[test]
 fn removed_image_leaves_no_trace() {

@@ -3,14 +3,12 @@
 //! Responsible for: which trees there are, whether one is still what it was when it was rendered, and removal. Must not
 //! know: who uses a tree; the caller does. Follows rkt-reference.md 1.6 (`image verify`, `image gc`) and 2.9.
 
-use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use super::dependencies::flatten;
 use super::key_lock::LockKind;
 use super::tree_hash::{is_comparable, summarise};
-use super::walk::walk;
 use super::{ImageStore, Key, StoreError, TreeId, TreeStore};
 
 /// A tree on the disk.
@@ -68,25 +66,6 @@ impl TreeStore {
     pub fn remove(&self, id: &TreeId) -> Result<(), StoreError> {
         let _lock = self.lock(id, LockKind::Exclusive)?;
         self.remove_locked(id)
-    }
-
-    /// Bytes that a tree's files take on the disk.
-    pub fn size(&self, id: &TreeId) -> Result<u64, StoreError> {
-        let _lock = self.lock(id, LockKind::Shared)?;
-        let rootfs = self.rootfs(id);
-        let mut bytes = 0_u64;
-        File::open(&rootfs)
-            .and_then(|root| {
-                walk(root, &mut |found| {
-                    // Units of 512 bytes, whatever the file system's own are; a file once, however many names it has.
-                    let blocks = u64::try_from(found.stat.st_blocks).unwrap_or(0) * 512;
-                    let names = if found.is_directory() { 1 } else { found.stat.st_nlink.max(1) };
-                    bytes = bytes.saturating_add(blocks / names);
-                    Ok(())
-                })
-            })
-            .map_err(StoreError::file("read", &rootfs))?;
-        Ok(bytes)
     }
 
     /// The tree that is or would be the rendering of an image.

@@ -43,7 +43,7 @@ mod test_server;
 mod verify_test;
 
 pub use appc_name::AppcName;
-pub use discovery::{Discovery, DiscoveryError, Endpoint, KeyLocation, meta_tags};
+pub use discovery::{Discovery, DiscoveryError, KeyLocation, meta_tags};
 pub use error::ImageError;
 pub use fetcher::{FetchOptions, Fetcher};
 pub use finder::Finder;

@@ -33,7 +33,7 @@ mod types_test;
 pub use archive::open_archive;
 pub use checked::Checked;
 pub use convert::{Converted, Origin, convert};
-pub use digest::{Algorithm, Digest, Hasher};
+pub use digest::{Digest, Hasher};
 pub use error::OciError;
 pub use fetcher::OciFetcher;
 pub use layout::Layout;
@@ -42,5 +42,5 @@ pub use repository::{LayerSource, Repository};
 pub use select::{Layer, Selected, select};
 pub use types::{
     Descriptor, Document, ImageConfig, Index, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, Manifest,
-    Platform, RawManifest, RootFs, RunConfig, decode, media_type,
+    RawManifest, decode,
 };

@@ -140,11 +140,6 @@ pub struct PendingImage<'s> {
 }
 
 impl PendingImage<'_> {
-    /// The key it will have.
-    pub fn key(&self) -> &Key {
-        &self.unpacked.key
-    }
-
     /// Its manifest.
     pub fn manifest(&self) -> &ImageManifest {
         &self.unpacked.manifest

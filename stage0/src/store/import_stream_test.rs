@@ -32,7 +32,7 @@ fn image_is_the_same_in_pieces_of_any_size() {
         let mut stream = place.store.begin_import(&Import::default()).unwrap();
         compressed.chunks(piece).for_each(|piece| stream.write_all(piece).unwrap());
         let pending = stream.finish().unwrap();
-        assert_eq!((pending.key(), pending.manifest().name.as_str()), (&expected, "a.com/b"));
+        assert_eq!(pending.manifest().name.as_str(), "a.com/b");
         assert_eq!(pending.commit().unwrap(), expected);
     }
     let mut stored = Vec::new();
@@ -54,7 +54,6 @@ fn nothing_counts_before_the_commit_and_nothing_stays_without_it() {
     stream.write_all(&bytes).unwrap();
     let pending = stream.finish().unwrap();
     assert_eq!(place.store.images().unwrap(), []);
-    assert!(matches!(place.store.resolve_key(pending.key().as_str()), Err(StoreError::NoKey)));
     drop(pending);
     assert_eq!(place.files(), Vec::<String>::new());
 }

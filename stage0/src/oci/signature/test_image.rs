@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::{SignatureError, Signed, Subject, verify};
 use crate::config::Configuration;
 use crate::keystore::{Keystore, PublicKey};
-use crate::oci::{Descriptor, Digest, OciError, RawManifest, Repository, media_type};
+use crate::oci::types::media_type;
+use crate::oci::{Descriptor, Digest, OciError, RawManifest, Repository};
 
 pub(super) const REFERENCE: &str = "a.com/team/app:1";
 pub(super) const NAME: &str = "a.com/team/app";

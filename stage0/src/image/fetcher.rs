@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -192,7 +193,9 @@ impl<'a> Fetcher<'a> {
 
     fn file(&self, path: &Path, signature: Option<&Path>) -> Result<Key, ImageError> {
         let unreadable = |cause| ImageError::ReadImage { path: path.to_owned(), cause };
-        let mut file = File::open(path).map_err(unreadable)?;
+        // A named pipe must not keep us waiting.
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+        let mut file = opened.map_err(unreadable)?;
         if !file.metadata().map_err(unreadable)?.is_file() {
             return Err(unreadable(io::Error::other("it is not a regular file")));
         }

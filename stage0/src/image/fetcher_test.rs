@@ -300,9 +300,12 @@ fn image_whose_dependency_is_nowhere_is_not_fetched_successfully() {
 }
 
 #[test]
-fn directory_or_device_is_no_image() {
+fn directory_or_pipe_is_no_image() {
     let place = Place::new();
     let directory = place.directory.path().join("d.aci");
     std::fs::create_dir(&directory).unwrap();
     assert!(place.refusal(path(&directory)).to_string().contains("not a regular file"));
+    let pipe = place.directory.path().join("p.aci");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(place.refusal(path(&pipe)).to_string().contains("not a regular file"));
 }

@@ -21,7 +21,7 @@ use super::key_lock::{KeyLock, LockKind};
 use super::permissions::SHARED_DIRECTORY;
 use super::pipe::{Cancellation, PipeReader, pipe};
 use super::rows::StoredLayer;
-use super::temporary::{TemporaryFile, make_directory_durably, remove_abandoned};
+use super::temporary::{TemporaryFile, is_named, make_directory_durably, remove_abandoned};
 use super::{DiffId, ImageStore, Import, Key, LAYERS_ANNOTATION, StoreError};
 
 /// What the unfinished file of a layer is called, before its own name.
@@ -231,8 +231,11 @@ impl Read for LayerReader {
         if count == 0 && !buffer.is_empty() {
             let found = DiffId::of(self.hash.clone());
             if found != self.layer {
-                // One that stays is found damaged again.
-                let _ = std::fs::remove_file(&self.path);
+                // Another reader may have removed it already, and a fetch stored it anew.
+                if is_named(&self.file, &self.path) {
+                    // One that stays is found damaged again.
+                    let _ = std::fs::remove_file(&self.path);
+                }
                 let (expected, found) = (self.layer.to_string(), found.to_string());
                 return Err(io::Error::other(StoreError::WrongLayer { expected, found }));
             }

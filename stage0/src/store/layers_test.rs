@@ -152,6 +152,23 @@ fn damaged_layer_is_noticed_by_its_reader_and_replaced_by_the_next_fetch() {
 }
 
 #[test]
+fn late_reader_of_a_damaged_layer_leaves_the_one_stored_meanwhile_alone() {
+    let place = Place::new();
+    let plain = layer(b"content");
+    let id = diff_id(&plain);
+    let layers = place.store.layers().unwrap();
+    layers.begin(&id).unwrap().unwrap().write(&plain[..]).unwrap();
+    damage(&place.store.layer_path(&id));
+    let mut late = place.store.open_layer(&id).unwrap();
+    read(&place, &id).unwrap_err();
+    layers.begin(&id).unwrap().unwrap().write(&plain[..]).unwrap();
+
+    late.read_to_end(&mut Vec::new()).unwrap_err();
+
+    assert_eq!(read(&place, &id).unwrap(), plain);
+}
+
+#[test]
 fn shared_layer_is_stored_once_and_goes_with_its_last_image() {
     let place = Place::new();
     let (shared, own) = (layer(b"shared"), layer(b"own"));

@@ -143,7 +143,8 @@ fn check_ordinary(file: &File, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn is_named(file: &File, path: &Path) -> bool {
+/// Whether this is the file that has the name now.
+pub(super) fn is_named(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.symlink_metadata()) {
         (Ok(held), Ok(found)) => (held.dev(), held.ino()) == (found.dev(), found.ino()),
         _ => false,

@@ -1,8 +1,34 @@
-//! `--format`.
+//! How lists are printed: `--format`, `--full`, `--no-legend`.
 //!
-//! Responsible for: its values. Must not know: what is printed. Follows rkt-reference.md 1.6.
+//! Responsible for: these flags and their values. Must not know: what is printed. Follows rkt-reference.md 1.6.
 
 use std::str::FromStr;
+
+use clap::ArgAction;
+
+use crate::cli::values::parse_bool;
+
+/// The flags that lists have in common.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ListFlags {
+    /// suppress a legend with the list
+    #[arg(
+        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = ArgAction::Set
+    )]
+    pub no_legend: bool,
+
+    /// use long output format
+    #[arg(
+        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
+        default_value = "false", default_missing_value = "true", action = ArgAction::Set
+    )]
+    pub full: bool,
+
+    /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
+    #[arg(long, value_name = "string", default_value = "")]
+    pub format: Format,
+}
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

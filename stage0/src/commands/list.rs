@@ -6,11 +6,8 @@
 use std::fmt::Write;
 use std::time::SystemTime;
 
-use clap::ArgAction;
-
-use super::format::Format;
+use super::format::{Format, ListFlags};
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::clock;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
@@ -29,23 +26,8 @@ const SHORT_IMAGE_ID: usize = 19;
 /// Flags of `rkt list`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// suppress a legend with the list
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
-    no_legend: bool,
-
-    /// use long output format
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
-    full: bool,
-
-    /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
-    #[arg(long, value_name = "string", default_value = "")]
-    format: Format,
+    #[command(flatten)]
+    list: ListFlags,
 }
 
 /// Prints the pods. A pod that cannot be read is reported after the others and fails nothing.
@@ -59,7 +41,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
             Err(error) => errors.push(error),
         }
     }
-    match arguments.format {
+    match arguments.list.format {
         Format::Text => print_table(arguments, &found, &mut errors),
         Format::Json { pretty } => print_json(pretty, &found, &mut errors)?,
     }
@@ -83,13 +65,13 @@ fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) ->
 
 fn print_table(arguments: &Arguments, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) {
     let mut text = String::new();
-    if !arguments.no_legend {
-        let image_id = if arguments.full { "IMAGE ID\t" } else { "" };
+    if !arguments.list.no_legend {
+        let image_id = if arguments.list.full { "IMAGE ID\t" } else { "" };
         text.push_str(&format!("UUID\tAPP\tIMAGE NAME\t{image_id}STATE\tCREATED\tSTARTED\tNETWORKS\n"));
     }
     let now = SystemTime::now();
     for pod in pods {
-        match rows(pod, arguments.full, now) {
+        match rows(pod, arguments.list.full, now) {
             Ok(rows) => text.push_str(&rows),
             Err(error) => errors.push(error),
         }

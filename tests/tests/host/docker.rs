@@ -422,7 +422,8 @@ fn what_skopeo_writes_is_read() {
 #[test]
 fn layouts_that_are_damaged_are_refused_in_words() {
     let image = three_layers();
-    let damage: [(&str, &dyn Fn(&Layout)); 6] = [
+    type Damage<'d> = &'d dyn Fn(&Layout);
+    let damage: [(&str, Damage<'_>); 6] = [
         ("does not have its size", &|layout| {
             fs::write(layout.blob(&image.layers[1].digest()), "x").expect("writing")
         }),

@@ -124,7 +124,7 @@ fn image() -> Image {
         write(root.join("var/again/lower"), b"lower", 0o600);
         write(root.join("etc/replaced"), b"a file", 0o644);
         write(root.join("etc/directory/x"), b"x", 0o644);
-        write(&root.join("l".repeat(200)).join("n".repeat(200)), b"long", 0o644);
+        write(root.join("l".repeat(200)).join("n".repeat(200)), b"long", 0o644);
         chown(root.join("var"), Some(4_000_000), Some(3_000_000)).expect("changing");
     });
     let middle = layer(Packing::Gzip, |root| {

@@ -126,9 +126,8 @@ fn mount_data(rkt: &TestRkt, size: usize, flags: MsFlags) {
 #[test]
 fn full_disk_fails_the_fetch_with_the_reason_and_leaves_nothing_of_it() {
     let image = image(2 * MIB);
-    let mut refusals = 0;
     // In steps small enough to run out in every part: the image, its manifest, the database, the rendered tree.
-    for size in (64 * 1024..16 * MIB).step_by(192 * 1024) {
+    for (refusals, size) in (64 * 1024..16 * MIB).step_by(192 * 1024).enumerate() {
         let rkt = rkt_with(&image);
         mount_data(&rkt, size, MsFlags::empty());
 
@@ -138,7 +137,6 @@ fn full_disk_fails_the_fetch_with_the_reason_and_leaves_nothing_of_it() {
             assert!(refusals > 10, "too few sizes were too small: {refusals}");
             return;
         }
-        refusals += 1;
         let output = output.expect_code(RKT_FAILED).expect_err("No space left on device");
         let names_file =
             [rkt.data().to_str().expect("a path"), "rootfs/data"].map(|name| output.err().contains(name));

@@ -42,7 +42,7 @@ impl Commands {
     }
 
     fn choose(&self, random: u64) -> &[String] {
-        let list = if random % 2 == 0 { &self.fetches } else { &self.others };
+        let list = if random.is_multiple_of(2) { &self.fetches } else { &self.others };
         &list[(random / 2) as usize % list.len()]
     }
 }

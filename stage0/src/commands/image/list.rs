@@ -7,15 +7,13 @@ use std::cmp::Ordering;
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use clap::ArgAction;
 use serde::Serialize;
 
 use super::open_store;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::option_list;
-use crate::cli::values::parse_bool;
 use crate::clock;
-use crate::commands::format::Format;
+use crate::commands::format::{Format, ListFlags};
 use crate::commands::list::report;
 use crate::error::{Context, Result};
 use crate::image::printable;
@@ -114,23 +112,8 @@ pub struct Arguments {
     #[arg(long, default_value = "asc")]
     order: Order,
 
-    /// suppress a legend with the list
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
-    no_legend: bool,
-
-    /// use long output format
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
-    full: bool,
-
-    /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
-    #[arg(long, value_name = "string", default_value = "")]
-    format: Format,
+    #[command(flatten)]
+    list: ListFlags,
 }
 
 /// An image as it is listed.
@@ -160,10 +143,10 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
             Err(error) => errors.push(error),
         }
     }
-    match arguments.format {
+    match arguments.list.format {
         Format::Text => {
-            let legend = !arguments.no_legend;
-            let text = table(&entries, &arguments.fields.0, legend, arguments.full, SystemTime::now());
+            let legend = !arguments.list.no_legend;
+            let text = table(&entries, &arguments.fields.0, legend, arguments.list.full, SystemTime::now());
             if !text.is_empty() {
                 output::print(&table::align(&text));
             }

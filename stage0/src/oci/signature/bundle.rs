@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 
-use super::cosign::{MAX_SIGNATURES, signed_by};
+use super::cosign::signed_by;
 use super::payload::shown;
-use super::{Refusal, Refused, Signed};
+use super::{Refusal, Refused, Signed, first_believed};
 use crate::keystore::PublicKey;
 use crate::oci::{Descriptor, Digest, DockerReference, Document, OciError, Repository, decode};
 
@@ -102,18 +102,9 @@ pub(super) fn find(
         let is_attestation = predicate.is_some_and(|predicate| predicate != SIGN);
         referrer.artifact_type.starts_with(BUNDLE_TYPE) && !is_attestation
     });
-    for (number, referrer) in bundles.enumerate() {
-        let which = format!("sigstore bundle {}", number + 1);
-        if number >= MAX_SIGNATURES {
-            refused.push(Refused { which, why: Refusal::TooMany(MAX_SIGNATURES) });
-            break;
-        }
-        match judge(referrer, digest, reference, repository, keys) {
-            Ok(signed) => return Some(signed),
-            Err(why) => refused.push(Refused { which, why }),
-        }
-    }
-    None
+    first_believed("sigstore bundle", bundles, refused, |referrer| {
+        judge(referrer, digest, reference, repository, keys)
+    })
 }
 
 /// What refers to the manifest: by the registry's own list, else by the index that clients keep under a tag. Registries that

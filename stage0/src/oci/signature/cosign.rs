@@ -7,15 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::payload::{self, Kind, MAX_PAYLOAD_BYTES};
-use super::{Refusal, Refused, Signed};
+use super::{Refusal, Refused, Signed, first_believed};
 use crate::keystore::PublicKey;
 use crate::oci::{Descriptor, Digest, DockerReference, Document, Repository};
 
 const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
-/// Most signatures of one image that are looked at: signing anew in a pipeline adds one each time.
-pub(super) const MAX_SIGNATURES: usize = 64;
 
 /// The first signature that is believed; what is wrong with the others goes to `refused`.
 pub(super) fn find(
@@ -40,18 +38,9 @@ pub(super) fn find(
         }
     };
     let layers = manifest.layers.iter().filter(|layer| layer.media_type == PAYLOAD_TYPE);
-    for (number, layer) in layers.enumerate() {
-        let which = format!("cosign signature {}", number + 1);
-        if number >= MAX_SIGNATURES {
-            refused.push(Refused { which, why: Refusal::TooMany(MAX_SIGNATURES) });
-            break;
-        }
-        match judge(layer, digest, reference, repository, keys) {
-            Ok(signed) => return Some(signed),
-            Err(why) => refused.push(Refused { which, why }),
-        }
-    }
-    None
+    first_believed("cosign signature", layers, refused, |layer| {
+        judge(layer, digest, reference, repository, keys)
+    })
 }
 
 fn judge(

@@ -57,6 +57,9 @@ struct Refused {
     why: Refusal,
 }
 
+/// Most signatures of one kind that are looked at: signing anew in a pipeline adds one each time.
+const MAX_SIGNATURES: usize = 64;
+
 /// Looks for a signature of the subject by a key that counts for its name: beside the image as cosign leaves them, as
 /// sigstore bundles that refer to it, then at the lookaside server configured for its registry. One that is believed is
 /// enough, whatever the others are.
@@ -96,4 +99,25 @@ pub fn verify(
         }
     }
     Err(SignatureError::new(&reference, name, refused))
+}
+
+/// The first of these signatures that is believed; what is wrong with the others goes to `refused`.
+fn first_believed<T>(
+    what: &str,
+    signatures: impl Iterator<Item = T>,
+    refused: &mut Vec<Refused>,
+    judge: impl Fn(T) -> Result<Signed, Refusal>,
+) -> Option<Signed> {
+    for (number, signature) in signatures.enumerate() {
+        let judged =
+            if number < MAX_SIGNATURES { judge(signature) } else { Err(Refusal::TooMany(MAX_SIGNATURES)) };
+        match judged {
+            Ok(signed) => return Some(signed),
+            Err(why) => refused.push(Refused { which: format!("{what} {}", number + 1), why }),
+        }
+        if number >= MAX_SIGNATURES {
+            break;
+        }
+    }
+    None
 }

@@ -114,6 +114,20 @@ pub fn run(command: &mut Command, limit: Duration) -> Finished {
     Running::start(command).finish(limit)
 }
 
+/// The same command where `directory`, which is a mount point like `/dev` and `/proc`, is empty. Nobody else sees that, even if
+/// the root directory is none, as in a chroot.
+pub fn with_an_empty(directory: &str, command: &Command) -> Command {
+    let script = "mount --make-private \"$0\" && mount -t tmpfs none \"$0\" && exec \"$@\"";
+    let mut hiding = Command::new("unshare");
+    hiding.args(["--mount", "--propagation", "unchanged", "sh", "-c", script, directory]);
+    hiding.arg(command.get_program()).args(command.get_args());
+    hiding.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(place) = command.get_current_dir() {
+        hiding.current_dir(place);
+    }
+    hiding
+}
+
 /// A command that runs.
 #[derive(Debug)]
 pub struct Running {

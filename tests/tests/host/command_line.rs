@@ -70,13 +70,7 @@ fn fetch_works_where_there_are_no_devices() {
     let rkt = TestRkt::new();
     publisher::image(&rkt, "app.aci");
     let fetch = rkt.command(["--insecure-options=image", "fetch", "./app.aci"]);
-    // A mount namespace of its own, in which /dev is empty.
-    let mut command = std::process::Command::new("unshare");
-    command
-        .args(["--mount", "sh", "-c", "mount -t tmpfs none /dev && exec \"$0\" \"$@\""])
-        .arg(fetch.get_program())
-        .args(fetch.get_args())
-        .current_dir(rkt.directory());
+    let mut command = command::with_an_empty("/dev", &fetch);
 
     let output = command::run(&mut command, limit(60));
 

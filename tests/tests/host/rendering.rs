@@ -331,11 +331,8 @@ fn two_rkts_that_render_one_image_both_run_it() {
 fn rendering_works_without_proc() {
     let rkt = publisher::rkt();
     publisher::image(&rkt, "app.aci");
-    let program = rkt_tests::dist::file("rkt");
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /proc && exec \"$0\" \"$@\""]).arg(program);
-    command.arg(format!("--dir={}", rkt.data().display()));
-    command.args(["fetch", "--insecure-options=image"]).arg(rkt.path("app.aci"));
+    let fetch = rkt.command(["fetch", "--insecure-options=image", "./app.aci"]);
+    let mut command = command::with_an_empty("/proc", &fetch);
 
     let fetched = command::run(&mut command, command::limit(60)).expect_code(0);
 

@@ -19,6 +19,8 @@ const DEFAULT_SECONDS: u64 = 300;
 const MAX_INPUT_BYTES: usize = 16 * 1024;
 /// Largest corpus of a target, in the repository and in every test run.
 const MAX_CORPUS_BYTES: u64 = 128 * 1024;
+/// Most inputs that one run adds.
+const MAX_NEW_INPUTS: usize = 100;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// What `cargo fuzz` passes on nightly, in the form that stable accepts.
 const INSTRUMENTATION: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -104,16 +106,17 @@ fn fuzz(fuzzer: &Path, name: &str, seconds: u64) -> Result<()> {
     keep(&corpus, &found)
 }
 
-/// Adds to a corpus what was found, the smallest inputs first, as far as they fit.
+/// Adds to a corpus some of what was found, small inputs and large ones, as far as they fit.
 fn keep(corpus: &Path, found: &Path) -> Result<()> {
     let mut kept: u64 = files(corpus)?.iter().map(|(size, _)| size).sum();
-    for (size, path) in files(found)? {
+    let found = files(found)?;
+    for (size, path) in found.iter().step_by(found.len().div_ceil(MAX_NEW_INPUTS).max(1)) {
         kept += size;
         if kept > MAX_CORPUS_BYTES {
             break;
         }
         let name = path.file_name().unwrap_or_default();
-        fs::copy(&path, corpus.join(name)).with_context(|| format!("keeping {}", path.display()))?;
+        fs::copy(path, corpus.join(name)).with_context(|| format!("keeping {}", path.display()))?;
     }
     Ok(())
 }

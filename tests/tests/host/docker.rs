@@ -9,12 +9,13 @@ use std::process::Command;
 use rkt_tests::aci::Aci;
 use rkt_tests::authority::Authority;
 use rkt_tests::command::{Finished, limit, run};
-use rkt_tests::oci::{Image, Layer, Layout, Packing};
+use rkt_tests::oci::{Image, Layer, Layout};
 use rkt_tests::registry::{PASSWORD, PUBLIC, REFRESH_TOKEN, Registry, USER};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use serde_json::{Value, json};
 
 use crate::publisher::blobs;
+use crate::registries::three_layers;
 
 /// An rkt that trusts `authority` and sees nobody's logins.
 fn rkt(authority: Option<&Authority>) -> TestRkt {
@@ -60,20 +61,6 @@ fn layers_in_store(rkt: &TestRkt) -> Vec<PathBuf> {
 /// Layer `number` of images that share some.
 fn layer(number: usize) -> Layer {
     Layer::new(&Aci::empty().file(&format!("file-{number}"), 0o644, format!("content {number}").as_bytes()))
-}
-
-/// Three layers in three packings; the upper ones remove what the lowest has.
-fn three_layers() -> Image {
-    let lowest = Aci::empty().directory("etc", 0o755).file("etc/a", 0o644, b"a").file("etc/b", 0o600, b"b");
-    let lowest = lowest.directory("old", 0o755).file("old/file", 0o644, b"old");
-    let middle = Aci::empty().directory("etc", 0o755).whiteout("etc/a");
-    let upper = Aci::empty().directory("old", 0o755).opaque("old").file("old/new", 0o644, b"new");
-    let layers = [
-        Layer::new(&lowest),
-        Layer::new(&middle).packed(Packing::Plain),
-        Layer::new(&upper).packed(Packing::Zstd),
-    ];
-    Image::new(layers).with("Cmd", json!(["one", "two"]))
 }
 
 #[track_caller]

@@ -12,7 +12,7 @@ use rkt_tests::registry::{PUBLIC, Registry};
 use serde_json::json;
 
 /// Three layers in three packings; the upper ones remove what the lowest has.
-fn three_layers() -> Image {
+pub(crate) fn three_layers() -> Image {
     let lowest = Aci::empty().directory("etc", 0o755).file("etc/a", 0o644, b"a").file("etc/b", 0o600, b"b");
     let lowest = lowest.directory("old", 0o755).file("old/file", 0o644, b"old");
     let middle = Aci::empty().directory("etc", 0o755).whiteout("etc/a");

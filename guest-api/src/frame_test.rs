@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
-use crate::{AppId, FrameBuffer, FrameError, MAX_FRAME_BYTES, StdioStream, ToGuest, ToHost, encode};
+use crate::{AppId, FrameBuffer, FrameError, MAX_FRAME_BYTES, Process, StdioStream, ToGuest, ToHost, encode};
 
 fn output(data: Vec<u8>) -> ToHost {
-    ToHost::Output { app: AppId(7), stream: StdioStream::Stderr, data }
+    ToHost::Output { process: Process::App(AppId(7)), stream: StdioStream::Stderr, data }
 }
 
 #[test]

@@ -11,11 +11,30 @@
 //!                             <-     Configure(PodSpec)      once; the guest is nobody before it
 //!   Started / StartFailed     ->                             one per app
 //!   Ready                     ->                             every app was started
-//!   Output, OutputClosed      ->     Credit                  per app and stream
+//!   Output, OutputClosed      ->     Credit                  per process and stream
+//!   InputCredit               ->     Input, InputClosed      per process that takes input
+//!                             <-     Resize, Signal          per process; without effect once it has ended
 //!   Exited                    ->                             one per started app, after all that it wrote
-//!                             <-     Stop                    at any time after Configure
+//!                             <-     Stop, Kill              at any time after Configure
 //!   Halting                   ->                             last message; the VM resets itself next
 //! ```
+//!
+//! A command in an app is a session, from its `Exec` on:
+//!
+//! ```text
+//!                             <-     Exec(SessionSpec)       at any time after Started of its app
+//!   SessionFailed             ->                             instead of all that follows
+//!   SessionStarted            ->                             before any Output
+//!   Output .. InputCredit     <->    Credit .. Signal        as for apps
+//!                             <-     HangUp                  whoever asked for it is gone
+//!   OutputClosed              ->                             every stream
+//!   SessionExited             ->                             the end of it: the guest forgets its number
+//! ```
+//!
+//! The host may send `Input`, `InputClosed`, `Resize`, `Signal` and `HangUp` right behind `Exec`: they wait for the program.
+//! Messages to a session that the guest has forgotten cross its `SessionExited` or `SessionFailed` on the wire and are no
+//! error. A pod's end does not wait for sessions: between the first SIGKILL and `Halting` they may end without
+//! `SessionExited`.
 
 mod frame;
 mod message;
@@ -25,12 +44,13 @@ mod frame_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, FileMount, Hello, Identity, MountSpec, PodSpec, StdioStream, ToGuest, ToHost,
+    AppExit, AppId, AppSpec, FileMount, Hello, Identity, MountSpec, PodSpec, Process, SessionId, SessionSpec,
+    Stdio, StdioStream, ToGuest, ToHost, WindowSize,
 };
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
 /// same stage1 image, so a mismatch is a packaging error and not something to negotiate around.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// vsock context ID of the host (virtio specification 1.2, 5.10.4).
 pub const HOST_CID: u32 = 2;
@@ -51,3 +71,15 @@ pub const INITIAL_CREDIT_BYTES: u32 = 256 * 1024;
 
 /// Largest payload of one [`ToHost::Output`]: the default capacity of a pipe, so one read fills one message.
 pub const MAX_OUTPUT_BYTES: usize = 64 * 1024;
+
+/// Bytes of standard input the host may send to a process before the guest grants more with [`ToHost::InputCredit`]: what a
+/// pipe holds, so that a process which does not read costs the guest no more than that again.
+pub const INITIAL_INPUT_CREDIT_BYTES: u32 = 64 * 1024;
+
+/// Largest payload of one [`ToGuest::Input`]: a quarter of the credit, so that one message is on its way while the process
+/// reads another.
+pub const MAX_INPUT_BYTES: usize = 16 * 1024;
+
+/// Sessions a pod may have at once. Each costs three pipes, the credit of their streams and a process; nobody types into as
+/// many terminals, and health checks come one at a time.
+pub const MAX_SESSIONS: usize = 64;

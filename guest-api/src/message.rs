@@ -8,7 +8,59 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AppId(pub u16);
 
-/// Which of an app's two outputs.
+/// Number the host gives a command that it runs in an app ([`SessionSpec`]). Never given twice in the life of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionId(pub u32);
+
+/// Whose standard descriptors a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Process {
+    /// The app itself.
+    App(AppId),
+    /// A command in an app.
+    Session(SessionId),
+}
+
+/// Size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub columns: u16,
+}
+
+/// What a process finds at its standard descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// Input from /dev/null, a pipe for each output: what is run for its log.
+    Log,
+    /// A pipe each.
+    Pipes,
+    /// One terminal for all three, which is also the process's controlling terminal. All that is written to it arrives as
+    /// [`StdioStream::Stdout`]; there is no other stream.
+    Terminal(WindowSize),
+}
+
+impl Stdio {
+    /// The streams that carry output, each of them closed by a [`ToHost::OutputClosed`].
+    pub fn streams(self) -> &'static [StdioStream] {
+        match self {
+            Self::Log | Self::Pipes => &[StdioStream::Stdout, StdioStream::Stderr],
+            Self::Terminal(_) => &[StdioStream::Stdout],
+        }
+    }
+
+    /// Whether there is somewhere for a [`ToGuest::Input`] to go.
+    pub fn takes_input(self) -> bool {
+        match self {
+            Self::Log => false,
+            Self::Pipes | Self::Terminal(_) => true,
+        }
+    }
+}
+
+/// Which of a process's two outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum StdioStream {
     /// File descriptor 1.
@@ -81,6 +133,24 @@ pub struct AppSpec {
     pub mounts: Vec<MountSpec>,
     /// Generated files bound over paths in the app's root, e.g. `/etc/hosts`.
     pub files: Vec<FileMount>,
+    /// Its standard descriptors.
+    pub stdio: Stdio,
+}
+
+/// A command to run in an app: in its mount name space, root, control group and working directory, with its user and
+/// groups. The app must have been started; its main process may have ended since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// The command's number in later messages.
+    pub id: SessionId,
+    /// The app.
+    pub app: AppId,
+    /// Program and arguments; the program is looked up like an app's (rkt-reference 6.2).
+    pub command: Vec<String>,
+    /// Environment, complete and in order; nothing of the app's own is added.
+    pub environment: Vec<(String, String)>,
+    /// Its standard descriptors.
+    pub stdio: Stdio,
 }
 
 /// A directory or file of the share that appears inside an app.
@@ -105,7 +175,7 @@ pub struct FileMount {
     pub only_if_missing: bool,
 }
 
-/// How an app's process ended.
+/// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AppExit {
     /// It returned this code.
@@ -131,8 +201,8 @@ pub enum ToGuest {
     Configure(PodSpec),
     /// The host has written this many more bytes of the stream to their destination; the guest may send as many more.
     Credit {
-        /// The app.
-        app: AppId,
+        /// The app or the command.
+        process: Process,
         /// Its stream.
         stream: StdioStream,
         /// Bytes, added to what is left.
@@ -140,6 +210,39 @@ pub enum ToGuest {
     },
     /// Stop every app in order (SIGTERM, after the grace period SIGKILL), then halt. Idempotent.
     Stop,
+    /// Run a command in an app. Answered by [`ToHost::SessionStarted`] or [`ToHost::SessionFailed`].
+    Exec(SessionSpec),
+    /// Bytes for a process's standard input, at most [`crate::MAX_INPUT_BYTES`], within the process's input credit. More
+    /// than that ends the conversation. What nobody will read any more is dropped.
+    Input {
+        /// The app or the command.
+        process: Process,
+        /// The bytes, unchanged.
+        data: Vec<u8>,
+    },
+    /// Nothing more will come: the pipe is closed once it has taken what came before. A terminal stays open, as a terminal
+    /// does whose user types nothing; whoever wants its reader to see an end of file sends the character for it.
+    InputClosed(Process),
+    /// The terminal has another size. Nothing to a process without one.
+    Resize {
+        /// The app or the command.
+        process: Process,
+        /// The new size.
+        size: WindowSize,
+    },
+    /// Send a signal to the foreground process group of the process's terminal; without a terminal, to the process's own
+    /// group.
+    Signal {
+        /// The app or the command.
+        process: Process,
+        /// Its number; one that does not exist is ignored.
+        signal: u8,
+    },
+    /// Nobody waits for the command any more: SIGHUP to its process group, and SIGKILL if that does not help. Its end is
+    /// told all the same.
+    HangUp(SessionId),
+    /// Send SIGKILL to everything at once, then halt. What apps wrote before is still sent, and how they ended.
+    Kill,
 }
 
 /// From guest-init to stage1.
@@ -163,20 +266,20 @@ pub enum ToHost {
     },
     /// Every app was started.
     Ready,
-    /// Bytes an app wrote, at most [`crate::MAX_OUTPUT_BYTES`], within the stream's credit.
+    /// Bytes a process wrote, at most [`crate::MAX_OUTPUT_BYTES`], within the stream's credit.
     Output {
-        /// The app.
-        app: AppId,
+        /// The app or the command.
+        process: Process,
         /// Its stream.
         stream: StdioStream,
         /// The bytes, unchanged.
         data: Vec<u8>,
     },
-    /// Nothing more will come from this stream. Sent for both streams of every started app, before `Halting` at the
-    /// latest.
+    /// Nothing more will come from this stream. Sent for every stream ([`Stdio::streams`]) of every started app, before
+    /// `Halting` at the latest, and of every started command, before its `SessionExited` at the latest.
     OutputClosed {
-        /// The app.
-        app: AppId,
+        /// The app or the command.
+        process: Process,
         /// Its stream.
         stream: StdioStream,
     },
@@ -196,4 +299,33 @@ pub enum ToHost {
     },
     /// Everything is stopped, synced and unmounted; the VM resets itself next. Without it, the end of the VM is a crash.
     Halting,
+    /// The command's process exists and has executed its program.
+    SessionStarted {
+        /// The command.
+        session: SessionId,
+        /// Its process ID in the guest.
+        pid: u32,
+    },
+    /// The command could not be started; nothing more is said of it.
+    SessionFailed {
+        /// The command.
+        session: SessionId,
+        /// A sentence for the person at the terminal; it names the path at fault.
+        reason: String,
+    },
+    /// The command ended. All that it wrote has been sent and its streams are closed; nothing more is said of it. Descendants
+    /// that hold on to its outputs keep nobody waiting.
+    SessionExited {
+        /// The command.
+        session: SessionId,
+        /// How.
+        exit: AppExit,
+    },
+    /// The process's standard input has taken (or dropped) this many bytes; the host may send as many more.
+    InputCredit {
+        /// The app or the command.
+        process: Process,
+        /// Bytes, added to what is left.
+        bytes: u32,
+    },
 }

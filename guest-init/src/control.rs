@@ -164,3 +164,19 @@ impl AsFd for Control {
         self.socket.as_fd()
     }
 }
+
+/// What a message is called, for saying that it came at the wrong time.
+pub fn name(message: &ToGuest) -> &'static str {
+    match message {
+        ToGuest::Configure(_) => "Configure",
+        ToGuest::Credit { .. } => "Credit",
+        ToGuest::Stop => "Stop",
+        ToGuest::Exec(_) => "Exec",
+        ToGuest::Input { .. } => "Input",
+        ToGuest::InputClosed(_) => "InputClosed",
+        ToGuest::Resize { .. } => "Resize",
+        ToGuest::Signal { .. } => "Signal",
+        ToGuest::HangUp(_) => "HangUp",
+        ToGuest::Kill => "Kill",
+    }
+}

@@ -12,7 +12,9 @@ use std::ffi::{c_char, c_int};
 
 use guest_api::{Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
 use guest_init::control::Control;
-use guest_init::{InitError, console, identity, loopback, mounts, reap, sentence, shutdown, supervise};
+use guest_init::{
+    InitError, console, control, identity, loopback, mounts, reap, sentence, shutdown, supervise,
+};
 
 /// Where the C library's start code goes.
 // SAFETY: the one `main` of this executable, with the signature the C library calls.
@@ -65,8 +67,7 @@ fn say_hello(control: &mut Control) -> Result<(), InitError> {
 fn configuration(control: &mut Control) -> Result<PodSpec, InitError> {
     match control.wait_for_message()? {
         ToGuest::Configure(spec) => distinct(spec),
-        ToGuest::Credit { .. } => Err(InitError::UnexpectedMessage("Credit")),
-        ToGuest::Stop => Err(InitError::UnexpectedMessage("Stop")),
+        other => Err(InitError::UnexpectedMessage(control::name(&other))),
     }
 }
 

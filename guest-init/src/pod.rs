@@ -5,8 +5,8 @@
 //! 6.8 and the order of messages in guest-api.
 //!
 //! ```text
-//! Running --Stop, failure--> Stopping --every app ended, or grace over--> Sweeping --no process left--> Draining --> Over
-//!    \-------------------------every app ended----------------------------/
+//! Running --Stop, failure--> Stopping --Kill, every app ended, grace over--> Sweeping --no process left--> Draining --> Over
+//!    \-------------------------Kill, every app ended-------------------------/
 //! ```
 
 use std::collections::BTreeMap;
@@ -50,6 +50,8 @@ pub enum Event {
     StreamsClosed,
     /// The host asked for an orderly stop.
     StopRequested,
+    /// The host asked for an end at once.
+    KillRequested,
     /// The host is gone.
     ControlLost,
     /// The time of the last [`Action::SetDeadline`] is over.
@@ -139,6 +141,8 @@ impl Pod {
             Event::NoProcessLeft => {}
             Event::StreamsClosed => self.streams_closed = self.phase == Phase::Draining,
             Event::StopRequested => self.stop(&mut actions),
+            Event::KillRequested if self.phase < Phase::Sweeping => self.sweep(&mut actions),
+            Event::KillRequested => {}
             Event::DeadlinePassed => self.deadline_passed(&mut actions),
             Event::ControlLost => {
                 self.phase = Phase::Over;

@@ -204,7 +204,8 @@ impl Supervisor {
                 let app = process.app;
                 for stream in STREAMS {
                     if process.stream(stream).close() {
-                        self.control.queue(&ToHost::OutputClosed { app, stream });
+                        self.control
+                            .queue(&ToHost::OutputClosed { process: guest_api::Process::App(app), stream });
                     }
                 }
             }
@@ -294,11 +295,22 @@ impl Supervisor {
     fn obey(&mut self, message: ToGuest) {
         match message {
             ToGuest::Stop => self.events.push_back(Event::StopRequested),
-            ToGuest::Credit { app, stream, bytes } => {
+            ToGuest::Kill => self.events.push_back(Event::KillRequested),
+            ToGuest::Credit { process: guest_api::Process::App(app), stream, bytes } => {
                 for process in self.processes.iter_mut().filter(|process| process.app == app) {
                     process.stream(stream).grant(bytes);
                 }
             }
+            ToGuest::Exec(session) => self.control.queue(&ToHost::SessionFailed {
+                session: session.id,
+                reason: "this guest-init runs no commands in apps".to_owned(),
+            }),
+            ToGuest::Credit { .. }
+            | ToGuest::Input { .. }
+            | ToGuest::InputClosed(_)
+            | ToGuest::Resize { .. }
+            | ToGuest::Signal { .. }
+            | ToGuest::HangUp(_) => {}
             ToGuest::Configure(_) => self.lose_control(&InitError::UnexpectedMessage("Configure")),
         }
     }
@@ -324,13 +336,18 @@ impl Supervisor {
         let Some(process) = self.processes.get_mut(index) else { return };
         let app = process.app;
         match process.stream(stream).relay() {
-            Ok(Relayed::Data(data)) => self.control.queue(&ToHost::Output { app, stream, data }),
-            Ok(Relayed::End) => self.control.queue(&ToHost::OutputClosed { app, stream }),
+            Ok(Relayed::Data(data)) => {
+                self.control.queue(&ToHost::Output { process: guest_api::Process::App(app), stream, data })
+            }
+            Ok(Relayed::End) => {
+                self.control.queue(&ToHost::OutputClosed { process: guest_api::Process::App(app), stream })
+            }
             Ok(Relayed::Empty | Relayed::NoCredit | Relayed::Closed) => {}
             Err(error) => {
                 console::say(&format!("cannot read an app's output: {error}"));
                 if process.stream(stream).close() {
-                    self.control.queue(&ToHost::OutputClosed { app, stream });
+                    self.control
+                        .queue(&ToHost::OutputClosed { process: guest_api::Process::App(app), stream });
                 }
             }
         }

@@ -5,8 +5,8 @@
 //! guest-api's message order and rkt-reference 6.8.
 
 use guest_api::{
-    AppExit, AppId, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec, StdioStream,
-    ToGuest, ToHost,
+    AppExit, AppId, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec, Process,
+    SessionId, StdioStream, ToGuest, ToHost,
 };
 
 use crate::exit::{ExitCode, PodOutcome};
@@ -79,6 +79,9 @@ pub enum Violation {
     /// An app that the pod does not have.
     #[error("the guest speaks of app number {0}, which the pod does not have")]
     UnknownApp(u16),
+    /// A command that nobody asked for.
+    #[error("the guest speaks of session {0}, which does not exist")]
+    UnknownSession(u32),
     /// More output than was granted, or in pieces larger than agreed.
     #[error("app {0:?} sent more output than the host granted")]
     BeyondCredit(String),
@@ -185,7 +188,7 @@ impl Conversation {
         }
         let bytes = std::mem::take(&mut state.earned);
         state.credit = state.credit.saturating_add(bytes);
-        vec![send(ToGuest::Credit { app, stream, bytes })]
+        vec![send(ToGuest::Credit { process: Process::App(app), stream, bytes })]
     }
 
     /// Takes the guest's next message. `spec` makes the pod's specification when the guest asks for it: it holds the time
@@ -221,8 +224,9 @@ impl Conversation {
                 Ok(vec![Action::PodReady])
             }
             ToHost::Ready => Err(Violation::OutOfOrder { message: "Ready", when: "twice" }),
-            ToHost::Output { app, stream, data } => self.output(app, stream, data),
-            ToHost::OutputClosed { app, stream } => {
+            ToHost::Output { process, stream, data } => self.output(app_of(process)?, stream, data),
+            ToHost::OutputClosed { process, stream } => {
+                let app = app_of(process)?;
                 let state = self.app(app)?.stream(stream);
                 if !std::mem::replace(&mut state.open, false) {
                     return Err(Violation::OutOfOrder { message: "OutputClosed", when: "twice" });
@@ -239,6 +243,13 @@ impl Conversation {
                 self.phase = Phase::Halted;
                 Ok(vec![Action::Finished])
             }
+            ToHost::InputCredit { process, .. } => {
+                app_of(process)?;
+                Err(Violation::OutOfOrder { message: "InputCredit", when: "without any input" })
+            }
+            ToHost::SessionStarted { session, .. }
+            | ToHost::SessionFailed { session, .. }
+            | ToHost::SessionExited { session, .. } => Err(Violation::UnknownSession(session.0)),
         }
     }
 
@@ -306,6 +317,13 @@ impl Conversation {
     }
 }
 
+fn app_of(process: Process) -> Result<AppId, Violation> {
+    match process {
+        Process::App(app) => Ok(app),
+        Process::Session(SessionId(number)) => Err(Violation::UnknownSession(number)),
+    }
+}
+
 fn send(message: ToGuest) -> Action {
     Action::Send(Box::new(message))
 }
@@ -321,5 +339,9 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::Exited { .. } => "Exited",
         ToHost::Failed { .. } => "Failed",
         ToHost::Halting => "Halting",
+        ToHost::SessionStarted { .. } => "SessionStarted",
+        ToHost::SessionFailed { .. } => "SessionFailed",
+        ToHost::SessionExited { .. } => "SessionExited",
+        ToHost::InputCredit { .. } => "InputCredit",
     }
 }

@@ -34,7 +34,7 @@ fn started(app: u16) -> ToHost {
 }
 
 fn closed() -> ToHost {
-    ToHost::OutputClosed { app: AppId(0), stream: StdioStream::Stdout }
+    ToHost::OutputClosed { process: Process::App(AppId(0)), stream: StdioStream::Stdout }
 }
 
 fn exited(app: u16, exit: AppExit) -> ToHost {
@@ -42,7 +42,7 @@ fn exited(app: u16, exit: AppExit) -> ToHost {
 }
 
 fn stdout(app: u16, bytes: usize) -> ToHost {
-    ToHost::Output { app: AppId(app), stream: StdioStream::Stdout, data: vec![b'x'; bytes] }
+    ToHost::Output { process: Process::App(AppId(app)), stream: StdioStream::Stdout, data: vec![b'x'; bytes] }
 }
 
 #[test]
@@ -194,7 +194,8 @@ fn written_bytes_are_granted_again_in_steps() {
     assert_eq!(conversation.written(AppId(0), StdioStream::Stdout, step - 1), []);
     let actions = conversation.written(AppId(0), StdioStream::Stdout, 8);
 
-    let credit = ToGuest::Credit { app: AppId(0), stream: StdioStream::Stdout, bytes: step + 7 };
+    let credit =
+        ToGuest::Credit { process: Process::App(AppId(0)), stream: StdioStream::Stdout, bytes: step + 7 };
     assert_eq!(actions, [send(credit)]);
     assert!(conversation.receive(stdout(0, MAX_OUTPUT_BYTES), spec).is_ok());
     assert!(conversation.receive(stdout(0, 7), spec).is_ok());

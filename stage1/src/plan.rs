@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
-use guest_api::{AppId, AppSpec, MountSpec};
+use guest_api::{AppId, AppSpec, MountSpec, Stdio};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::name_files::{self, NameSources};
@@ -216,6 +216,7 @@ pub fn plan(
                 })
                 .collect(),
             files: files.clone(),
+            stdio: Stdio::Log,
         });
         sections.push(section);
     }

@@ -1,1 +1,3 @@
+//! Build step of this package.
+
 fn main() {}

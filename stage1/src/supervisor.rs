@@ -4,8 +4,12 @@
 //! messages mean (`guest`), what lines look like (`stdio`). Follows docs/architecture.md, "While the pod runs", and
 //! rkt-reference 4.3 and 6.8.
 
+mod error;
+mod kernel_log;
+mod wait;
+
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,22 +17,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use guest_api::{AppId, Identity, PodSpec, ToGuest};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
 
-use crate::control::{Control, ControlError};
+use crate::control::Control;
 use crate::deadline::Deadline;
 use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
-use crate::guest::{Action, Conversation, Violation};
+use crate::guest::{Action, Conversation};
 use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
-use crate::process::{Child, End, ProcessError};
+use crate::process::Child;
 use crate::status::{self, StatusError};
-use crate::stdio::MAX_LINE_BYTES;
-use crate::vmm_process::VmmEnd;
+
+pub use error::SupervisorError;
+
+use error::{file_server_verdict, vmm_verdict};
+use kernel_log::KernelLog;
+use wait::poll_until;
 
 /// How much longer than the apps' grace period the guest has to sync and unmount before the VM is killed.
 const HALT_GRACE: Duration = Duration::from_secs(10);
@@ -42,62 +49,6 @@ const CHILD_GRACE: Duration = Duration::from_secs(2);
 /// How long a guest may take from the start of the pod to its first word. It takes 0.1 s on an idle host, and on an emulated
 /// and overloaded one 15 s; whoever expects more says so with `RKT_HYPERVISOR_BOOT_TIMEOUT`.
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// Why a pod failed while it ran. Each is printed, and rkt exits with 254.
-#[derive(Debug, thiserror::Error)]
-pub enum SupervisorError {
-    /// Waiting failed.
-    #[error("cannot wait for the pod")]
-    Wait(#[source] io::Error),
-    /// Fresh entropy for the guest could not be had.
-    #[error("cannot read /dev/urandom")]
-    Entropy(#[source] io::Error),
-    /// The connection to the guest failed.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The guest broke the protocol.
-    #[error("the guest is not to be trusted any more, so the pod was killed")]
-    Violation(#[from] Violation),
-    /// A child could not be handled.
-    #[error(transparent)]
-    Process(#[from] ProcessError),
-    /// The guest has not called.
-    #[error(
-        "the guest did not start within {} s, {} (run again with --debug to see the guest kernel's messages; \
-         RKT_HYPERVISOR_BOOT_TIMEOUT sets the seconds that a slow host needs)",
-        limit.as_secs(),
-        describe_work(*worked)
-    )]
-    GuestSilent {
-        /// What it had.
-        limit: Duration,
-        /// Processor time of the VMM, in which a guest that waits for something differs from one that runs in circles.
-        worked: Option<Duration>,
-    },
-    /// The guest died without saying goodbye.
-    #[error(
-        "the guest kernel panicked or its init died: the VM reset itself without halting (run again with --debug to \
-         see the guest kernel's messages)"
-    )]
-    GuestDied,
-    /// The guest died so badly that not even a panic was possible.
-    #[error("the guest crashed: virtual CPU {vcpu} met a triple fault ({registers})")]
-    TripleFault {
-        /// The virtual CPU.
-        vcpu: u8,
-        /// Its registers.
-        registers: String,
-    },
-    /// The VMM failed.
-    #[error("the VMM failed: {0}")]
-    Vmm(String),
-    /// The file server failed.
-    #[error("the file server failed: {0}")]
-    FileServer(String),
-    /// The user lost patience, or the guest could not be stopped.
-    #[error("the pod was killed: {0}")]
-    Killed(&'static str),
-}
 
 /// A pod that has been started.
 #[derive(Debug)]
@@ -158,8 +109,7 @@ struct Supervisor<'fd> {
     control: Control,
     outputs: Outputs<'fd>,
     running: usize,
-    serial: Option<File>,
-    kernel_line: Vec<u8>,
+    kernel: KernelLog,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -190,8 +140,7 @@ pub fn supervise(
         outputs: Outputs::new(stdout, stderr),
         running: guest.apps.len(),
         guest,
-        serial,
-        kernel_line: Vec::new(),
+        kernel: KernelLog::new(serial),
         kill_at: Deadline::default(),
         stop_requested: false,
     };
@@ -215,44 +164,6 @@ pub fn supervise(
             }
             if vmm_ended { vmm_verdict(vmm.wait()?) } else { Err(SupervisorError::GuestDied) }
         }
-    }
-}
-
-/// The error that the file server's end before the VMM's stands for, if it is one.
-fn file_server_verdict(end: End<FileServerEnd>) -> Result<(), SupervisorError> {
-    match end {
-        End::Done(FileServerEnd::HungUp) => Ok(()),
-        End::Done(FileServerEnd::Failed(reason)) => Err(SupervisorError::FileServer(reason)),
-        other => Err(SupervisorError::FileServer(describe(other))),
-    }
-}
-
-/// The error that the VMM's end before the guest's stands for.
-fn vmm_verdict(end: End<VmmEnd>) -> Result<ExitCode, SupervisorError> {
-    Err(match end {
-        End::Done(VmmEnd::Reset) => SupervisorError::GuestDied,
-        End::Done(VmmEnd::TripleFault { vcpu, registers }) => {
-            SupervisorError::TripleFault { vcpu, registers }
-        }
-        End::Done(VmmEnd::Failed(reason) | VmmEnd::Other(reason)) => SupervisorError::Vmm(reason),
-        other => SupervisorError::Vmm(describe(other)),
-    })
-}
-
-fn describe_work(worked: Option<Duration>) -> String {
-    match worked {
-        Some(time) => {
-            format!("in which its virtual machine used {:.1} s of processor time", time.as_secs_f64())
-        }
-        None => "and was killed".to_owned(),
-    }
-}
-
-fn describe<R>(end: End<R>) -> String {
-    match end {
-        End::Panicked(message) => message,
-        End::Killed(signal) => format!("it was killed by signal {signal}"),
-        End::Done(_) | End::Silent => "it ended without a reason".to_owned(),
     }
 }
 
@@ -327,8 +238,8 @@ impl Supervisor<'_> {
         if let Some(files) = files {
             add(Source::Files, files.descriptor(), PollFlags::IN);
         }
-        if let Some(serial) = &self.serial {
-            add(Source::Serial, serial.as_fd(), PollFlags::IN);
+        if let Some(serial) = self.kernel.descriptor() {
+            add(Source::Serial, serial, PollFlags::IN);
         }
         for descriptor in self.outputs.blocked() {
             add(Source::Sink, descriptor, PollFlags::OUT);
@@ -443,7 +354,7 @@ impl Supervisor<'_> {
     /// Writes everything the apps wrote. With `signals`, waits until its readers have taken it, or until a signal says that
     /// nobody wants to wait for whoever does not read.
     fn drain(&mut self, signals: Option<&SignalFd>) -> Result<(), SupervisorError> {
-        while self.serial.is_some() {
+        while self.kernel.descriptor().is_some() {
             self.relay_kernel_messages();
         }
         // Streams that a guest without last words left open.
@@ -460,23 +371,9 @@ impl Supervisor<'_> {
         }
     }
 
-    /// Passes kernel messages on to standard error, line by line. The pipe's end is the VMM's.
+    /// Passes kernel messages on to standard error, line by line.
     fn relay_kernel_messages(&mut self) {
-        let Some(serial) = &mut self.serial else { return };
-        let mut buffer = [0; 4096];
-        match serial.read(&mut buffer) {
-            Ok(0) => self.serial = None,
-            Ok(count) => self.kernel_line.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => self.serial = None,
-        }
-        let ended = self.serial.is_none();
-        while let Some(end) = self.kernel_line.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.kernel_line.drain(..=end).collect();
-            self.outputs.kernel_message(&line);
-        }
-        if self.kernel_line.len() > MAX_LINE_BYTES || (ended && !self.kernel_line.is_empty()) {
-            let line = std::mem::take(&mut self.kernel_line);
+        for line in self.kernel.read() {
             self.outputs.kernel_message(&line);
         }
     }
@@ -485,19 +382,4 @@ impl Supervisor<'_> {
 fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn poll_until(descriptors: &mut [PollFd<'_>], at: Option<Instant>) -> Result<(), SupervisorError> {
-    let timeout = at.map(|at| {
-        // Rounded up, so that the time has come when the wait is over.
-        let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-        Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        }
-    });
-    match poll(descriptors, timeout.as_ref()) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(errno) => Err(SupervisorError::Wait(errno.into())),
-    }
 }

@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod error;
 mod extract;
+mod fault;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;

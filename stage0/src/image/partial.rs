@@ -17,6 +17,7 @@ use sha2::{Digest, Sha512};
 use url::Url;
 
 use super::ImageError;
+use crate::fault;
 use crate::hex;
 use crate::log::Log;
 
@@ -95,9 +96,11 @@ impl Partial {
         remove(&note(&self.path));
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(|e| self.unusable(e))?;
         self.length = 0;
+        fault::point("download.emptied");
         if let Some(validator) = &validator {
             write_note(&note(&self.path), validator).map_err(|e| self.unusable(e))?;
         }
+        fault::point("download.noted");
         self.validator = validator;
         Ok(())
     }
@@ -106,6 +109,7 @@ impl Partial {
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         self.file.write_all(bytes).map_err(|e| self.unusable(e))?;
         self.length += bytes.len() as u64;
+        fault::point("download.appended");
         Ok(())
     }
 

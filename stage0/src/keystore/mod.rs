@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::fault;
 use appc::AcIdentifier;
 use sequoia_openpgp::Cert;
 use sequoia_openpgp::parse::Parse;
@@ -206,6 +207,7 @@ fn write(directory: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Keysto
         .create(directory)
         .map_err(KeystoreError::file("create", directory))?;
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    fault::point("trust.directory.made");
     let written = OpenOptions::new()
         .write(true)
         .create(true)

@@ -12,6 +12,7 @@ use appc::PodManifest;
 use super::overlay::Overlay;
 use super::prepare::{create_directory, write};
 use crate::error::{FileContext, Result};
+use crate::fault;
 use crate::store::{TreeId, TreeStore};
 
 /// The trees of a pod that uses overlays.
@@ -30,6 +31,7 @@ pub struct PodTrees<'a> {
 /// Mounts the overlays. What is mounted when this fails stays until the pod is collected.
 pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
     mount_stage1(pod, trees.store, trees.stage1)?;
+    fault::point("run.stage1.mounted");
     for (name, tree) in &trees.apps {
         let own = pod.join("overlay").join(tree.as_str());
         let target = app_directory(pod, name).join("rootfs");
@@ -40,10 +42,12 @@ pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
             target: target.clone(),
         };
         overlay.mount()?;
+        fault::point("run.app.mounted");
         if let Some(group) = trees.group {
             std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
         }
         link_mtab(&target)?;
+        fault::point("run.app.linked");
     }
     Ok(())
 }
@@ -79,12 +83,14 @@ pub fn write_apps<'m>(
     let status = stage1_root(pod).join("rkt/status");
     create_directory(&status)?;
     touch(&status)?;
+    fault::point("run.status.touched");
     for app in &manifest.apps {
         let name = app.name.as_str();
         let directory = app_directory(pod, name);
         create_directory(&directory)?;
         if let Some(bytes) = image_manifest(name) {
             write(&directory.join("manifest"), bytes, 0o640)?;
+            fault::point("run.app.written");
         }
     }
     Ok(())

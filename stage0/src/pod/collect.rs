@@ -15,6 +15,7 @@ use super::mounts::{MountTable, Unmounter};
 use super::remove::remove_path;
 use super::state::Stage;
 use crate::error::{Context, FileContext, Result};
+use crate::fault;
 use crate::log::Log;
 use crate::stage1::call::{gc_arguments, run_gc};
 use crate::stage1::{Entrypoint, Stage1Manifest};
@@ -41,6 +42,7 @@ impl Collector<'_> {
     pub fn delete(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
         let path = pod.path();
         lock::lock_exclusive(pod.directory()).file("lock", path)?;
+        fault::point("delete.locked");
         if !path.exists() {
             // Somebody else held the lock until it was gone.
             return Ok(());
@@ -52,6 +54,7 @@ impl Collector<'_> {
         }
         // The manifest and everything else that says what the pod was go last: a failed attempt can be repeated.
         self.remove(&stage1_root(path), path, mounts)?;
+        fault::point("delete.stage1.removed");
         self.remove(path, path, mounts)
     }
 
@@ -73,10 +76,12 @@ impl Collector<'_> {
             let trees = TreeStore::open(self.data).context("cannot open treestore")?;
             let tree = pod.stage1_tree()?.parse().context("invalid stage1 tree store ID")?;
             mount_stage1(path, &trees, &tree)?;
+            fault::point("delete.stage1.mounted");
         }
         let arguments =
             gc_arguments(self.log.is_debug(), self.local_config, interface, &pod.uuid().to_string());
         let result = run_gc(path, entrypoint, &arguments);
+        fault::point("delete.stage1.cleaned");
         if remounted {
             self.unmounter.unmount(&root)?;
         }
@@ -86,6 +91,7 @@ impl Collector<'_> {
     /// Removes a part of the pod after unmounting what is in it.
     fn remove(&mut self, part: &Path, pod: &Path, mounts: &MountTable) -> Result<()> {
         self.unmounter.unmount_below(mounts, pod)?;
+        fault::point("delete.unmounted");
         for _ in 0..MAX_UNMOUNT_ATTEMPTS {
             match remove_path(part) {
                 Err(rustix::io::Errno::BUSY | rustix::io::Errno::XDEV) => {

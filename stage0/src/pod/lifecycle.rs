@@ -18,6 +18,7 @@ use super::locate::{FoundPod, Pods};
 use super::lock;
 use super::state::Stage;
 use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::fault;
 
 /// Times a new pod may be collected between its `mkdir` and its lock before that is taken for a fault.
 const MAX_CREATE_ATTEMPTS: usize = 8;
@@ -116,6 +117,7 @@ impl Embryo {
             }
             made => made.file("create", &path)?,
         }
+        fault::point("pod.create.made");
         match lock::open_directory(&path) {
             Err(Errno::NOENT) => Ok(None),
             opened => Ok(Some(Embryo { uuid, directory: opened.file("open", &path)?, path })),
@@ -124,6 +126,7 @@ impl Embryo {
 
     fn hatch(self, pods: &Pods) -> Result<Option<Pod<Prepare>>> {
         lock::lock_exclusive(&self.directory).file("lock", &self.path)?;
+        fault::point("pod.create.locked");
         if !rename(pods, &self.path, &pods.path(Stage::Prepare, self.uuid))? {
             return Ok(None);
         }
@@ -149,12 +152,13 @@ pub fn mark(pods: &Pods, pod: &FoundPod, to: Stage) -> Result<bool> {
 /// Moves a pod's directory to another stage, whose directory is made if it is missing; false if the pod is not there.
 fn rename(pods: &Pods, from: &Path, to: &Path) -> Result<bool> {
     match fs::rename(from, to) {
-        Err(Errno::NOENT) if !from.exists() => Ok(false),
+        Err(Errno::NOENT) if !from.exists() => return Ok(false),
         Err(Errno::NOENT) => {
             pods.create_stages()?;
             fs::rename(from, to).file("move", from)?;
-            Ok(true)
         }
-        moved => moved.file("move", from).map(|()| true),
+        moved => moved.file("move", from)?,
     }
+    fault::point("pod.moved");
+    Ok(true)
 }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
 use crate::error::{FileContext, Result};
+use crate::fault;
 
 /// File systems shut down at the same time, each by a thread of its own.
 const MAX_DETACHED: usize = 32;
@@ -78,7 +79,10 @@ impl Unmounter {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = rustix::fs::open(point, flags, Mode::empty());
         match rustix::mount::unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH) {
-            Ok(()) => self.detached.extend(root.ok()),
+            Ok(()) => {
+                fault::point("delete.mount.detached");
+                self.detached.extend(root.ok());
+            }
             Err(Errno::INVAL | Errno::NOENT) => {}
             Err(error) => return Err(error).file("unmount", point),
         }

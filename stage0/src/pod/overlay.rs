@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{FsOpenFlags, MountFlags};
 
 use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::fault;
 
 /// Magic numbers of file systems below which overlayfs does not work (statfs(2)).
 const AUFS_MAGIC: u64 = 0x6175_6673;
@@ -74,6 +75,7 @@ impl Overlay {
             create(directory)?;
         }
         create(&self.upper)?;
+        fault::point("overlay.made");
         let mode = std::fs::Permissions::from_mode(lower.mode() & 0o7777);
         std::fs::set_permissions(&self.upper, mode).file("change", &self.upper)?;
         if (lower.uid(), lower.gid()) != (0, 0) {

@@ -12,6 +12,7 @@ use appc::AcName;
 use super::copy::copy_tree;
 use super::lifecycle::{Pod, Prepare};
 use crate::error::{Context, FileContext, Result};
+use crate::fault;
 use crate::store::{TreeId, TreeStore};
 
 /// An image of the pod: stage1's or an app's.
@@ -45,22 +46,28 @@ impl PodContent<'_> {
             self.copy_trees(&path, trees).context("error copying images into the pod")?;
         }
         // Last, as its time is the pod's creation time.
-        write(&path.join("pod-created"), b"", 0o640)
+        write(&path.join("pod-created"), b"", 0o640)?;
+        fault::point("pod.created");
+        Ok(())
     }
 
     fn write_files(&self, pod: &Path) -> Result<()> {
         write(&pod.join("pod.lck"), b"", 0o600)?;
         write(&pod.join("pod"), self.manifest, 0o640)?;
+        fault::point("pod.manifest.written");
         if self.overlay {
             write(&pod.join("overlay-prepared"), b"", 0o640)?;
         }
         create_directory(&pod.join("stage1/rootfs"))?;
+        fault::point("pod.stage1.made");
         write(&pod.join("stage1/manifest"), &self.stage1.manifest, 0o640)?;
         write(&pod.join("stage1TreeStoreID"), self.stage1.tree.as_str().as_bytes(), 0o640)?;
+        fault::point("pod.stage1.written");
         for (name, image) in self.apps {
             let info = pod.join("appsinfo").join(name.as_str());
             create_directory(&info)?;
             write(&info.join("manifest"), &image.manifest, 0o640)?;
+            fault::point("pod.app.written");
             if self.overlay {
                 write(&info.join("treeStoreID"), image.tree.as_str().as_bytes(), 0o640)?;
             }
@@ -71,10 +78,12 @@ impl PodContent<'_> {
     fn copy_trees(&self, pod: &Path, trees: &TreeStore) -> Result<()> {
         let stage1 = pod.join("stage1/rootfs");
         copy_tree(&trees.rootfs(&self.stage1.tree), &stage1)?;
+        fault::point("pod.stage1.copied");
         for (name, image) in self.apps {
             let app = stage1.join("opt/stage2").join(name.as_str());
             create_directory(&app)?;
             copy_tree(&trees.rootfs(&image.tree), &app.join("rootfs"))?;
+            fault::point("pod.app.copied");
         }
         Ok(())
     }

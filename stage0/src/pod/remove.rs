@@ -14,6 +14,8 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, Result};
 
+use crate::fault;
+
 /// Directories open at once. The usual limit is 1,024 descriptors.
 const MAX_DEPTH: usize = 64;
 
@@ -70,7 +72,10 @@ fn empty(directory: &OwnedFd, top: BorrowedFd<'_>, depth: usize, moved: &mut u64
         }
         if entry.file_type() != FileType::Directory {
             match fs::unlinkat(directory, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => continue,
+                Ok(()) | Err(Errno::NOENT) => {
+                    fault::point("delete.file.removed");
+                    continue;
+                }
                 Err(Errno::ISDIR) => {}
                 Err(error) => return Err(error),
             }

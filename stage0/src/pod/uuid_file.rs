@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::fault;
 
 /// A UUID is 36 characters; more than this in a UUID file is some other file.
 const MAX_UUID_FILE_BYTES: u64 = 256;
@@ -27,7 +28,9 @@ pub fn read(path: &Path) -> Result<String> {
 
 /// Writes a UUID without a newline.
 pub fn write(path: &Path, uuid: &str) -> Result<()> {
-    std::fs::write(path, uuid).file("write", path).context("error saving pod UUID to file")
+    std::fs::write(path, uuid).file("write", path).context("error saving pod UUID to file")?;
+    fault::point("pod.uuid.saved");
+    Ok(())
 }
 
 #[cfg(test)]

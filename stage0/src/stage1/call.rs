@@ -13,6 +13,7 @@ use rustix::io::FdFlags;
 
 use crate::cli::insecure::InsecureOptions;
 use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::fault;
 use crate::log::Log;
 use crate::pod::assemble::stage1_root;
 
@@ -82,6 +83,7 @@ pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &Own
     {
         return error;
     }
+    fault::point("run.handed-over");
     let cause = Command::new(&program)
         .args(arguments)
         .current_dir(pod)

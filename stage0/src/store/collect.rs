@@ -10,6 +10,7 @@ use super::key_lock::LockKind;
 use super::remove::{entries, stored_files};
 use super::temporary::remove_abandoned;
 use super::{ImageInfo, ImageStore, Key, StoreError};
+use crate::fault;
 
 /// What garbage collection did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,6 +36,7 @@ impl ImageStore {
         };
         for image in images.iter().filter(|image| is_due(image)) {
             self.collect_image(&image.key, is_due, &mut collected)?;
+            fault::point("image-gc.image.removed");
         }
         self.collect_orphans(&mut collected)?;
         Ok(collected)
@@ -50,7 +52,9 @@ impl ImageStore {
         // Somebody may have used it before it was locked.
         if self.database().image(key)?.as_ref().is_some_and(is_due) {
             self.database().remove_image(key)?;
+            fault::point("image-gc.row.removed");
             collected.stale_files |= !self.remove_files(key);
+            fault::point("image-gc.files.removed");
             collected.images.push(key.clone());
             self.remove_lock_file(key, lock);
         }

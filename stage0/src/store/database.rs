@@ -16,6 +16,7 @@ use super::permissions::{SHARED_DIRECTORY, share};
 use super::rows::{ImageInfo, Remote};
 use super::temporary::{make_directory_durably, sync_directory};
 use super::{Key, StoreError};
+use crate::fault;
 
 /// Version of the tables below. A database with a higher one is left alone.
 const SCHEMA: u64 = 1;
@@ -258,6 +259,7 @@ impl Database {
             self.check_schema(found)?;
         }
         let result = act(&transaction)?;
+        fault::point("database.changed");
         transaction.commit().map_err(|e| self.error(e))?;
         Ok(result)
     }
@@ -273,6 +275,7 @@ impl Database {
             _ => {}
         }
         let database = redb::Database::create(&unfinished).map_err(|e| self.error(e))?;
+        fault::point("database.made");
         let transaction = database.begin_write().map_err(|e| self.error(e))?;
         {
             let mut version = transaction.open_table(VERSION).map_err(|e| self.error(e))?;
@@ -282,7 +285,9 @@ impl Database {
         drop(database);
         let file = File::open(&unfinished).map_err(StoreError::file("open", &unfinished))?;
         share(&file, &unfinished)?;
+        fault::point("database.whole");
         std::fs::rename(&unfinished, self.path()).map_err(StoreError::file("create", self.path()))?;
+        fault::point("database.renamed");
         sync_directory(&self.directory)
     }
 

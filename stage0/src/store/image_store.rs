@@ -20,6 +20,7 @@ use super::rows::{ImageInfo, Remote, StoredLayer};
 use super::temporary::{TemporaryFile, remove_abandoned};
 use super::{Key, StoreError};
 use crate::extract::ExtractError;
+use crate::fault;
 
 /// Characters of a full key, `sha512-` and 64 digits; longer IDs are cut to it.
 const KEY_CHARS: usize = 71;
@@ -85,6 +86,7 @@ impl ImageStore {
         let manifest = self.temporary_file()?;
         let written = manifest.file().write_all(&unpacked.manifest_json);
         written.map_err(StoreError::file("write", manifest.path()))?;
+        fault::point("import.manifest.written");
 
         let key = unpacked.key.clone();
         let _lock = self.lock(&key, LockKind::Exclusive)?;
@@ -94,6 +96,7 @@ impl ImageStore {
             self.remove_files(&key);
         }
         kept?;
+        fault::point("import.recorded");
         self.stored_here.add(key.as_str());
         Ok(key)
     }
@@ -108,8 +111,10 @@ impl ImageStore {
     ) -> Result<(), StoreError> {
         let key = unpacked.key;
         manifest.persist(&self.manifest_path(&key))?;
+        fault::point("import.manifest.kept");
         // The blob last: where it is, the manifest is.
         blob.persist(&self.blob_path(&key))?;
+        fault::point("import.blob.kept");
 
         let now = SystemTime::now();
         let size = layers.iter().fold(unpacked.size, |bytes, layer| bytes.saturating_add(layer.size));

@@ -19,6 +19,7 @@ use super::import::{MAX_IMAGE_BYTES, Unpacked, unpack};
 use super::pipe::{Cancellation, PipeWriter, pipe};
 use super::temporary::TemporaryFile;
 use super::{ImageStore, Import, Key, StoreError};
+use crate::fault;
 
 /// An image on its way into the store. Dropping it, or what comes of it, leaves nothing behind.
 pub struct ImportStream<'s> {
@@ -91,6 +92,7 @@ impl<'s> ImportStream<'s> {
         match (self.work.take(), self.failure.take()) {
             (Some(work), _) => {
                 let (blob, unpacked) = work.finish()?;
+                fault::point("import.unpacked");
                 Ok(PendingImage { store: self.store, import: self.import, blob, unpacked })
             }
             (None, Some(failure)) => Err(failure),

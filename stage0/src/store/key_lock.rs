@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, fstat, stat};
 
 use super::StoreError;
 use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
+use crate::fault;
 
 /// How often a replaced lock file is tried again. Every removal of an image replaces its lock file once.
 const ATTEMPTS: usize = 64;
@@ -75,6 +76,7 @@ impl KeyLock {
                 .open(path)
                 .map_err(StoreError::file("open", path))?;
             share(&file, path)?;
+            fault::point("lock.made");
             if !lock(&file, kind, wait).map_err(StoreError::file("lock", path))? {
                 return Ok(None);
             }

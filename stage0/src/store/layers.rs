@@ -23,6 +23,7 @@ use super::pipe::{Cancellation, PipeReader, pipe};
 use super::rows::StoredLayer;
 use super::temporary::{TemporaryFile, is_named, make_directory_durably, remove_abandoned};
 use super::{DiffId, ImageStore, Import, Key, LAYERS_ANNOTATION, StoreError};
+use crate::fault;
 
 /// What the unfinished file of a layer is called, before its own name.
 const UNFINISHED_PREFIX: &str = "layer-";
@@ -176,7 +177,9 @@ impl LayerImport<'_> {
             let (expected, found) = (self.layer.to_string(), found.to_string());
             return Err(StoreError::WrongLayer { expected, found });
         }
+        fault::point("layer.written");
         self.file.persist(&self.target)?;
+        fault::point("layer.kept");
         self.layers.store.stored_here().add(self.layer.as_str());
         Ok(bytes)
     }

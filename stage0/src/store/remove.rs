@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::key_lock::{KeyLock, LockKind};
 use super::{DiffId, ImageStore, Key, StoreError};
+use crate::fault;
 
 /// What became of an image that was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,15 @@ impl ImageStore {
     pub fn remove(&self, key: &Key) -> Result<Removed, StoreError> {
         let lock = self.lock(key, LockKind::Exclusive)?;
         let (had_row, had_files) = (self.database().remove_image(key)?, self.blob_path(key).exists());
+        fault::point("image-rm.row.removed");
         if !had_row && !had_files {
             self.remove_lock_file(key, lock);
             return Err(StoreError::NoKey);
         }
         let files_gone = self.remove_files(key);
+        fault::point("image-rm.files.removed");
         self.remove_lock_file(key, lock);
+        fault::point("image-rm.lock.removed");
         let layers_gone = self.remove_unused_layers()?;
         Ok(Removed { stale_files: !files_gone || !layers_gone })
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::permissions::{SHARED_DIRECTORY, SHARED_FILE, make_directory, share};
+use crate::fault;
 
 /// What our names begin with; the rest is random, because process IDs repeat between the PID namespaces that share a
 /// store.
@@ -55,6 +56,7 @@ impl TemporaryFile {
             lock(&file).map_err(StoreError::file("lock", &path))?;
             // Between the two calls somebody may have taken it for an abandoned one, or given it its name for good.
             if is_named(&file, &path) {
+                fault::point("store.temporary.made");
                 // What its maker was killed over is worth nothing.
                 file.set_len(0).map_err(StoreError::file("empty", &path))?;
                 share(&file, &path)?;
@@ -77,9 +79,11 @@ impl TemporaryFile {
     /// Gives the file its name, replacing what has it. When this returns, both are on disk.
     pub fn persist(mut self, target: &Path) -> Result<(), StoreError> {
         self.file.sync_all().map_err(StoreError::file("sync", &self.path))?;
+        fault::point("store.temporary.synced");
         let Some(parent) = target.parent() else { return Ok(()) };
         make_directory_durably(parent, SHARED_DIRECTORY)?;
         std::fs::rename(&self.path, target).map_err(StoreError::file("create", target))?;
+        fault::point("store.temporary.renamed");
         self.is_named = true;
         sync_directory(parent)
     }

@@ -10,6 +10,7 @@ use super::dependencies::flatten;
 use super::key_lock::LockKind;
 use super::tree_hash::{is_comparable, summarise};
 use super::{ImageStore, Key, StoreError, TreeId, TreeStore};
+use crate::fault;
 
 /// A tree on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,9 @@ impl TreeStore {
     /// Removes a tree, after whoever is rendering it is done. The caller knows that no pod uses it.
     pub fn remove(&self, id: &TreeId) -> Result<(), StoreError> {
         let _lock = self.lock(id, LockKind::Exclusive)?;
-        self.remove_locked(id)
+        self.remove_locked(id)?;
+        fault::point("tree.removed");
+        Ok(())
     }
 
     /// The tree that is or would be the rendering of an image.

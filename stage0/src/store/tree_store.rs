@@ -17,6 +17,7 @@ use super::temporary::sync_directory;
 use super::tree_hash::summarise;
 use super::{ImageStore, Key, StoreError, TreeId};
 use crate::extract::{Layout, Options, Selection, Source, extract, remove_tree};
+use crate::fault;
 
 /// Only rkt may look below: files in there carry set-user-ID bits and capabilities.
 const STORE_MODE: u32 = 0o2700;
@@ -75,6 +76,7 @@ impl TreeStore {
         let bytes = result?;
         sync_directory(&tree)?;
         images.set_tree_size(key, bytes)?;
+        fault::point("render.recorded");
         Ok(id)
     }
 
@@ -88,6 +90,7 @@ impl TreeStore {
     ) -> Result<u64, StoreError> {
         let tree = self.path(id);
         make_directory(&tree, STORE_MODE)?;
+        fault::point("render.made");
         let rootfs = self.rootfs(id);
         std::fs::create_dir(&rootfs).map_err(StoreError::file("create", &rootfs))?;
         std::fs::set_permissions(&rootfs, std::fs::Permissions::from_mode(ROOTFS_MODE))
@@ -96,14 +99,18 @@ impl TreeStore {
         std::os::unix::fs::chown(&rootfs, None, Some(rustix::process::getegid().as_raw()))
             .map_err(StoreError::file("set the group of", &rootfs))?;
         self.write_parts(images, parts, &rootfs, lock)?;
+        fault::point("render.extracted");
         write(&tree.join("manifest"), &images.manifest_json(key)?)?;
         let summary = summarise(&rootfs)?;
         write(&tree.join("hash"), summary.hash.as_bytes())?;
+        fault::point("render.hashed");
         write(&tree.join("image"), key.as_str().as_bytes())?;
         // One sync of the file system instead of one for each of its files; only then the mark that it is whole.
         let directory = File::open(&tree).map_err(StoreError::file("open", &tree))?;
         rustix::fs::syncfs(&directory).map_err(StoreError::file("sync", &tree))?;
+        fault::point("render.synced");
         write(&tree.join("rendered"), b"")?;
+        fault::point("render.marked");
         Ok(summary.bytes)
     }
 
@@ -200,6 +207,7 @@ impl TreeStore {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(StoreError::file("remove", &mark)(e)),
         }
+        fault::point("tree.unmarked");
         let trees = File::open(&self.trees).map_err(StoreError::file("open", &self.trees))?;
         remove_tree(trees.as_fd(), id.as_str().as_ref()).map_err(StoreError::file("remove", &tree))
     }

@@ -14,6 +14,7 @@ use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_period;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
+use crate::fault;
 use crate::log::Log;
 use crate::store::{ImageStore, TreeStore};
 
@@ -31,6 +32,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     let store = open_store(globals)?;
     let all_trees_gone =
         collect_trees(&data, &store, log).context("failed to remove unreferenced treestores")?;
+    fault::point("image-gc.trees.removed");
     let running = running_images(&data, &store).context("failed to get list of images for running pods")?;
     let collected =
         store.collect_images(arguments.grace_period, &running).context("failed to remove images")?;

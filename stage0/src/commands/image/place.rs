@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::error::{FileContext, Result, Stage0Error};
 use crate::extract::remove_tree;
+use crate::fault;
 
 /// Mode of directories that are made on the way, and of the output directory; the umask takes from it.
 const DIRECTORY_MODE: u32 = 0o755;
@@ -85,6 +86,7 @@ impl Place {
         let draft = self.draft();
         let (directory, mode) = (&draft.place.directory, Mode::from_raw_mode(DIRECTORY_MODE));
         rustix::fs::mkdirat(directory, &draft.name, mode).file("create a directory in", &draft.place.path)?;
+        fault::point("output.directory.made");
         Ok(draft)
     }
 
@@ -96,6 +98,7 @@ impl Place {
         let mode = Mode::from_raw_mode(FILE_MODE);
         let file = rustix::fs::openat(directory, &draft.name, flags, mode)
             .file("create a file in", &draft.place.path)?;
+        fault::point("output.file.made");
         Ok((draft, file.into()))
     }
 

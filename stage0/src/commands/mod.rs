@@ -4,15 +4,18 @@
 //! rkt-reference.md 1.6.
 
 pub mod config;
+pub mod enter;
 pub mod fetch;
 pub mod format;
 pub mod gc;
 pub mod image;
 pub mod images;
 pub mod list;
+pub mod pod_names;
 pub mod rm;
 pub mod run;
 pub mod status;
+pub mod stop;
 pub mod trust;
 pub mod version;
 
@@ -35,6 +38,12 @@ pub enum Command {
         override_usage = "config [--pretty-print=BOOL]"
     )]
     Config(config::Arguments),
+    #[command(
+        about = "Enter the namespaces of an app within a rkt pod",
+        long_about = "By default the CMD that is run is /bin/bash.\n\nWhat follows UUID is passed to the app exactly as it is.",
+        override_usage = "enter [--app=APPNAME] UUID [CMD [ARGS ...]]"
+    )]
+    Enter(enter::Arguments),
     #[command(
         about = "Fetch image(s) and store them in the local store",
         long_about = "Locates and downloads remote ACIs and their attached signatures.\n\nThe result is the hash of each image, one a line.",
@@ -70,6 +79,12 @@ pub enum Command {
     )]
     Status(status::Arguments),
     #[command(
+        about = "Stop a pod",
+        long_about = "The apps are stopped in order, unless --force is given. Exit codes of apps survive both.",
+        override_usage = "stop [--force] --uuid-file=FILE | UUID ..."
+    )]
+    Stop(stop::Arguments),
+    #[command(
         about = "Trust a key for image verification",
         long_about = "Adds keys to the local keystore for use in verifying signed images.\n\nPUBKEY may be either a local file or URL.\n\nA key is trusted for images of the name --prefix says and below it, or with --root for every image.",
         override_usage = "trust [--prefix=PREFIX] [--insecure-allow-http] [--skip-fingerprint-review] [--root] PUBKEY ..."
@@ -91,6 +106,7 @@ impl Command {
     pub fn path(&self) -> Vec<&'static str> {
         match self {
             Command::Config(_) => vec!["config"],
+            Command::Enter(_) => vec!["enter"],
             Command::Fetch(_) => vec!["fetch"],
             Command::Gc(_) => vec!["gc"],
             Command::Help(_) => vec!["help"],
@@ -102,6 +118,7 @@ impl Command {
             Command::Rm(_) => vec!["rm"],
             Command::Run(_) => vec!["run"],
             Command::Status(_) => vec!["status"],
+            Command::Stop(_) => vec!["stop"],
             Command::Trust(_) => vec!["trust"],
             Command::Version => vec!["version"],
         }
@@ -126,6 +143,9 @@ impl Command {
 
     /// Whether as many arguments were given as the command takes.
     pub fn check_operands(&self) -> std::result::Result<(), String> {
+        if let Command::Enter(arguments) = self {
+            return arguments.check();
+        }
         let Command::Image(image::Arguments { command: Some(command) }) = self else { return Ok(()) };
         let Some((given, wanted)) = command.operands() else { return Ok(()) };
         if let Some(missing) = wanted.get(given.len()) {
@@ -157,6 +177,7 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
         Command::Config(arguments) => config::run(&arguments, globals),
+        Command::Enter(arguments) => enter::run(&arguments, globals, log),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
         Command::Gc(arguments) => gc::run(&arguments, globals, log),
         Command::Help(arguments) => Ok(cli::print_help(&arguments.command)),
@@ -168,6 +189,7 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
         Command::Rm(arguments) => rm::run(&arguments, globals, log),
         Command::Run(arguments) => run::run(&arguments, list, globals, log),
         Command::Status(arguments) => status::run(&arguments, globals, log),
+        Command::Stop(arguments) => stop::run(&arguments, globals, log),
         Command::Trust(arguments) => trust::run(&arguments, globals, log),
         Command::Version => Ok(version::run()),
     };

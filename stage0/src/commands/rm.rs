@@ -2,13 +2,12 @@
 //!
 //! Responsible for: removing the pods a user names. Must not know: how a pod is deleted. Follows rkt-reference.md 1.6.
 
-use std::path::PathBuf;
-
+use super::pod_names::PodNames;
 use super::require_superuser;
 use crate::cli::EXIT_FAILURE;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
-use crate::error::{Result, Stage0Error};
+use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::output;
 use crate::pod::collect::Collector;
@@ -16,26 +15,18 @@ use crate::pod::lifecycle::mark;
 use crate::pod::locate::Pods;
 use crate::pod::mounts::{MountTable, Unmounter};
 use crate::pod::state::{Stage, State};
-use crate::pod::uuid_file;
 
 /// Flags of `rkt rm`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
-    /// read pod UUID from file instead of argument
-    #[arg(long, value_name = "string")]
-    uuid_file: Option<PathBuf>,
-
-    uuids: Vec<String>,
+    #[command(flatten)]
+    pods: PodNames,
 }
 
 /// Removes each pod; those that can be removed are, whatever happens to the others.
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     require_superuser()?;
-    let uuids = match (&arguments.uuid_file, arguments.uuids.as_slice()) {
-        (Some(path), []) => vec![uuid_file::read(path)?],
-        (None, [_, ..]) => arguments.uuids.clone(),
-        _ => return Err(Stage0Error::refused("must provide at least one UUID or --uuid-file")),
-    };
+    let uuids = arguments.pods.several()?;
     let data = config::data_directory(globals)?;
     let pods = Pods::of(&data);
     let mut collector =
@@ -59,7 +50,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
 
 /// Removes one pod and returns its whole UUID.
 fn remove(pods: &Pods, collector: &mut Collector<'_>, prefix: &str) -> Result<String> {
-    let pod = pods.resolve(prefix)?;
+    let pod = pods.find_prefix(prefix).context("cannot get pod")?;
     let uuid = pod.uuid().to_string();
     let refuse = |why: &str| Err(Stage0Error::refused(format!("pod {uuid:?} is currently {why}")));
     let to = match pod.state() {

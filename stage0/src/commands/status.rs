@@ -4,11 +4,11 @@
 //! look. Follows rkt-reference.md 1.6.
 
 use std::fmt::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::format::Format;
 use super::list::format_networks;
+use super::pod_names::{EXIT_UUID_FILE, PodNames};
 use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_duration;
 use crate::clock;
@@ -19,12 +19,9 @@ use crate::output;
 use crate::pod::locate::{FoundPod, Pods};
 use crate::pod::report::{PodReport, to_json};
 use crate::pod::state::State;
-use crate::pod::uuid_file;
 
 /// How often a pod that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(100);
-/// What an unreadable UUID file ends with, unlike every other error.
-const EXIT_UUID_FILE: u8 = 1;
 
 /// Flags of `rkt status`.
 #[derive(Debug, Clone, clap::Args)]
@@ -43,15 +40,12 @@ pub struct Arguments {
     )]
     wait_ready: Wait,
 
-    /// read pod UUID from file instead of argument
-    #[arg(long, value_name = "string")]
-    uuid_file: Option<PathBuf>,
-
     /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
     #[arg(long, value_name = "string", default_value = "")]
     format: Format,
 
-    uuid: Vec<String>,
+    #[command(flatten)]
+    pod: PodNames,
 }
 
 /// How long to wait.
@@ -78,16 +72,12 @@ fn parse_wait(text: &str) -> std::result::Result<Wait, String> {
 
 /// Prints the status of one pod.
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
-    let uuid = match (&arguments.uuid_file, arguments.uuid.as_slice()) {
-        (Some(path), []) => match uuid_file::read(path) {
-            Ok(uuid) => uuid,
-            Err(error) => {
-                log.error(&error);
-                return Ok(EXIT_UUID_FILE);
-            }
-        },
-        (None, [uuid]) => uuid.clone(),
-        _ => return Err(Stage0Error::refused("must provide exactly one UUID or --uuid-file")),
+    let uuid = match arguments.pod.one() {
+        Err(error) if arguments.pod.is_file() => {
+            log.error(&error);
+            return Ok(EXIT_UUID_FILE);
+        }
+        uuid => uuid?,
     };
     let pods = Pods::of(&config::data_directory(globals)?);
     let mut pod = pods.resolve(&uuid)?;

@@ -6,8 +6,6 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use appc::ImageManifest;
-
 use super::assemble::{mount_stage1, stage1_root};
 use super::locate::FoundPod;
 use super::lock;
@@ -64,8 +62,7 @@ impl Collector<'_> {
             // It is removed after stage1 has cleaned up: an earlier deletion was cut short behind that.
             return Ok(());
         }
-        let bytes = pod.read("stage1/manifest", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
-        let manifest = ImageManifest::from_json(&bytes).context("invalid stage1 manifest")?;
+        let manifest = pod.stage1_manifest()?;
         let manifest = Stage1Manifest(&manifest);
         let entrypoint = manifest.entrypoint(Entrypoint::Gc)?;
         let interface = manifest.interface_version()?;

@@ -59,6 +59,12 @@ impl FoundPod {
         ImageManifest::from_json(&bytes).context(format!("invalid image manifest of app {app:?}"))
     }
 
+    /// The manifest of the pod's stage1.
+    pub fn stage1_manifest(&self) -> Result<ImageManifest> {
+        let bytes = self.read("stage1/manifest", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
+        ImageManifest::from_json(&bytes).context("invalid stage1 manifest")
+    }
+
     /// When the pod was prepared, in the states where that is known.
     pub fn creation_time(&self) -> Option<SystemTime> {
         if !self.state().has_creation_time() {
@@ -90,7 +96,12 @@ impl FoundPod {
 
     /// Content of `pid`, else of `ppid`.
     pub fn pid(&self) -> Option<i32> {
-        self.read_value("pid").or_else(|_| self.read_value("ppid")).ok()?.parse().ok()
+        self.number_in("pid").or_else(|| self.number_in("ppid"))
+    }
+
+    /// The number that is all of a file's content; `None` while it is not there or not written to its end.
+    pub fn number_in(&self, path: &str) -> Option<i32> {
+        self.read_value(path).ok()?.parse().ok()
     }
 
     /// The pod's networks, in the states in which they are shown.

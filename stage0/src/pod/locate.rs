@@ -92,7 +92,8 @@ impl Pods {
         self.find_prefix(prefix).context("problem retrieving pod")
     }
 
-    fn find_prefix(&self, prefix: &str) -> Result<FoundPod> {
+    /// The same, for callers that say themselves what they wanted it for.
+    pub fn find_prefix(&self, prefix: &str) -> Result<FoundPod> {
         let wanted = prefix.to_lowercase();
         let no_match = || Stage0Error::refused(format!("no matches found for {prefix:?}"));
         if wanted.is_empty() {

@@ -7,6 +7,7 @@ pub mod assemble;
 pub mod collect;
 pub mod copy;
 pub mod environment;
+pub mod first_process;
 pub mod inspect;
 pub mod lifecycle;
 pub mod locate;
@@ -18,6 +19,7 @@ pub mod prepare;
 pub mod remove;
 pub mod report;
 pub mod state;
+pub mod stop;
 pub mod uuid_file;
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Calling stage1's programs.
 //!
 //! Responsible for: their arguments, environment, directory and descriptors. Must not know: what happens inside.
-//! Follows rkt-reference.md 4.2, 4.3 and 4.5.
+//! Follows rkt-reference.md 4.2 to 4.6.
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::io::FdFlags;
 
@@ -97,6 +97,47 @@ pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &Own
     }
 }
 
+/// A command that `enter` runs in an app.
+#[derive(Debug, Clone, Copy)]
+pub struct EnterOptions<'a> {
+    /// The pod's directory.
+    pub pod: &'a Path,
+    /// stage1's enter in the tree store.
+    pub program: &'a Path,
+    /// The pod's first process.
+    pub pid: i32,
+    /// The app.
+    pub app: &'a str,
+    /// The command and its arguments, exactly as they were typed.
+    pub command: &'a [String],
+}
+
+/// Arguments of the enter entrypoint, without the program itself.
+pub fn enter_arguments(options: &EnterOptions<'_>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec![
+        format!("--pid={}", options.pid).into(),
+        format!("--appname={}", options.app).into(),
+        "--".into(),
+    ];
+    arguments.extend(options.command.iter().map(OsString::from));
+    arguments
+}
+
+/// Replaces this process by stage1's enter entrypoint. Returns only if that fails.
+pub fn exec_enter(options: &EnterOptions<'_>) -> Stage0Error {
+    let cause = Command::new(options.program).args(enter_arguments(options)).current_dir(options.pod).exec();
+    match Err::<(), _>(cause).file("execute", options.program).context("enter failed") {
+        Err(error) => error,
+        Ok(()) => Stage0Error::refused("enter failed"),
+    }
+}
+
+/// Arguments of the stop entrypoint, without the program itself.
+pub fn stop_arguments(force: bool, uuid: &str) -> Vec<OsString> {
+    let force = force.then(|| "--force".into());
+    force.into_iter().chain([uuid.into()]).collect()
+}
+
 /// Arguments of the gc entrypoint, without the program itself.
 pub fn gc_arguments(debug: bool, local_config: &Path, interface: u32, uuid: &str) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
@@ -114,18 +155,65 @@ pub fn gc_arguments(debug: bool, local_config: &Path, interface: u32, uuid: &str
 /// Runs the gc entrypoint to its end.
 pub fn run_gc(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<()> {
     let program = program(pod, entrypoint);
-    let status = Command::new(&program)
-        .args(arguments)
-        .current_dir(pod)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .file("execute", &program)?;
-    match status.code() {
-        Some(0) => Ok(()),
-        Some(code) => Err(Stage0Error::refused(format!("exit status {code}"))),
-        None => Err(Stage0Error::refused(status.to_string())),
+    let status = child(pod, &program, arguments).stdout(Stdio::null()).status().file("execute", &program)?;
+    match Ended::from(status) {
+        Ended::Well => Ok(()),
+        Ended::Badly(how) => Err(Stage0Error::refused(how)),
     }
+}
+
+/// A program of stage1's that runs beside rkt and writes where rkt does. Dropping it kills it.
+#[derive(Debug)]
+pub struct Stage1Process {
+    child: Child,
+    program: PathBuf,
+}
+
+/// How a program of stage1's ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// With success.
+    Well,
+    /// Without; the text says how.
+    Badly(String),
+}
+
+impl Stage1Process {
+    /// Starts it.
+    pub fn start(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<Self> {
+        let program = program(pod, entrypoint);
+        let child = child(pod, &program, arguments).spawn().file("execute", &program)?;
+        Ok(Stage1Process { child, program })
+    }
+
+    /// How it ended; `None` as long as it runs.
+    pub fn poll(&mut self) -> Result<Option<Ended>> {
+        Ok(self.child.try_wait().file("wait for", &self.program)?.map(Ended::from))
+    }
+}
+
+impl Drop for Stage1Process {
+    fn drop(&mut self) {
+        // One that has ended is gone already, which is what is wanted.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl From<ExitStatus> for Ended {
+    fn from(status: ExitStatus) -> Self {
+        match status.code() {
+            Some(0) => Ended::Well,
+            Some(code) => Ended::Badly(format!("exit status {code}")),
+            None => Ended::Badly(status.to_string()),
+        }
+    }
+}
+
+fn child(pod: &Path, program: &Path, arguments: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(pod).stdin(Stdio::null());
+    command
 }
 
 fn program(pod: &Path, entrypoint: &str) -> PathBuf {

@@ -18,6 +18,10 @@ use crate::error::{Result, Stage0Error};
 pub enum Entrypoint {
     /// Run the pod.
     Run,
+    /// Run a command in an app of the running pod.
+    Enter,
+    /// Stop the running pod.
+    Stop,
     /// Clean up after it.
     Gc,
 }
@@ -26,6 +30,8 @@ impl Entrypoint {
     const fn name(self) -> &'static str {
         match self {
             Entrypoint::Run => "run",
+            Entrypoint::Enter => "enter",
+            Entrypoint::Stop => "stop",
             Entrypoint::Gc => "gc",
         }
     }
@@ -35,10 +41,10 @@ impl Entrypoint {
 #[derive(Debug)]
 pub struct Stage1Manifest<'m>(pub &'m ImageManifest);
 
-impl Stage1Manifest<'_> {
+impl<'m> Stage1Manifest<'m> {
     /// Path of a program below stage1's root, without a leading slash. Errors: the annotation is missing or leads
     /// out of the root.
-    pub fn entrypoint(&self, entrypoint: Entrypoint) -> Result<&str> {
+    pub fn entrypoint(&self, entrypoint: Entrypoint) -> Result<&'m str> {
         let name = entrypoint.name();
         let path = self
             .0

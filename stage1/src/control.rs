@@ -58,6 +58,11 @@ impl Control {
         !self.outgoing.is_empty()
     }
 
+    /// Bytes that wait to be written.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.outgoing.len()
+    }
+
     /// Queues a message.
     pub fn send(&mut self, message: &ToGuest) -> Result<(), ControlError> {
         self.outgoing.extend(encode(message).map_err(ControlError::Encode)?);

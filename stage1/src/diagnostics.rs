@@ -20,11 +20,11 @@ pub fn line(subsystem: &str, text: &str) -> Vec<u8> {
 }
 
 /// Prints an error: its message and its innermost cause or, with `debug`, every cause in between.
-pub fn complain(error: &dyn Error, debug: bool) {
+pub fn complain(subsystem: &str, error: &dyn Error, debug: bool) {
     if debug {
-        say(STAGE1, &tree(error));
+        say(subsystem, &tree(error));
     } else {
-        say(STAGE1, &sentence(error));
+        say(subsystem, &sentence(error));
     }
 }
 

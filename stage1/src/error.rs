@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::control_socket::client::ClientError;
+use crate::entrypoints::enter::EnterError;
+use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
 use crate::kvm_device::KvmError;
 use crate::plan::PlanError;
@@ -63,6 +66,18 @@ pub enum EntrypointError {
     /// The pod's state could not be written down.
     #[error(transparent)]
     Status(#[from] StatusError),
+    /// The pod's control socket could not be made.
+    #[error("cannot listen on {}", crate::control_socket::SOCKET_NAME)]
+    Listen(#[source] io::Error),
+    /// The pod could not be spoken to.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// No command could be run in the pod.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// The pod could not be stopped.
+    #[error(transparent)]
+    Stop(#[from] StopError),
     /// The pod failed while it ran.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),

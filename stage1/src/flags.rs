@@ -4,8 +4,10 @@
 //! stage0 asks only for what our interface version promises. Must not know: what the flags lead to. Follows
 //! rkt-reference 4.3 and 4.5.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use rustix::process::Pid;
 use uuid::Uuid;
 
 /// What is wrong with a command line.
@@ -33,6 +35,18 @@ pub enum FlagError {
     /// The pod's name is none.
     #[error("UUID {0:?} is malformed")]
     MalformedUuid(String),
+    /// `enter` needs a process to enter.
+    #[error("flag --pid is missing")]
+    MissingPid,
+    /// Used by the entrypoints of stage1 itself; a virtual machine has no environment of its own that programs could run in.
+    #[error("flag --appname is missing: this stage1 has no environment of its own to enter, only apps")]
+    MissingApp,
+    /// `enter` needs something to run.
+    #[error("there is no command behind \"--\"")]
+    MissingCommand,
+    /// The guest is spoken to in UTF-8.
+    #[error("argument {0:?} is not UTF-8")]
+    NotUtf8(OsString),
     /// More than one pod was named.
     #[error("unexpected argument {0:?} after the UUID")]
     TrailingArgument(String),
@@ -127,6 +141,26 @@ pub struct GcFlags {
     pub local_config: Option<PathBuf>,
     /// The pod.
     pub uuid: Uuid,
+}
+
+/// Command line of the `stop` entrypoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StopFlags {
+    /// Kill the pod.
+    pub force: bool,
+    /// The pod.
+    pub uuid: Uuid,
+}
+
+/// Command line of the `enter` entrypoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EnterFlags {
+    /// The process that runs the pod, from the file `pid`.
+    pub pid: Pid,
+    /// The app to enter.
+    pub app: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
 }
 
 /// Arguments that are still to be read, with the value of the one being read.
@@ -300,5 +334,66 @@ impl GcFlags {
         }
         flags.uuid = arguments.finish(uuid)?;
         Ok(flags)
+    }
+}
+
+impl StopFlags {
+    /// Parses the arguments behind the program's name.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, FlagError> {
+        let mut flags = Self::default();
+        let mut arguments = Arguments { rest: arguments.into_iter() };
+        let mut uuid = None;
+        while let Some((argument, flag)) = arguments.next_flag(&mut uuid) {
+            match flag.name.as_str() {
+                "force" => flags.force = boolean("--force", &flag)?,
+                // Every other entrypoint takes it.
+                "debug" => drop(boolean("--debug", &flag)?),
+                _ => return Err(FlagError::Unknown(argument)),
+            }
+        }
+        flags.uuid = arguments.finish(uuid)?;
+        Ok(flags)
+    }
+}
+
+impl EnterFlags {
+    /// Parses the arguments behind the program's name. What follows `--` is the command's, to the letter.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, FlagError> {
+        let mut texts = arguments.into_iter().map(|it| it.into_string().map_err(FlagError::NotUtf8));
+        let mut own = Vec::new();
+        for text in texts.by_ref() {
+            match text? {
+                end if end == "--" => break,
+                text => own.push(text),
+            }
+        }
+        let command = texts.collect::<Result<Vec<String>, FlagError>>()?;
+        let (mut pid, mut app) = (None, None);
+        let mut arguments = Arguments { rest: own.into_iter() };
+        let mut stray = None;
+        while let Some((argument, flag)) = arguments.next_flag(&mut stray) {
+            match flag.name.as_str() {
+                "pid" => {
+                    let value = arguments.value("--pid", flag)?;
+                    let number = value.parse().ok().filter(|number| *number > 0).and_then(Pid::from_raw);
+                    pid = Some(number.ok_or(FlagError::InvalidValue {
+                        flag: "--pid",
+                        value,
+                        expected: "the number of a process",
+                    })?);
+                }
+                "appname" => app = Some(arguments.value("--appname", flag)?),
+                _ => return Err(FlagError::Unknown(argument)),
+            }
+        }
+        if let Some(argument) = stray {
+            return Err(FlagError::Unknown(argument));
+        }
+        let pid = pid.ok_or(FlagError::MissingPid)?;
+        let app = app.filter(|app| !app.is_empty()).ok_or(FlagError::MissingApp)?;
+        if command.is_empty() {
+            return Err(FlagError::MissingCommand);
+        }
+        Ok(Self { pid, app, command })
     }
 }

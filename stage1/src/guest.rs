@@ -6,7 +6,7 @@
 
 use guest_api::{
     AppExit, AppId, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec, Process,
-    SessionId, StdioStream, ToGuest, ToHost,
+    StdioStream, ToGuest, ToHost,
 };
 
 use crate::exit::{ExitCode, PodOutcome};
@@ -14,6 +14,9 @@ use crate::exit::{ExitCode, PodOutcome};
 /// Credit is granted in steps of a quarter of what the guest starts with: a message for every line would wake the guest for
 /// every line, and what is held back (a step and a partial line) is less than half of it.
 const CREDIT_STEP_BYTES: u32 = INITIAL_CREDIT_BYTES / 4;
+
+/// What an app died of whose VM was killed.
+const SIGKILL: u8 = 9;
 
 /// What the supervisor is to do next, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,6 +55,22 @@ pub enum Action {
         /// The status.
         status: u8,
     },
+    /// The app has taken so many bytes of input.
+    InputCredit {
+        /// The app.
+        app: AppId,
+        /// How many.
+        bytes: u32,
+    },
+    /// The message is about a command in an app.
+    OfSession(ToHost),
+    /// The app will never run: tell the user.
+    StartFailed {
+        /// The app.
+        app: AppId,
+        /// Why.
+        reason: String,
+    },
     /// Tell the user.
     Complain(String),
     /// The guest has nothing more to say and nothing more to lose.
@@ -83,8 +102,11 @@ pub enum Violation {
     #[error("the guest speaks of session {0}, which does not exist")]
     UnknownSession(u32),
     /// More output than was granted, or in pieces larger than agreed.
-    #[error("app {0:?} sent more output than the host granted")]
+    #[error("{0} sent more output than the host granted")]
     BeyondCredit(String),
+    /// Credit for input that was never sent.
+    #[error("the guest granted credit for input that it was not sent")]
+    BeyondInput,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +200,31 @@ impl Conversation {
         }
     }
 
+    /// The pod is to end at once. False if the guest has not called yet: it has nothing to lose and is not asked.
+    pub fn kill(&mut self) -> (bool, Vec<Action>) {
+        self.stop_requested = true;
+        match self.phase {
+            Phase::Booting => (false, vec![]),
+            Phase::Starting | Phase::Running => (true, vec![send(ToGuest::Kill)]),
+            Phase::Halted => (true, vec![]),
+        }
+    }
+
+    /// The VM was killed, and with it every app that ran.
+    pub fn vm_was_killed(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (index, known) in self.apps.iter_mut().enumerate().filter(|(_, it)| it.phase == AppPhase::Started)
+        {
+            known.phase = AppPhase::Ended;
+            let exit = AppExit::Signal(SIGKILL);
+            self.outcome.app_ended(exit);
+            if let Ok(number) = u16::try_from(index) {
+                actions.push(Action::RecordStatus { app: AppId(number), status: exit.status() });
+            }
+        }
+        actions
+    }
+
     /// That many bytes of the stream have reached their destination: the guest may send as many more.
     pub fn written(&mut self, app: AppId, stream: StdioStream, bytes: u32) -> Vec<Action> {
         let Ok(known) = self.app(app) else { return vec![] };
@@ -215,7 +262,7 @@ impl Conversation {
                 let known = self.app(app)?;
                 (known.stdout.open, known.stderr.open) = (false, false);
                 self.outcome.fail();
-                let mut actions = vec![Action::Complain(reason)];
+                let mut actions = vec![Action::StartFailed { app, reason }];
                 actions.extend(self.stop());
                 Ok(actions)
             }
@@ -224,9 +271,8 @@ impl Conversation {
                 Ok(vec![Action::PodReady])
             }
             ToHost::Ready => Err(Violation::OutOfOrder { message: "Ready", when: "twice" }),
-            ToHost::Output { process, stream, data } => self.output(app_of(process)?, stream, data),
-            ToHost::OutputClosed { process, stream } => {
-                let app = app_of(process)?;
+            ToHost::Output { process: Process::App(app), stream, data } => self.output(app, stream, data),
+            ToHost::OutputClosed { process: Process::App(app), stream } => {
                 let state = self.app(app)?.stream(stream);
                 if !std::mem::replace(&mut state.open, false) {
                     return Err(Violation::OutOfOrder { message: "OutputClosed", when: "twice" });
@@ -243,13 +289,18 @@ impl Conversation {
                 self.phase = Phase::Halted;
                 Ok(vec![Action::Finished])
             }
-            ToHost::InputCredit { process, .. } => {
-                app_of(process)?;
-                Err(Violation::OutOfOrder { message: "InputCredit", when: "without any input" })
+            ToHost::InputCredit { process: Process::App(app), bytes } => {
+                self.app(app)?;
+                Ok(vec![Action::InputCredit { app, bytes }])
             }
-            ToHost::SessionStarted { session, .. }
-            | ToHost::SessionFailed { session, .. }
-            | ToHost::SessionExited { session, .. } => Err(Violation::UnknownSession(session.0)),
+            of_session @ (ToHost::SessionStarted { .. }
+            | ToHost::SessionFailed { .. }
+            | ToHost::SessionExited { .. }
+            | ToHost::Output { process: Process::Session(_), .. }
+            | ToHost::OutputClosed { process: Process::Session(_), .. }
+            | ToHost::InputCredit { process: Process::Session(_), .. }) => {
+                Ok(vec![Action::OfSession(of_session)])
+            }
         }
     }
 
@@ -282,7 +333,7 @@ impl Conversation {
         }
         let length = u32::try_from(data.len()).ok().filter(|_| data.len() <= MAX_OUTPUT_BYTES);
         let left = length.and_then(|length| state.credit.checked_sub(length));
-        state.credit = left.ok_or(Violation::BeyondCredit(name))?;
+        state.credit = left.ok_or_else(|| Violation::BeyondCredit(format!("app {name:?}")))?;
         Ok(vec![Action::Output { app, stream, data }])
     }
 
@@ -314,13 +365,6 @@ impl Conversation {
 
     fn app(&mut self, id: AppId) -> Result<&mut App, Violation> {
         self.apps.get_mut(usize::from(id.0)).ok_or(Violation::UnknownApp(id.0))
-    }
-}
-
-fn app_of(process: Process) -> Result<AppId, Violation> {
-    match process {
-        Process::App(app) => Ok(app),
-        Process::Session(SessionId(number)) => Err(Violation::UnknownSession(number)),
     }
 }
 

@@ -126,7 +126,10 @@ fn app_that_cannot_start_fails_the_pod_and_stops_the_others() {
 
     let actions = after(&mut conversation, vec![hello(), started(1), failed]).unwrap();
 
-    assert_eq!(actions, [Action::Complain("unable to find \"x\"".into()), send(ToGuest::Stop)]);
+    assert_eq!(
+        actions,
+        [Action::StartFailed { app: AppId(0), reason: "unable to find \"x\"".into() }, send(ToGuest::Stop)]
+    );
     assert_eq!(conversation.exit_code(), ExitCode::RKT_FAILED);
 }
 
@@ -179,7 +182,7 @@ fn output_beyond_credit_is_a_violation() {
         assert!(conversation.receive(stdout(0, MAX_OUTPUT_BYTES), spec).is_ok());
     }
 
-    assert_eq!(conversation.receive(stdout(0, 1), spec), Err(Violation::BeyondCredit("web".into())));
+    assert_eq!(conversation.receive(stdout(0, 1), spec), Err(Violation::BeyondCredit("app \"web\"".into())));
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn stream_that_was_closed_earns_nothing() {
 fn message_larger_than_agreed_is_a_violation() {
     let result = after(&mut conversation(), vec![hello(), started(0), stdout(0, MAX_OUTPUT_BYTES + 1)]);
 
-    assert_eq!(result, Err(Violation::BeyondCredit("web".into())));
+    assert_eq!(result, Err(Violation::BeyondCredit("app \"web\"".into())));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
 mod control;
+mod control_socket;
 mod deadline;
 mod diagnostics;
 mod entrypoints;
@@ -21,11 +22,13 @@ mod plan;
 mod pod_directory;
 mod process;
 mod shares;
+mod signals;
 mod sink;
 mod sizing;
 mod status;
 mod stdio;
 mod supervisor;
+mod terminal;
 mod vmm_process;
 mod volumes;
 
@@ -62,31 +65,46 @@ mod stdio_test;
 #[cfg(test)]
 mod volumes_test;
 
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
 use error::EntrypointError;
 use exit::ExitCode;
-use flags::{GcFlags, RunFlags};
+use flags::{EnterFlags, GcFlags, RunFlags, StopFlags};
 
 fn main() -> ProcessExitCode {
-    let mut arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_default();
-    let arguments: Vec<String> = arguments.collect();
-    let debug = arguments.iter().any(|argument| argument == "--debug" || argument == "--debug=true");
+    let name = Path::new(&program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    let own = arguments.iter().take_while(|argument| *argument != "--");
+    let debug =
+        own.filter_map(|argument| argument.to_str()).any(|it| it == "--debug" || it == "--debug=true");
     process::report_panics_of_children();
-    let code = dispatch(&program, arguments).unwrap_or_else(|error| {
-        diagnostics::complain(&error, debug);
+    terminal::restore_on_panic();
+    let code = dispatch(name, &program, arguments).unwrap_or_else(|error| {
+        diagnostics::complain(subsystem(name), &error, debug);
         ExitCode::RKT_FAILED
     });
     ProcessExitCode::from(code.0)
 }
 
-fn dispatch(program: &str, arguments: Vec<String>) -> Result<ExitCode, EntrypointError> {
-    let name = Path::new(program).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+fn dispatch(name: &str, program: &OsStr, arguments: Vec<OsString>) -> Result<ExitCode, EntrypointError> {
+    let texts = || arguments.iter().map(|argument| argument.to_string_lossy().into_owned());
     match name {
-        "init" => entrypoints::run::run(&RunFlags::parse(arguments)?),
-        "gc" => entrypoints::gc::run(&GcFlags::parse(arguments)?),
-        _ => Err(EntrypointError::UnknownEntrypoint(program.to_owned())),
+        "init" => entrypoints::run::run(&RunFlags::parse(texts())?),
+        "gc" => entrypoints::gc::run(&GcFlags::parse(texts())?),
+        "enter" => entrypoints::enter::run(EnterFlags::parse(arguments)?),
+        "stop" => entrypoints::stop::run(&StopFlags::parse(texts())?),
+        _ => Err(EntrypointError::UnknownEntrypoint(program.to_string_lossy().into_owned())),
+    }
+}
+
+/// Prefix of the entrypoint's failure: `enter` and `stop` speak to a person about the command that the person gave.
+fn subsystem(name: &str) -> &str {
+    match name {
+        "enter" | "stop" => name,
+        _ => diagnostics::STAGE1,
     }
 }

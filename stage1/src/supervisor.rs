@@ -4,6 +4,7 @@
 //! messages mean (`guest`), what lines look like (`stdio`). Follows docs/architecture.md, "While the pod runs", and
 //! rkt-reference 4.3 and 6.8.
 
+mod clients;
 mod error;
 mod kernel_log;
 mod wait;
@@ -21,11 +22,13 @@ use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
 
 use crate::control::Control;
+use crate::control_socket::server::Server;
+use crate::control_socket::sessions::Sessions;
 use crate::deadline::Deadline;
 use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
-use crate::guest::{Action, Conversation};
+use crate::guest::{Action, Conversation, Violation};
 use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
@@ -42,6 +45,13 @@ const HALT_GRACE: Duration = Duration::from_secs(10);
 
 /// The apps' grace period.
 const STOP_GRACE: Duration = Duration::from_millis(STOP_GRACE_MS as u64);
+
+/// How long the guest has to kill everything, sync and halt when the pod is stopped by force. `stop --force` waits a little longer
+/// before it kills the supervisor.
+const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// How long the pod's end waits for clients to take what their commands said last.
+const LAST_WORDS_GRACE: Duration = Duration::from_secs(1);
 
 /// How long one child may outlive the other before it is killed: they notice each other's end within a system call.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
@@ -69,6 +79,8 @@ pub struct Pod {
     pub control: UnixStream,
     /// Kernel messages, with `--debug`.
     pub serial: Option<File>,
+    /// Listens for other programs' requests.
+    pub clients: Server,
 }
 
 /// Why the loop ended.
@@ -87,6 +99,7 @@ enum Source {
     Files,
     Serial,
     Sink,
+    Clients,
 }
 
 /// What the loop woke up for.
@@ -97,6 +110,7 @@ struct Ready {
     vmm: bool,
     files: bool,
     serial: bool,
+    clients: bool,
 }
 
 struct Supervisor<'fd> {
@@ -110,9 +124,13 @@ struct Supervisor<'fd> {
     outputs: Outputs<'fd>,
     running: usize,
     kernel: KernelLog,
+    clients: Server,
+    sessions: Sessions,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
+    /// The pod is stopped by force.
+    forced: bool,
 }
 
 /// Runs the pod to its end and returns its exit code. Prints whatever goes wrong. When it returns, neither child process
@@ -125,7 +143,7 @@ pub fn supervise(
     stdout: BorrowedFd<'_>,
     stderr: BorrowedFd<'_>,
 ) -> Result<ExitCode, SupervisorError> {
-    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial } = pod;
+    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut entropy))
@@ -139,12 +157,15 @@ pub fn supervise(
         control: Control::new(control)?,
         outputs: Outputs::new(stdout, stderr),
         running: guest.apps.len(),
+        sessions: Sessions::new(&guest.apps),
         guest,
         kernel: KernelLog::new(serial),
+        clients,
         kill_at: Deadline::default(),
         stop_requested: false,
+        forced: false,
     };
-    let ending = supervisor.run(&vmm, &files, signals);
+    let mut ending = supervisor.run(&vmm, &files, signals);
 
     // Nothing of the guest is needed any more: it has halted, or cannot be trusted to. The VMM has no file open, so nobody
     // waits for its teardown, which takes KVM tens of milliseconds. The file server is waited for: until it is gone it may
@@ -153,8 +174,15 @@ pub fn supervise(
     let files_ended = files.has_ended();
     vmm.kill()?;
     files.kill()?;
-    let wanted = !matches!(ending, Err(SupervisorError::Killed(_)));
+    if supervisor.forced && supervisor.conversation.has_begun() && !matches!(ending, Ok(Ending::Finished)) {
+        // What the guest could not do in time, the VMM's end has done: every app was killed.
+        let actions = supervisor.conversation.vm_was_killed();
+        supervisor.carry_out(actions)?;
+        ending = Ok(Ending::Finished);
+    }
+    let wanted = !supervisor.forced && !matches!(ending, Err(SupervisorError::Killed(_)));
     supervisor.drain(wanted.then_some(signals))?;
+    supervisor.dismiss_clients()?;
     let files = files.wait::<FileServerEnd>()?;
     match ending? {
         Ending::Finished => Ok(supervisor.conversation.exit_code()),
@@ -185,6 +213,9 @@ impl Supervisor<'_> {
                 self.control.fill()?;
                 self.converse()?;
             }
+            if ready.clients {
+                self.serve_clients()?;
+            }
             if ready.files {
                 files_alive = false;
                 // It ends because the VMM has, which is about to be seen; or it failed, and the VM is of no use.
@@ -204,6 +235,7 @@ impl Supervisor<'_> {
                 }
             }
             self.flush()?;
+            self.flush_clients()?;
             self.control.flush()?;
             if self.outputs.is_waiting() && !self.stop_requested && files_alive {
                 // The guest cannot end before its apps' output is taken, and the reader has all the time it wants.
@@ -244,9 +276,15 @@ impl Supervisor<'_> {
         for descriptor in self.outputs.blocked() {
             add(Source::Sink, descriptor, PollFlags::OUT);
         }
+        for (descriptor, flags) in self.clients.interests(self.may_hear_clients()) {
+            add(Source::Clients, descriptor, flags);
+        }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
-        poll_until(&mut descriptors, self.kill_at.at().into_iter().chain(self.call_at()).min())?;
-        let mut ready = Ready::default();
+        let visit = self.clients.deadline();
+        let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
+        poll_until(&mut descriptors, until)?;
+        let overdue = visit.is_some_and(|at| at <= Instant::now());
+        let mut ready = Ready { clients: overdue, ..Ready::default() };
         for (source, descriptor) in sources.into_iter().zip(descriptors) {
             let woken = !descriptor.revents().is_empty();
             match source {
@@ -255,6 +293,7 @@ impl Supervisor<'_> {
                 Source::Vmm => ready.vmm = woken,
                 Source::Files => ready.files = woken,
                 Source::Serial => ready.serial = woken,
+                Source::Clients => ready.clients |= woken,
                 Source::Sink => {}
             }
         }
@@ -269,11 +308,32 @@ impl Supervisor<'_> {
             if self.stop_requested && !hang_up {
                 return Err(SupervisorError::Killed("a second signal asked for it"));
             }
-            self.stop_requested = true;
-            let actions = self.conversation.stop();
-            self.carry_out(actions)?;
-            self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+            self.stop()?;
         }
+        Ok(())
+    }
+
+    /// The pod is to end in order.
+    fn stop(&mut self) -> Result<(), SupervisorError> {
+        self.stop_requested = true;
+        self.sessions.pod_ends();
+        let actions = self.conversation.stop();
+        self.carry_out(actions)?;
+        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+        Ok(())
+    }
+
+    /// The pod is to end at once.
+    fn kill(&mut self) -> Result<(), SupervisorError> {
+        self.stop_requested = true;
+        self.forced = true;
+        self.sessions.pod_ends();
+        let (asked, actions) = self.conversation.kill();
+        if !asked {
+            return Err(SupervisorError::Killed("it was stopped by force before its guest had started"));
+        }
+        self.carry_out(actions)?;
+        self.kill_within(KILL_GRACE, "it was stopped by force");
         Ok(())
     }
 
@@ -306,19 +366,35 @@ impl Supervisor<'_> {
                 Action::Send(message) => {
                     self.control.send(&message)?;
                     if *message == ToGuest::Stop {
+                        self.sessions.pod_ends();
                         self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
                     }
                 }
                 Action::AppStarted { app, pid } => {
                     let name = self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str());
                     self.outputs.started(app, name, pid);
+                    let effects = self.sessions.app_started(app);
+                    self.carry_out_effects(effects)?;
                 }
+                Action::StartFailed { app, reason } => {
+                    self.outputs.say(&reason);
+                    let effects = self.sessions.app_failed(app);
+                    self.carry_out_effects(effects)?;
+                }
+                Action::OfSession(message) => {
+                    let effects = self.sessions.receive(message)?;
+                    self.carry_out_effects(effects)?;
+                }
+                Action::InputCredit { .. } => return Err(Violation::BeyondInput.into()),
                 Action::PodReady => self.warn(status::pod_is_ready()),
                 Action::Output { app, stream, data } => self.outputs.push(app, stream, &data),
                 Action::OutputClosed { app, stream } => self.outputs.close(app, stream),
                 Action::RecordStatus { app, status } => {
                     self.warn(status::app_ended(self.name(app), status));
                     self.running = self.running.saturating_sub(1);
+                    if self.running == 0 || status != 0 {
+                        self.sessions.pod_ends();
+                    }
                     if self.running == 0 {
                         self.kill_within(HALT_GRACE, "its guest did not halt after the last app ended");
                     } else if status != 0 {
@@ -361,13 +437,19 @@ impl Supervisor<'_> {
         self.outputs.close_all();
         loop {
             self.flush()?;
-            let Some(signals) = signals.filter(|_| self.outputs.is_waiting()) else { return Ok(()) };
+            self.flush_clients()?;
+            let Some(signals) = signals.filter(|_| self.outputs.is_waiting() && !self.forced) else {
+                return Ok(());
+            };
             let mut descriptors = vec![PollFd::new(signals, PollFlags::IN)];
             descriptors.extend(self.outputs.blocked().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
-            poll_until(&mut descriptors, None)?;
+            let clients = self.clients.interests(true).into_iter();
+            descriptors.extend(clients.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
+            poll_until(&mut descriptors, self.clients.deadline())?;
             if descriptors.first().is_some_and(|signals| !signals.revents().is_empty()) {
                 return Ok(());
             }
+            self.serve_clients()?;
         }
     }
 

@@ -102,7 +102,11 @@ fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Result<Vec<u8>
         "annotations": [
             {"name": "coreos.com/rkt/stage1/run", "value": "/init"},
             {"name": "coreos.com/rkt/stage1/gc", "value": "/gc"},
+            {"name": "coreos.com/rkt/stage1/enter", "value": "/enter"},
+            {"name": "coreos.com/rkt/stage1/stop", "value": "/stop"},
             {"name": "coreos.com/rkt/stage1/interface-version", "value": STAGE1_INTERFACE_VERSION},
+            // Every pod's processes have host users of their own, whatever `--private-users` says.
+            {"name": "coreos.com/rkt/stage1/private-users", "value": "always"},
         ],
     });
     // Speed before size: the file is made on every `test` and read from a local disk.
@@ -115,7 +119,10 @@ fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Result<Vec<u8>
             archive.append_data(&mut header(EntryType::Directory, 0o755, 0), path, io::empty())?;
         }
         file(&mut archive, "rootfs/init", 0o755, &fs::read(stage1)?)?;
-        archive.append_link(&mut header(EntryType::Link, 0o755, 0), "rootfs/gc", "rootfs/init")?;
+        for name in ["gc", "enter", "stop"] {
+            let path = format!("rootfs/{name}");
+            archive.append_link(&mut header(EntryType::Link, 0o755, 0), path, "rootfs/init")?;
+        }
         file(&mut archive, "rootfs/vmlinux", 0o644, &fs::read(vmlinux)?)?;
         file(&mut archive, "rootfs/initramfs", 0o644, &fs::read(initramfs)?)?;
         archive.into_inner()?.finish()

@@ -14,6 +14,8 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use vmm::MemoryFile;
 
+use crate::control_socket::SOCKET_NAME;
+use crate::control_socket::server::Server;
 use crate::diagnostics;
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
@@ -49,6 +51,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let initramfs = open_stage1("initramfs")?;
     shares::prepare_volumes(&plan.shares)?;
 
+    // Whoever is told of the pod finds it listening, however early.
+    let clients = Server::listen(Path::new(SOCKET_NAME)).map_err(EntrypointError::Listen)?;
+
     let (files_vmm, files_server) = UnixStream::pair().map_err(EntrypointError::Socket)?;
     let (control, control_vmm) = UnixStream::pair().map_err(EntrypointError::Socket)?;
     let (serial, serial_vmm) = if flags.debug {
@@ -72,9 +77,13 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let vmm = vmm_process::start(&plan.vm, parts)?;
     status::pod_starts(&plan.environment_files)?;
 
-    let pod = Pod { uuid: flags.uuid, guest: plan.guest, started, boot_timeout, vmm, files, control, serial };
+    let (uuid, guest) = (flags.uuid, plan.guest);
+    let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients };
     let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    Ok(supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd())?)
+    let ended = supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd());
+    // Nobody listens any more; that it is gone says so best.
+    let _ = std::fs::remove_file(SOCKET_NAME);
+    Ok(ended?)
 }
 
 /// Signals become something to read, so that one loop sees everything. A caller that has hang-ups ignored (nohup(1)) means

@@ -1,0 +1,112 @@
+//! A client's end of the control socket.
+//!
+//! Responsible for: reaching the supervisor of the pod in the working directory, and nobody else. Must not know: what is asked of
+//! it. Follows pidfd_open(2) and unix(7), SO_PEERCRED.
+//!
+//! The number in `pid` may be another process's by now. So its process is held by a descriptor first, and then has to prove
+//! that it is the supervisor: the pod directory is its working directory, or the control socket its own.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, PidfdFlags, Signal};
+
+use super::SOCKET_NAME;
+use super::connection::{Connection, ConnectionError};
+use super::protocol::Reply;
+
+/// Why a supervisor cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is nobody to ask.
+    #[error("the pod is not running")]
+    NotRunning,
+    /// Somebody else has the number by now.
+    #[error("process {0} is not the one that runs the pod")]
+    Stranger(i32),
+    /// The process cannot be held.
+    #[error("cannot watch process {pid}")]
+    Watch {
+        /// The process.
+        pid: i32,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The supervisor does not listen.
+    #[error("cannot connect to the pod's {SOCKET_NAME}")]
+    Connect(#[source] io::Error),
+    /// The conversation broke off.
+    #[error(transparent)]
+    Connection(#[from] ConnectionError),
+}
+
+/// The process that runs the pod in the working directory.
+#[derive(Debug)]
+pub struct PodProcess {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl PodProcess {
+    /// Finds it by its number.
+    pub fn find(pid: Pid) -> Result<Self, ClientError> {
+        let number = pid.as_raw_nonzero().get();
+        let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Err(ClientError::NotRunning),
+            Err(errno) => return Err(ClientError::Watch { pid: number, cause: errno.into() }),
+        };
+        let place = |path: &str| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
+        match (place(&format!("/proc/{number}/cwd")), place(".")) {
+            (Ok(theirs), Ok(ours)) if theirs == ours => Ok(Self { pid, pidfd }),
+            // A process that has ended has no working directory any more.
+            _ if ends(&pidfd) => Err(ClientError::NotRunning),
+            _ => Err(ClientError::Stranger(number)),
+        }
+    }
+
+    /// Readable when the process has ended.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Kills it. It may have ended before.
+    pub fn kill(&self) -> Result<(), ClientError> {
+        match rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => {
+                Err(ClientError::Watch { pid: self.pid.as_raw_nonzero().get(), cause: errno.into() })
+            }
+        }
+    }
+
+    /// Connects to its control socket. Waits for nothing: a supervisor that is stopped or stuck lets nobody in.
+    pub fn connect(&self) -> Result<Connection<Reply>, ClientError> {
+        let attempt = || -> Result<UnixStream, Errno> {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            rustix::net::connect(&socket, &SocketAddrUnix::new(Path::new(SOCKET_NAME))?)?;
+            Ok(UnixStream::from(socket))
+        };
+        let stream = attempt().map_err(|errno| ClientError::Connect(errno.into()))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)
+            .map_err(|errno| ClientError::Connect(errno.into()))?;
+        if peer.pid != self.pid {
+            return Err(ClientError::Stranger(self.pid.as_raw_nonzero().get()));
+        }
+        Ok(Connection::new(stream)?)
+    }
+}
+
+/// Whether the process has ended.
+fn ends(pidfd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
+}

@@ -1,0 +1,89 @@
+//! The supervisor's part in the control socket.
+//!
+//! Responsible for: carrying out what clients ask for and commands say. Must not know: what may pass between the two
+//! (`control_socket::sessions`). Follows docs/architecture.md, "The control socket".
+
+use std::time::Instant;
+
+use rustix::event::PollFd;
+
+use super::error::SupervisorError;
+use super::wait::poll_until;
+use super::{LAST_WORDS_GRACE, Supervisor};
+use crate::control_socket::server::Event;
+use crate::control_socket::sessions::Effect;
+
+/// What may wait for the guest to read it before clients are not listened to any more. A command line is the longest message, and a
+/// pod's specification.
+const MAX_WAITING_FOR_GUEST_BYTES: usize = 1024 * 1024;
+
+impl Supervisor<'_> {
+    /// Whether what clients say has somewhere to go.
+    pub(super) fn may_hear_clients(&self) -> bool {
+        self.control.outgoing_bytes() < MAX_WAITING_FOR_GUEST_BYTES
+    }
+
+    /// Hears clients, and does what they ask for.
+    pub(super) fn serve_clients(&mut self) -> Result<(), SupervisorError> {
+        let events = self.clients.serve(self.may_hear_clients(), Instant::now());
+        self.take_events(events)
+    }
+
+    /// Writes what clients take.
+    pub(super) fn flush_clients(&mut self) -> Result<(), SupervisorError> {
+        let events = self.clients.flush();
+        self.take_events(events)
+    }
+
+    fn take_events(&mut self, events: Vec<Event>) -> Result<(), SupervisorError> {
+        for event in events {
+            let effects = match event {
+                Event::Request(client, request) => self.sessions.request(client, request),
+                Event::Gone(client) => self.sessions.gone(client),
+            };
+            self.carry_out_effects(effects)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn carry_out_effects(&mut self, effects: Vec<Effect>) -> Result<(), SupervisorError> {
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.control.send(&message)?,
+                Effect::Reply(client, reply) => {
+                    let gone = self.clients.reply(client, reply);
+                    self.take_events(gone.into_iter().collect())?;
+                }
+                Effect::Disconnect(client) => {
+                    let gone = self.clients.remove(client);
+                    self.take_events(gone.into_iter().collect())?;
+                }
+                Effect::Stop { force: false } => self.stop()?,
+                Effect::Stop { force: true } => {
+                    // The client is to know before a pod that has not started dies of it.
+                    self.flush_clients()?;
+                    self.kill()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The pod has ended: tells everybody, and gives those a moment who have not yet taken what was said.
+    pub(super) fn dismiss_clients(&mut self) -> Result<(), SupervisorError> {
+        let effects = self.sessions.pod_ended();
+        self.carry_out_effects(effects)?;
+        let until = Instant::now() + LAST_WORDS_GRACE;
+        loop {
+            self.clients.flush();
+            if !self.clients.owes_last_words() || Instant::now() >= until {
+                return Ok(());
+            }
+            let clients = self.clients.interests(true).into_iter();
+            let mut descriptors: Vec<PollFd<'_>> =
+                clients.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+            poll_until(&mut descriptors, Some(until))?;
+            self.clients.serve(true, Instant::now());
+        }
+    }
+}

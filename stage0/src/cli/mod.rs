@@ -8,6 +8,7 @@ pub mod apps;
 pub mod globals;
 pub mod help;
 pub mod insecure;
+pub mod launch_flags;
 pub mod option_list;
 pub mod pod_flags;
 pub mod usage;
@@ -18,6 +19,8 @@ pub mod volume;
 mod apps_test;
 #[cfg(test)]
 mod help_test;
+#[cfg(test)]
+mod launch_flags_test;
 
 use clap::{CommandFactory, Parser};
 

@@ -119,43 +119,6 @@ impl Stage1Flags {
     }
 }
 
-/// Networks of a pod.
-#[derive(Debug, Clone, Default, Args)]
-pub struct NetworkFlags {
-    /// configure the pod's networking. Optionally, pass a list of user-configured networks to load and set arguments to pass to each network, respectively. Syntax: --net[=n[:args], ...]
-    #[arg(
-        long, num_args = 0..=1, require_equals = true, default_missing_value = "default",
-        action = ArgAction::Append
-    )]
-    pub net: Vec<String>,
-
-    /// pod's hostname. If empty, it will be "rkt-$PODUUID"
-    #[arg(long, value_name = "string")]
-    pub hostname: Option<String>,
-}
-
-impl NetworkFlags {
-    /// The networks as stage1 gets them: `name[:args]`, joined by commas; `default` when nothing was asked for.
-    pub fn networks(&self) -> Result<String, String> {
-        let mut names = Vec::new();
-        let mut networks = Vec::new();
-        for network in self.net.iter().flat_map(|list| list.split(',')) {
-            let name = network.split(':').next().unwrap_or_default();
-            if name.is_empty() {
-                return Err(format!("invalid argument {network:?} for --net: netname can't be empty"));
-            }
-            if names.contains(&name) {
-                return Err(format!(
-                    "invalid argument {network:?} for --net: found duplicate netname {name:?}"
-                ));
-            }
-            names.push(name);
-            networks.push(network);
-        }
-        if networks.is_empty() { Ok("default".to_owned()) } else { Ok(networks.join(",")) }
-    }
-}
-
 fn set_env(text: &str) -> Result<(String, String), String> {
     parse_pair("set-env", text)
 }
@@ -163,20 +126,6 @@ fn set_env(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn networks_default_to_the_one_named_default() {
-        assert_eq!(NetworkFlags::default().networks().as_deref(), Ok("default"));
-    }
-
-    #[test]
-    fn network_names_must_be_given_and_unique() {
-        let flags = |list: &str| NetworkFlags { net: vec![list.to_owned()], hostname: None };
-
-        assert_eq!(flags("a:IP=10.0.0.1,b").networks().as_deref(), Ok("a:IP=10.0.0.1,b"));
-        assert!(flags("a,,b").networks().unwrap_err().contains("can't be empty"));
-        assert!(flags("a,b,a:x=y").networks().unwrap_err().contains("duplicate"));
-    }
 
     #[test]
     fn stage1_is_chosen_by_one_flag_used_once() {

@@ -12,8 +12,11 @@ pub mod image;
 pub mod images;
 pub mod list;
 pub mod pod_names;
+pub mod preparation;
+pub mod prepare;
 pub mod rm;
 pub mod run;
+pub mod run_prepared;
 pub mod status;
 pub mod stop;
 pub mod trust;
@@ -63,6 +66,12 @@ pub enum Command {
     #[command(about = "List pods", override_usage = "list")]
     List(list::Arguments),
     #[command(
+        about = "Prepare to run image(s) in a pod in rkt",
+        long_about = "IMAGE should be a string referencing an image; either a hash, local file on disk, or URL.\nThey will be checked in that order and the first match will be used.\n\nThe result is the UUID of a pod that run-prepared runs, also after a reboot.\n\nAn \"--\" may be used to inhibit rkt prepare's parsing of subsequent arguments,\nwhich will instead be appended to the preceding image app's exec arguments.\nEnd the image arguments with a lone \"---\" to resume argument parsing.",
+        override_usage = "prepare [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] [--quiet] IMAGE [-- image-args...[---]]..."
+    )]
+    Prepare(Box<prepare::Arguments>),
+    #[command(
         about = "Remove all files and resources associated with an exited pod",
         override_usage = "rm --uuid-file=FILE | UUID ..."
     )]
@@ -73,6 +82,12 @@ pub enum Command {
         override_usage = "run [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] IMAGE [-- image-args...[---]]..."
     )]
     Run(Box<run::Arguments>),
+    #[command(
+        about = "Run a prepared application pod in rkt",
+        long_about = "UUID should be that of a pod which rkt prepare made.",
+        override_usage = "run-prepared UUID"
+    )]
+    RunPrepared(run_prepared::Arguments),
     #[command(
         about = "Check the status of a rkt pod",
         override_usage = "status [--wait=bool|timeout] [--wait-ready=bool|timeout] --uuid-file=FILE | UUID"
@@ -115,8 +130,10 @@ impl Command {
                 std::iter::once("image").chain(command).collect()
             }
             Command::List(_) => vec!["list"],
+            Command::Prepare(_) => vec!["prepare"],
             Command::Rm(_) => vec!["rm"],
             Command::Run(_) => vec!["run"],
+            Command::RunPrepared(_) => vec!["run-prepared"],
             Command::Status(_) => vec!["status"],
             Command::Stop(_) => vec!["stop"],
             Command::Trust(_) => vec!["trust"],
@@ -136,6 +153,7 @@ impl Command {
             Command::Image(image::Arguments { command: Some(image::ImageCommand::Fetch(arguments)) }) => {
                 Some(&arguments.rest)
             }
+            Command::Prepare(arguments) => Some(&arguments.rest),
             Command::Run(arguments) => Some(&arguments.rest),
             _ => None,
         }
@@ -162,14 +180,14 @@ impl Command {
 pub fn app_flags(name: &str) -> Option<&'static [&'static str]> {
     match name {
         "fetch" => Some(&["signature"]),
-        "run" => None,
+        "prepare" | "run" => None,
         _ => Some(&[]),
     }
 }
 
 /// Whether `--` may introduce app arguments.
 pub fn takes_app_arguments(name: &str) -> bool {
-    name == "run"
+    matches!(name, "prepare" | "run")
 }
 
 /// Runs a command; its exit code.
@@ -186,8 +204,10 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
         }
         Command::Image(image::Arguments { command: None }) => Ok(cli::print_help(&["image"])),
         Command::List(arguments) => list::run(&arguments, globals, log),
+        Command::Prepare(arguments) => prepare::run(&arguments, list, globals, log),
         Command::Rm(arguments) => rm::run(&arguments, globals, log),
         Command::Run(arguments) => run::run(&arguments, list, globals, log),
+        Command::RunPrepared(arguments) => run_prepared::run(&arguments, globals, log),
         Command::Status(arguments) => status::run(&arguments, globals, log),
         Command::Stop(arguments) => stop::run(&arguments, globals, log),
         Command::Trust(arguments) => trust::run(&arguments, globals, log),

@@ -7,10 +7,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use appc::PodManifest;
-
 use super::overlay::Overlay;
 use super::prepare::{create_directory, write};
+use super::prepared::PreparedApp;
 use crate::error::{FileContext, Result};
 use crate::fault;
 use crate::store::{TreeId, TreeStore};
@@ -74,24 +73,17 @@ fn overlay_directory(pod: &Path) -> Result<PathBuf> {
 }
 
 /// Writes each app's image manifest into stage1's root.
-pub fn write_apps<'m>(
-    pod: &Path,
-    manifest: &PodManifest,
-    image_manifest: impl Fn(&str) -> Option<&'m [u8]>,
-) -> Result<()> {
+pub fn write_apps(pod: &Path, apps: &[PreparedApp]) -> Result<()> {
     // Touched, so that the directory is in the upper layer: readers look for it there.
     let status = stage1_root(pod).join("rkt/status");
     create_directory(&status)?;
     touch(&status)?;
     fault::point("run.status.touched");
-    for app in &manifest.apps {
-        let name = app.name.as_str();
-        let directory = app_directory(pod, name);
+    for app in apps {
+        let directory = app_directory(pod, &app.name);
         create_directory(&directory)?;
-        if let Some(bytes) = image_manifest(name) {
-            write(&directory.join("manifest"), bytes, 0o640)?;
-            fault::point("run.app.written");
-        }
+        write(&directory.join("manifest"), &app.manifest_json, 0o640)?;
+        fault::point("run.app.written");
     }
     Ok(())
 }

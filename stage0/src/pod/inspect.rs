@@ -188,6 +188,11 @@ impl FoundPod {
         Ok(names)
     }
 
+    /// Whether the pod has a file of this name.
+    pub fn has(&self, path: &Path) -> bool {
+        rustix::fs::statat(self.directory().as_fd(), path, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     fn open_file(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = rustix::fs::openat(self.directory(), path, flags, Mode::empty())?;

@@ -5,10 +5,13 @@
 //!
 //! The parent directories are not synced between `embryo` and `run`. A pod in any of these stages dies with the host, and what a
 //! power failure leaves of it, in whichever of them, is collected by `gc`; two journal commits a start would buy nothing.
+//! A prepared pod outlives the host's power, so it is synced when it becomes one, and again when it stops being one:
+//! it must not run twice.
 
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{self, Mode};
 use rustix::io::Errno;
@@ -23,6 +26,9 @@ use crate::fault;
 /// Times a new pod may be collected between its `mkdir` and its lock before that is taken for a fault.
 const MAX_CREATE_ATTEMPTS: usize = 8;
 
+/// How often a lock that others hold for moments is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(5);
+
 /// A state that a pod can be in while this process holds its lock.
 pub trait Held {
     /// Where the pod is then.
@@ -32,12 +38,18 @@ pub trait Held {
 /// Being prepared.
 #[derive(Debug)]
 pub struct Prepare;
+/// Ready to run.
+#[derive(Debug)]
+pub struct Prepared;
 /// Running, or about to.
 #[derive(Debug)]
 pub struct Run;
 
 impl Held for Prepare {
     const STAGE: Stage = Stage::Prepare;
+}
+impl Held for Prepared {
+    const STAGE: Stage = Stage::Prepared;
 }
 impl Held for Run {
     const STAGE: Stage = Stage::Run;
@@ -70,10 +82,19 @@ impl<S: Held> Pod<S> {
         self.pods.path(S::STAGE, self.uuid)
     }
 
+    /// The pod opened for reading; what was opened stays the pod wherever it is moved afterwards.
+    pub fn open(&self) -> Result<FoundPod> {
+        self.pods.open(self.uuid, S::STAGE)?.ok_or_else(|| self.removed())
+    }
+
+    fn removed(&self) -> Stage0Error {
+        Stage0Error::refused(format!("{} was removed", self.path().display()))
+    }
+
     fn into<T: Held>(self) -> Result<Pod<T>> {
         let (from, to) = (self.path(), self.pods.path(T::STAGE, self.uuid));
         if !rename(&self.pods, &from, &to)? {
-            return Err(Stage0Error::refused(format!("{} was removed", from.display())));
+            return Err(self.removed());
         }
         Ok(Pod { pods: self.pods, uuid: self.uuid, lock: self.lock, state: PhantomData })
     }
@@ -94,6 +115,47 @@ impl Pod<Prepare> {
     /// The pod is prepared and will be run at once; the lock stays held.
     pub fn into_run(self) -> Result<Pod<Run>> {
         self.into().context("error transitioning pod to run")
+    }
+
+    /// Everything of the pod is on the disk, then it is prepared; dropping it unlocks it.
+    pub fn into_prepared(self) -> Result<Pod<Prepared>> {
+        fs::syncfs(&self.lock).file("sync", &self.path()).context("error syncing pod data")?;
+        let pod: Pod<Prepared> = self.into().context("error transitioning pod to prepared")?;
+        sync_directory(&pod.pods.stage(Stage::Prepared))?;
+        sync_directory(&pod.pods.stage(Stage::Prepare))?;
+        Ok(pod)
+    }
+}
+
+impl Pod<Prepared> {
+    /// Locks a prepared pod; `None` if it is none any more. The lock is held by others for moments only: by the `prepare`
+    /// that is about to unlock it, by readers that probe it, by a `run-prepared` that will move the pod or fail. Waiting for the
+    /// lock as such would wait for the end of the pod that somebody else runs.
+    pub fn lock(pods: &Pods, pod: &FoundPod) -> Result<Option<Self>> {
+        let path = pods.path(Stage::Prepared, pod.uuid());
+        let directory = match lock::open_directory(&path) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened.file("open", &path)?,
+        };
+        while !lock::try_lock_exclusive(&directory).file("lock", &path)? {
+            if !path.exists() {
+                return Ok(None);
+            }
+            std::thread::sleep(LOCK_POLL);
+        }
+        // It may have been moved before the lock was ours.
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Pod { pods: pods.clone(), uuid: pod.uuid(), lock: directory, state: PhantomData }))
+    }
+
+    /// The pod will be run by whoever keeps the lock.
+    pub fn into_run(self) -> Result<Pod<Run>> {
+        let pod: Pod<Run> = self.into().context("error transitioning pod to run")?;
+        sync_directory(&pod.pods.stage(Stage::Run))?;
+        sync_directory(&pod.pods.stage(Stage::Prepared))?;
+        Ok(pod)
     }
 }
 
@@ -161,4 +223,9 @@ fn rename(pods: &Pods, from: &Path, to: &Path) -> Result<bool> {
     }
     fault::point("pod.moved");
     Ok(true)
+}
+
+fn sync_directory(path: &Path) -> Result<()> {
+    let directory = lock::open_directory(path).file("open", path)?;
+    fs::fsync(directory).file("sync", path)
 }

@@ -9,13 +9,16 @@ pub mod copy;
 pub mod environment;
 pub mod first_process;
 pub mod inspect;
+pub mod launch;
 pub mod lifecycle;
 pub mod locate;
 pub mod lock;
 pub mod manifest;
 pub mod mounts;
+pub mod name_files;
 pub mod overlay;
 pub mod prepare;
+pub mod prepared;
 pub mod remove;
 pub mod report;
 pub mod state;
@@ -30,5 +33,7 @@ mod lifecycle_test;
 mod locate_test;
 #[cfg(test)]
 mod manifest_test;
+#[cfg(test)]
+mod name_files_test;
 #[cfg(test)]
 mod remove_test;

@@ -21,6 +21,10 @@ use crate::pod::assemble::stage1_root;
 const HOSTNAME_VERSION: u32 = 2;
 /// First interface version with `--disable-…`.
 const INSECURE_VERSION: u32 = 3;
+/// First interface version with `--dns-conf-mode`.
+const DNS_VERSION: u32 = 4;
+/// First interface version with `--ipc`.
+const IPC_VERSION: u32 = 6;
 /// First interface version whose gc takes `--local-config`.
 const GC_CONFIG_VERSION: u32 = 5;
 
@@ -30,46 +34,75 @@ pub struct RunOptions<'a> {
     /// `--debug` was given.
     pub debug: bool,
     /// Networks, joined by commas.
-    pub networks: &'a str,
+    pub networks: String,
+    /// The one app gets the terminal.
+    pub interactive: bool,
+    /// `SHIFT:COUNT` of the pod's user namespace.
+    pub private_users: Option<&'a str>,
+    /// What the metadata service knows the pod by.
+    pub mds_token: Option<String>,
     /// The local configuration directory.
     pub local_config: &'a Path,
     /// The pod's host name, if the user wants another than the default.
     pub hostname: Option<&'a str>,
+    /// Where `/etc/resolv.conf` and `/etc/hosts` come from, if not both from the default places.
+    pub dns_conf_mode: Option<String>,
     /// Restrictions that apps are spared.
     pub insecure: InsecureOptions,
+    /// Apps come and go while the pod runs.
+    pub mutable: bool,
+    /// How the pod's System V IPC relates to the host's.
+    pub ipc: Option<&'a str>,
 }
 
-/// Arguments of the run entrypoint, without the program itself.
+/// Arguments of the run entrypoint, without the program itself, in rkt's order.
 pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: Log) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = Vec::new();
     if options.debug {
         arguments.push("--debug".into());
     }
     arguments.push(format!("--net={}", options.networks).into());
+    if options.interactive {
+        arguments.push("--interactive".into());
+    }
+    if let Some(range) = options.private_users {
+        arguments.push(format!("--private-users={range}").into());
+    }
+    if let Some(token) = &options.mds_token {
+        arguments.push(format!("--mds-token={token}").into());
+    }
     let mut local_config = OsString::from("--local-config=");
     local_config.push(options.local_config);
     arguments.push(local_config);
-    if let Some(hostname) = options.hostname {
-        if interface >= HOSTNAME_VERSION {
-            arguments.push(format!("--hostname={hostname}").into());
+
+    // What came with later versions of the interface; an older stage1 gets a pod without it.
+    let mut since = |version, argument: String, warning: &str| {
+        if interface >= version {
+            arguments.push(argument.into());
         } else {
-            log.print("warning: --hostname option is not supported by stage1");
+            log.print(format!("warning: {warning} supported by stage1"));
         }
+    };
+    if let Some(hostname) = options.hostname {
+        since(HOSTNAME_VERSION, format!("--hostname={hostname}"), "--hostname option is not");
+    }
+    if let Some(mode) = &options.dns_conf_mode {
+        since(DNS_VERSION, format!("--dns-conf-mode={mode}"), "--dns-conf-mode option not");
     }
     let restrictions = [
         (options.insecure.skip_capabilities(), "--disable-capabilities-restriction"),
         (options.insecure.skip_paths(), "--disable-paths"),
         (options.insecure.skip_seccomp(), "--disable-seccomp"),
     ];
-    for (disabled, flag) in restrictions {
-        if !disabled {
-            continue;
-        }
-        if interface >= INSECURE_VERSION {
-            arguments.push(flag.into());
-        } else {
-            log.print(format!("warning: {flag} option is not supported by stage1"));
-        }
+    for (_, flag) in restrictions.iter().filter(|(disabled, _)| *disabled) {
+        since(INSECURE_VERSION, (*flag).to_owned(), &format!("{flag} option is not"));
+    }
+    if options.mutable {
+        // stage1's entrypoints say whether it can, not its version.
+        since(0, "--mutable".to_owned(), "");
+    }
+    if let Some(mode) = options.ipc {
+        since(IPC_VERSION, format!("--ipc={mode}"), "--ipc option is not");
     }
     arguments.push(uuid.into());
     arguments

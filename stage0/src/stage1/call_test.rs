@@ -14,10 +14,16 @@ const UUID: &str = "5bc080ca-2d04-4b2b-8b7c-9b2f0d5f6a11";
 fn options() -> RunOptions<'static> {
     RunOptions {
         debug: true,
-        networks: "default",
+        networks: "default".to_owned(),
+        interactive: true,
+        private_users: Some("1000000:65536"),
+        mds_token: Some("0123456789abcdef0123456789abcdef".to_owned()),
         local_config: Path::new("/etc/rkt"),
         hostname: Some("db"),
+        dns_conf_mode: Some("resolv=host,hosts=default".to_owned()),
         insecure: InsecureOptions::parse("all-run").unwrap(),
+        mutable: true,
+        ipc: Some("private"),
     }
 }
 
@@ -37,11 +43,17 @@ fn run_gets_every_applicable_argument_in_order() {
         [
             "--debug",
             "--net=default",
+            "--interactive",
+            "--private-users=1000000:65536",
+            "--mds-token=0123456789abcdef0123456789abcdef",
             "--local-config=/etc/rkt",
             "--hostname=db",
+            "--dns-conf-mode=resolv=host,hosts=default",
             "--disable-capabilities-restriction",
             "--disable-paths",
             "--disable-seccomp",
+            "--mutable",
+            "--ipc=private",
             UUID
         ]
     );
@@ -49,9 +61,14 @@ fn run_gets_every_applicable_argument_in_order() {
 
 #[test]
 fn an_old_stage1_gets_only_what_it_knows() {
-    let arguments = run_arguments(&options(), 1, UUID, Log::new("run", false));
+    let mut options = options();
+    (options.private_users, options.mds_token, options.mutable) = (None, None, false);
 
-    assert_eq!(arguments, ["--debug", "--net=default", "--local-config=/etc/rkt", UUID]);
+    let count = |interface| run_arguments(&options, interface, UUID, Log::new("run", false)).len();
+    let first = run_arguments(&options, 1, UUID, Log::new("run", false));
+
+    assert_eq!(first, ["--debug", "--net=default", "--interactive", "--local-config=/etc/rkt", UUID]);
+    assert_eq!([count(2), count(3), count(4), count(5), count(6)], [6, 9, 10, 10, 11]);
 }
 
 #[test]

@@ -1,0 +1,198 @@
+//! From arguments to a pod on disk: what `run` and `prepare` have in common.
+//!
+//! Responsible for: the order of the steps, in rkt's: everything that can be refused is, before anything is fetched; every image
+//! is found before there is a pod. Must not know: how each step works, what becomes of the pod. Follows
+//! rkt-reference.md 1.6 (`run`, steps 1 to 9) and 2.6.
+
+use std::path::Path;
+
+use appc::{AcName, PodManifest};
+
+use super::images::Images;
+use crate::cli::apps::AppList;
+use crate::cli::globals::GlobalFlags;
+use crate::cli::pod_flags::{PrepareFlags, Stage1Choice, Stage1Flags};
+use crate::config::Configuration;
+use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::image::PullPolicy;
+use crate::log::Log;
+use crate::pod::environment::{self, PodEnvironment};
+use crate::pod::lifecycle::{Pod, Prepare};
+use crate::pod::locate::Pods;
+use crate::pod::manifest::{AppImage, PodSettings, check_mounts, generate};
+use crate::pod::overlay;
+use crate::pod::prepare::{PodContent, PodImage};
+use crate::stage1::select::Selection;
+use crate::store::{ImageStore, Key, KeyLock, LockKind, TreeStore};
+
+/// A pod that was asked for and makes sense so far.
+pub struct Preparation<'a> {
+    flags: &'a PrepareFlags,
+    stage1: Option<Stage1Choice>,
+    pull_policy: PullPolicy,
+    list: AppList,
+}
+
+/// The pod's manifest and images.
+struct Parts {
+    manifest: PodManifest,
+    json: Vec<u8>,
+    /// The apps' images in the manifest's order.
+    keys: Vec<Key>,
+}
+
+impl<'a> Preparation<'a> {
+    /// Refuses what makes no sense. Touches nothing.
+    pub fn check(flags: &'a PrepareFlags, stage1: &Stage1Flags, list: AppList) -> Result<Self> {
+        let pull_policy = flags.store.or(flags.pull_policy)?;
+        if flags.pod_manifest.is_some() {
+            let conflicts = !list.apps.is_empty()
+                || !list.mounts.is_empty()
+                || !flags.volume.is_empty()
+                || pull_policy != PullPolicy::New
+                || flags.inherit_env
+                || !flags.set_env.is_empty()
+                || !flags.set_env_file.is_empty();
+            if conflicts {
+                return Err(Stage0Error::refused("conflicting flags set with --pod-manifest (see --help)"));
+            }
+        } else if list.apps.is_empty() {
+            return Err(Stage0Error::refused("must provide at least one image or specify the pod manifest"));
+        }
+        let mounts = list.mounts.iter().chain(list.apps.iter().flat_map(|app| &app.flags.mount));
+        check_mounts(mounts, &flags.volume)?;
+        for (index, (name, _)) in flags.set_env.iter().enumerate() {
+            if flags.set_env.iter().take(index).any(|(earlier, _)| earlier == name) {
+                return Err(Stage0Error::refused(format!("key {name:?} already set")));
+            }
+        }
+        let stage1 = stage1.choice().map_err(Stage0Error::refused)?;
+        Ok(Preparation { flags, stage1, pull_policy, list })
+    }
+
+    /// Makes the pod. `created` is told its UUID before it is filled, so that it can be cleaned up whatever happens then.
+    pub fn prepare(
+        self,
+        data: &Path,
+        globals: &GlobalFlags,
+        log: Log,
+        created: impl FnOnce(&str) -> Result<()>,
+    ) -> Result<Pod<Prepare>> {
+        let configuration = Configuration::of(globals);
+        let images = ImageStore::open(data).context("cannot open store")?;
+        let trees = TreeStore::open(data).context("cannot open treestore")?;
+        let finder = Images { store: &images, globals, pull_policy: self.pull_policy };
+        let selection = Selection {
+            store: &images,
+            configuration: &configuration,
+            fetch: &|image| finder.find_stage1(image),
+            log: log.named("stage0"),
+        };
+        let stage1 = selection.select(self.stage1.as_ref())?;
+        let flags = self.flags;
+        let parts = match &flags.pod_manifest {
+            Some(path) => Parts::given(path, &images)?,
+            None => Parts::generate(flags, self.list, &images, &finder)?,
+        };
+        let overlay = overlay_choice(flags, data, log)?;
+
+        let pod = Pod::create(&Pods::of(data))?;
+        created(&pod.uuid().to_string())?;
+        // Held until the pod's directory says which trees it uses: `image gc` removes the others.
+        let _lock = KeyLock::acquire(&data.join("locks"), "prepareLock", LockKind::Shared)
+            .context("cannot get shared prepare lock")?;
+        let stage1 = pod_image(&images, &trees, &stage1)?;
+        let mut apps: Vec<(AcName, PodImage)> = Vec::with_capacity(parts.keys.len());
+        for (app, key) in parts.manifest.apps.iter().zip(&parts.keys) {
+            apps.push((app.name.clone(), pod_image(&images, &trees, key)?));
+        }
+        let content = PodContent { manifest: &parts.json, stage1: &stage1, apps: &apps, overlay };
+        content.write(&pod, &trees).context("error setting up stage0")?;
+        Ok(pod)
+    }
+}
+
+impl Parts {
+    /// Made of what was typed and what the images say.
+    fn generate(
+        flags: &PrepareFlags,
+        list: AppList,
+        images: &ImageStore,
+        finder: &Images<'_>,
+    ) -> Result<Self> {
+        let environment = pod_environment(flags)?;
+        let settings = PodSettings { volumes: flags.volume.clone(), mounts: list.mounts, environment };
+        let mut apps = Vec::with_capacity(list.apps.len());
+        let mut keys = Vec::with_capacity(list.apps.len());
+        for app in list.apps {
+            let key = finder.find(&app)?;
+            let manifest =
+                images.manifest(&key).context(format!("error reading the manifest of image {key}"))?;
+            appc::check_host(&manifest.labels).context(format!("cannot run image {}", app.image))?;
+            let id = key.image_id().context("bad image ID")?;
+            apps.push((app, AppImage { id, manifest }));
+            keys.push(key);
+        }
+        let manifest = generate(&apps, &settings)?;
+        let json = serde_json::to_vec(&manifest).context("error marshalling pod manifest")?;
+        Ok(Parts { manifest, json, keys })
+    }
+
+    /// A manifest written by the user is kept as it is, once everything it names was found.
+    fn given(path: &Path, images: &ImageStore) -> Result<Self> {
+        let json = std::fs::read(path).file("read", path)?;
+        let manifest = PodManifest::from_json(&json).context("error loading pod manifest")?;
+        if manifest.apps.is_empty() {
+            return Err(Stage0Error::refused("pod must contain at least one application"));
+        }
+        let mut keys = Vec::with_capacity(manifest.apps.len());
+        for app in &manifest.apps {
+            let id = &app.image.id;
+            let key =
+                images.resolve_key(id.as_str()).context(format!("error finding image {id} in the store"))?;
+            let image = images.manifest(&key).context(format!("error reading the manifest of image {id}"))?;
+            appc::check_host(&image.labels).context(format!("cannot run image {id}"))?;
+            if app.app.is_none() && image.app.is_none() {
+                return Err(Stage0Error::refused(format!(
+                    "no app section in the pod manifest or the image manifest of {:?}",
+                    app.name.as_str()
+                )));
+            }
+            keys.push(key);
+        }
+        Ok(Parts { manifest, json, keys })
+    }
+}
+
+fn pod_environment(flags: &PrepareFlags) -> Result<PodEnvironment> {
+    let inherited = if flags.inherit_env {
+        // What is not text cannot be written to a manifest.
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let from_files =
+        environment::read_files(&flags.set_env_file).context("error reading environment file")?;
+    Ok(PodEnvironment { inherited, from_files, explicit: flags.set_env.clone() })
+}
+
+fn pod_image(images: &ImageStore, trees: &TreeStore, key: &Key) -> Result<PodImage> {
+    let manifest = images.manifest_json(key).context(format!("error reading the manifest of image {key}"))?;
+    let tree = trees.render(images, key).context(format!("error rendering image {key}"))?;
+    Ok(PodImage { manifest, tree })
+}
+
+fn overlay_choice(flags: &PrepareFlags, data: &Path, log: Log) -> Result<bool> {
+    if flags.no_overlay {
+        return Ok(false);
+    }
+    match overlay::unsupported(data)? {
+        None => Ok(true),
+        Some(reason) => {
+            log.print(format!("disabling overlay support: {reason:?}"));
+            Ok(false)
+        }
+    }
+}

@@ -79,6 +79,11 @@ fn mounts(text: &str) -> Vec<String> {
     mount_points(text).into_iter().map(|point| format!("mount {point}")).collect()
 }
 
+/// The mount points at or below a directory.
+pub fn mounts_below(directory: &Path) -> Vec<String> {
+    mount_points(&directory.to_string_lossy())
+}
+
 /// Mount points whose path contains `text` (proc(5), mountinfo: the fifth field).
 fn mount_points(text: &str) -> Vec<String> {
     let mountinfo = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");

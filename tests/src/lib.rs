@@ -13,6 +13,7 @@ pub mod command;
 pub mod cosign;
 pub mod dist;
 pub mod evidence;
+pub mod faults;
 pub mod gpg;
 pub mod leaks;
 pub mod oci;

@@ -34,24 +34,28 @@ pub(crate) fn build() -> Result<()> {
     compile(&["--package", "vmm", "--example", "vmm-boot"])?;
     step.end();
 
-    let built = workspace::target().join(TARGET).join("release");
-    place(&built.join("rkt"), &dist.join("rkt"))?;
-    place(&built.join("examples/vmm-boot"), &dist.join("vmm-boot"))?;
+    place(&built("rkt"), &dist.join("rkt"))?;
+    place(&built("examples/vmm-boot"), &dist.join("vmm-boot"))?;
     place(&vmlinux, &dist.join("vmlinux"))?;
     for binary in ["rkt", "vmm-boot"] {
         check_static(&dist.join(binary))?;
     }
     for binary in ["stage1", "guest-init"] {
-        check_static(&built.join(binary))?;
+        check_static(&built(binary))?;
     }
-    write(&dist.join("initramfs"), &initramfs(&built.join("guest-init"))?)?;
+    write(&dist.join("initramfs"), &initramfs(&built("guest-init"))?)?;
 
     let step = Step::begin("dist: packing stage1-kvm.aci");
-    let aci = stage1_aci(&built.join("stage1"), &vmlinux, &dist.join("initramfs"))?;
+    let aci = stage1_aci(&built("stage1"), &vmlinux, &dist.join("initramfs"))?;
     write(&dist.join("stage1-kvm.aci"), &aci)?;
     step.end();
     images::build_all()?;
     Ok(())
+}
+
+/// Where the compiler leaves a binary of the product.
+fn built(name: &str) -> PathBuf {
+    workspace::target().join(TARGET).join("release").join(name)
 }
 
 /// Builds the product and lists it.
@@ -155,7 +159,7 @@ fn check_static(path: &Path) -> Result<()> {
 }
 
 /// Copies into place so that a program that is running is replaced, not written over.
-fn place(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     let unfinished = unfinished(to);
     fs::copy(from, &unfinished)
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;

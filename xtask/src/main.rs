@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod dist;
+mod faults;
 mod fuzz;
 mod images;
 mod kernel;

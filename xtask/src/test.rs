@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use kvm_machine::Clock;
 
 use crate::cargo::cargo;
-use crate::{bench, dist, images, machine, progress, setup, workspace};
+use crate::{bench, dist, faults, images, machine, progress, setup, workspace};
 use tally::Tally;
 
 #[cfg(test)]
@@ -105,7 +105,10 @@ fn run(tiers: &[Tier], filters: &[String]) -> Tally {
 fn run_tier(tier: Tier, filters: &[String]) -> Result<Tally> {
     match tier {
         Tier::Unit => unit(filters),
-        Tier::Host => runner::run_all(&[suite("host")?], filters),
+        Tier::Host => {
+            faults::rkt()?;
+            runner::run_all(&[suite("host")?], filters)
+        }
         Tier::Machine => {
             images::oci::publish_all()?;
             in_machine(&[suite("machine")?], filters)

@@ -7,7 +7,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::assemble::{mount_stage1, stage1_root};
-use super::locate::FoundPod;
+use super::lifecycle::mark;
+use super::locate::{FoundPod, Pods};
 use super::lock;
 use super::mounts::{MountTable, Unmounter};
 use super::remove::remove_path;
@@ -53,7 +54,10 @@ impl Collector<'_> {
         // The manifest and everything else that says what the pod was go last: a failed attempt can be repeated.
         self.remove(&stage1_root(path), path, mounts)?;
         fault::point("delete.stage1.removed");
-        self.remove(path, path, mounts)
+        // Half of a pod that ran is nothing that `list` or `image gc` could read.
+        mark(&Pods::of(self.data), pod, Stage::Garbage)?;
+        let rest = Pods::of(self.data).path(Stage::Garbage, pod.uuid());
+        self.remove(&rest, &rest, mounts)
     }
 
     fn call_stage1(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
@@ -104,8 +108,7 @@ impl Collector<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pod::lifecycle::{Pod, mark};
-    use crate::pod::locate::Pods;
+    use crate::pod::lifecycle::Pod;
 
     #[test]
     fn a_deletion_that_was_cut_short_goes_on_without_stage1() {

@@ -7,6 +7,7 @@ mod archives;
 mod command_line;
 mod concurrency;
 mod config;
+mod crash_points;
 mod discovery;
 mod disk_full;
 mod dist;

@@ -1,0 +1,29 @@
+//! What the tests of crash safety kill: an rkt with labelled points (`fault::point`), in target/faults.
+//!
+//! Responsible for building them beside the product and never in its place. Must not know what the points are; the tests
+//! find them in the source.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::cargo::cargo;
+use crate::process::run;
+use crate::progress::Step;
+use crate::{dist, workspace};
+
+fn directory() -> Result<PathBuf> {
+    let directory = workspace::target().join("faults");
+    fs::create_dir_all(&directory).context("cannot make target/faults")?;
+    Ok(directory)
+}
+
+/// `rkt` for the host tier. What it does is all that counts, so it is compiled as unit tests are: in seconds.
+pub(crate) fn rkt() -> Result<()> {
+    let step = Step::begin("test: compiling an rkt that can be killed at labelled points");
+    run(cargo().args(["build", "--quiet", "--package", "rkt", "--features", "fault-injection"]))?;
+    dist::place(&workspace::target().join("debug/rkt"), &directory()?.join("rkt"))?;
+    step.end();
+    Ok(())
+}

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
+use super::flag::{FlagKind, words};
 use super::insecure::{self, InsecureOptions};
-use super::values::{parse_bool, parse_directory};
+use super::values::parse_directory;
 use crate::log::Log;
 
 /// The data directory when neither the command line nor the configuration names one.
@@ -17,10 +18,7 @@ pub const DEFAULT_DATA_DIRECTORY: &str = "/var/lib/rkt";
 #[derive(Debug, Clone, Args)]
 pub struct GlobalFlags {
     /// print out more debug information to stderr
-    #[arg(
-        long, global = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, global = true, switch = false)]
     pub debug: bool,
 
     /// rkt data directory
@@ -41,16 +39,13 @@ pub struct GlobalFlags {
 
     /// which security features are turned off
     #[arg(
-        long, global = true, value_parser = InsecureOptions::parse, default_value = "none",
+        long, global = true, value_parser = words(InsecureOptions::names(), InsecureOptions::parse), default_value = "none",
         help = insecure::USAGE
     )]
     pub insecure_options: InsecureOptions,
 
     /// automatically trust gpg keys fetched from https
-    #[arg(
-        long, global = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, global = true, switch = false)]
     pub trust_keys_from_https: bool,
 
     /// print this help

@@ -46,6 +46,11 @@ impl InsecureOptions {
         Ok(InsecureOptions(bits))
     }
 
+    /// The names of all options.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter().map(|(name, _)| name)
+    }
+
     /// Image signatures are not verified.
     pub const fn skip_image_check(self) -> bool {
         self.0 & IMAGE != 0

@@ -5,6 +5,7 @@
 
 pub mod app_flags;
 pub mod apps;
+pub mod flag;
 pub mod globals;
 pub mod help;
 pub mod insecure;

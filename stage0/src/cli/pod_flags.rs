@@ -4,11 +4,13 @@
 //! rkt-reference.md 1.5 and 4.10.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use appc::Volume;
 use clap::{ArgAction, Args};
 
-use super::values::{parse_bool, parse_pair};
+use super::flag::{FlagKind, words};
+use super::values::parse_pair;
 use super::volume::parse_volume;
 use crate::commands::images::StoreFlags;
 use crate::image::PullPolicy;
@@ -21,17 +23,11 @@ pub struct PrepareFlags {
     pub volume: Vec<Volume>,
 
     /// disable overlay filesystem
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub no_overlay: bool,
 
     /// inherit all environment variables not set by apps
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub inherit_env: bool,
 
     /// environment variable to set for all the apps in the form key=value
@@ -43,7 +39,7 @@ pub struct PrepareFlags {
     pub set_env_file: Vec<PathBuf>,
 
     /// when to pull an image
-    #[arg(long, default_value = "new")]
+    #[arg(long, default_value = "new", value_parser = words(PullPolicy::WORDS, PullPolicy::from_str))]
     pub pull_policy: PullPolicy,
 
     #[command(flatten)]

@@ -3,11 +3,10 @@
 //! Responsible for: showing the merged configuration in the form of its own files. Must not know: how they are merged.
 //! Follows rkt-reference.md 1.6 and 2.8.
 
-use clap::ArgAction;
 use serde_json::{Value, json};
 
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::config::{Configuration, Credentials};
 use crate::error::{Context, Result};
 use crate::output;
@@ -17,10 +16,7 @@ use crate::pod::report::to_json;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// apply indent to format the output
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "true", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = true)]
     pretty_print: bool,
 }
 

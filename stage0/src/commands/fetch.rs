@@ -3,8 +3,11 @@
 //! Responsible for: fetching what the user names and printing its hash. Must not know: how an image is fetched. Follows
 //! rkt-reference.md 1.6 and 3.9 (rendering ahead of the first run).
 
+use std::str::FromStr;
+
 use super::images::{Images, StoreFlags};
 use crate::cli::apps::AppList;
+use crate::cli::flag::{FlagKind, words};
 use crate::cli::globals::GlobalFlags;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
@@ -16,14 +19,11 @@ use crate::store::{ImageStore, TreeStore};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// print the full image hash after fetching
-    #[arg(
-        long, value_parser = crate::cli::values::parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     full: bool,
 
     /// when to pull an image
-    #[arg(long, default_value = "update")]
+    #[arg(long, default_value = "update", value_parser = words(PullPolicy::WORDS, PullPolicy::from_str))]
     pull_policy: PullPolicy,
 
     #[command(flatten)]

@@ -4,29 +4,21 @@
 
 use std::str::FromStr;
 
-use clap::ArgAction;
-
-use crate::cli::values::parse_bool;
+use crate::cli::flag::{FlagKind, words};
 
 /// The flags that lists have in common.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ListFlags {
     /// suppress a legend with the list
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub no_legend: bool,
 
     /// use long output format
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub full: bool,
 
     /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
-    #[arg(long, value_name = "string", default_value = "")]
+    #[arg(long, value_name = "string", default_value = "", value_parser = words(Format::WORDS, Format::from_str))]
     pub format: Format,
 }
 
@@ -40,6 +32,11 @@ pub enum Format {
         /// Indented with tabs.
         pretty: bool,
     },
+}
+
+impl Format {
+    /// What can be typed.
+    pub const WORDS: [&str; 2] = ["json", "json-pretty"];
 }
 
 impl FromStr for Format {

@@ -5,11 +5,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use clap::ArgAction;
-
 use super::require_superuser;
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::{parse_bool, parse_period};
+use crate::cli::values::parse_period;
 use crate::clock;
 use crate::config;
 use crate::error::{Context, FileContext, Result};
@@ -34,10 +33,7 @@ pub struct Arguments {
     expire_prepared: Duration,
 
     /// if set to true, then the exited/aborted pods will be moved to the garbage directories without actually deleting them, this is useful for marking the exit time of a pod
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     mark_only: bool,
 }
 

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use crate::cli::apps::AppArguments;
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::config::Configuration;
 use crate::error::{Context, Result, Stage0Error};
 use crate::image::{FetchOptions, Fetcher, Finder, PullPolicy};
@@ -19,17 +19,11 @@ use crate::store::{ImageStore, Key};
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct StoreFlags {
     /// use only available images in the store (do not discover or download from remote URLs)
-    #[arg(
-        long, hide = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, hide = true, switch = false)]
     store_only: bool,
 
     /// fetch images ignoring the local store
-    #[arg(
-        long, hide = true, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, hide = true, switch = false)]
     no_store: bool,
 }
 

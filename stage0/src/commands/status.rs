@@ -4,11 +4,13 @@
 //! look. Follows rkt-reference.md 1.6.
 
 use std::fmt::Write;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use super::format::Format;
 use super::list::format_networks;
 use super::pod_names::{EXIT_UUID_FILE, PodNames};
+use crate::cli::flag::words;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::values::parse_duration;
 use crate::clock;
@@ -41,7 +43,7 @@ pub struct Arguments {
     wait_ready: Wait,
 
     /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
-    #[arg(long, value_name = "string", default_value = "")]
+    #[arg(long, value_name = "string", default_value = "", value_parser = words(Format::WORDS, Format::from_str))]
     format: Format,
 
     #[command(flatten)]

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use url::Url;
 
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::config::Configuration;
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::image::{Discovery, HttpClient, KeyLocation, download_key};
@@ -24,24 +24,15 @@ pub struct Arguments {
     prefix: Option<String>,
 
     /// add root key without a prefix
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     root: bool,
 
     /// allow HTTP use for key discovery and/or retrieval
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     insecure_allow_http: bool,
 
     /// accept key without fingerprint confirmation
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = clap::ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     skip_fingerprint_review: bool,
 
     keys: Vec<String>,

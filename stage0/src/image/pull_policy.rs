@@ -13,6 +13,11 @@ pub enum PullPolicy {
     Never,
 }
 
+impl PullPolicy {
+    /// What can be typed.
+    pub const WORDS: [&str; 3] = ["new", "update", "never"];
+}
+
 impl FromStr for PullPolicy {
     type Err = String;
 

@@ -2,12 +2,11 @@
 //!
 //! Responsible for: printing an image's manifest. Must not know: what is in it. Follows rkt-reference.md 1.6.
 
-use clap::ArgAction;
 use serde_json::Value;
 
 use super::{find, open_store};
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::error::{Context, Result};
 use crate::output;
 use crate::pod::report::to_json;
@@ -16,10 +15,7 @@ use crate::pod::report::to_json;
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// apply indent to format the output
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "true", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = true)]
     pretty_print: bool,
 
     pub operands: Vec<String>,

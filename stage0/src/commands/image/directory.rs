@@ -7,10 +7,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use clap::ArgAction;
-
 use super::place::{Draft, Place};
-use crate::cli::values::parse_bool;
+use crate::cli::flag::FlagKind;
 use crate::error::{FileContext, Result, Stage0Error};
 
 const EXISTS: &str = "output directory exists (try --overwrite)";
@@ -19,17 +17,11 @@ const EXISTS: &str = "output directory exists (try --overwrite)";
 #[derive(Debug, Clone, clap::Args)]
 pub struct DirectoryArguments {
     /// write the root file system only
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub rootfs_only: bool,
 
     /// overwrite output directory
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     overwrite: bool,
 
     pub operands: Vec<String>,

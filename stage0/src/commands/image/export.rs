@@ -6,12 +6,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use clap::ArgAction;
-
 use super::place::{Place, is_stream};
 use super::{find, open_store};
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::config;
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::store::{ImageStore, Key, TreeStore};
@@ -22,10 +20,7 @@ const EXISTS: &str = "output ACI file exists (try --overwrite)";
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// overwrite output ACI
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     overwrite: bool,
 
     pub operands: Vec<String>,

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::open_store;
+use crate::cli::flag::words;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::option_list;
 use crate::clock;
@@ -101,15 +102,21 @@ impl FromStr for Order {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// comma-separated list of fields to display. Accepted values: "id", "name", "size", "importtime", "lastused"
-    #[arg(long, default_value = "id,name,size,importtime,lastused")]
+    #[arg(
+        long, default_value = "id,name,size,importtime,lastused",
+        value_parser = words(FIELDS.map(|(name, _)| name), Fields::from_str)
+    )]
     fields: Fields,
 
     /// sort the output according to the provided comma-separated list of fields. Accepted values: "name", "importtime", "lastused", "size"
-    #[arg(long, default_value = "importtime")]
+    #[arg(
+        long, default_value = "importtime",
+        value_parser = words(SORT_FIELDS.map(|(name, _)| name), SortFields::from_str)
+    )]
     sort: SortFields,
 
     /// choose the sorting order if at least one sort field is provided (--sort). Accepted values: "asc", "desc"
-    #[arg(long, default_value = "asc")]
+    #[arg(long, default_value = "asc", value_parser = words(["asc", "desc"], Order::from_str))]
     order: Order,
 
     #[command(flatten)]

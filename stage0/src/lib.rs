@@ -31,4 +31,5 @@ mod table;
 #[cfg(test)]
 mod table_test;
 
+pub use cli::definition::{definition as command_line, published as published_command_line, takes_images};
 pub use cli::run;

@@ -1,8 +1,10 @@
 //! An rkt with a data directory and configuration of its own, so that tests can neither see each other nor the host's
 //! pods. Runs the `rkt` of `target/dist` as a user would, and cleans up after itself.
 
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -123,6 +125,7 @@ impl TestRkt {
             command.arg(format!("{flag}={}", self.path(name).display()));
         }
         command.args(arguments).current_dir(self.directory());
+        record(&command);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -208,6 +211,16 @@ impl Drop for TestRkt {
             leaks::end(directory.path());
         }
     }
+}
+
+/// Appends the command's arguments to the file that the runner of the tests names, which tells by them what the tests use of
+/// rkt.
+fn record(command: &Command) {
+    let Some(file) = env::var_os("RKT_TEST_COMMANDS") else { return };
+    let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    let line = format!("{}\n", serde_json::json!(arguments));
+    let mut file = File::options().append(true).open(file).expect("the runner made the file");
+    file.write_all(line.as_bytes()).expect("recording a command");
 }
 
 /// Where test directories go: a disk that can hold overlays and pods. In the KVM machine that is rkt's own.

@@ -11,6 +11,7 @@ use appc::Mount;
 use clap::{Arg, Command, CommandFactory, Parser};
 
 use super::app_flags::AppFlags;
+use super::definition::takes_next_word;
 
 /// What a command accepts behind its first image.
 pub struct Grammar<'a> {
@@ -127,8 +128,8 @@ impl Grammar<'_> {
         };
         let app_command = AppFlags::command();
         let (owner, needs_value) = match (self.app_flag(&app_command, name), find(self.command, name)) {
-            (Some(arg), _) => (Owner::App, needs_value(arg)),
-            (None, Some(arg)) => (Owner::Pod, needs_value(arg)),
+            (Some(arg), _) => (Owner::App, takes_next_word(arg)),
+            (None, Some(arg)) => (Owner::Pod, takes_next_word(arg)),
             (None, None) => return Err(format!("unknown flag: --{name}")),
         };
         let joined = match value {
@@ -152,10 +153,6 @@ impl Grammar<'_> {
 
 fn find<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
     command.get_arguments().find(|arg| arg.get_long() == Some(name))
-}
-
-fn needs_value(arg: &Arg) -> bool {
-    arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
 }
 
 fn parse_app_flags(tokens: &[String]) -> Result<AppFlags, String> {

@@ -3,10 +3,8 @@
 //! Responsible for: their sections and alignment, made from the command definitions. Must not know: what a flag
 //! does. Follows rkt-reference.md 1.1, "Help".
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::app_flags::AppFlags;
-use crate::commands::app_flags;
 use crate::table;
 
 /// The command of this path, as far as there is one.
@@ -54,13 +52,8 @@ fn command(root: &Command, command: &Command) -> String {
 
     let globals: Vec<&Arg> = root.get_arguments().collect();
     let is_global = |arg: &Arg| globals.iter().any(|global| global.get_id() == arg.get_id());
-    let app_flags = app_flags(command.get_name());
-    let app_command = AppFlags::command();
-    let per_app = app_command
-        .get_arguments()
-        .filter(|arg| app_flags.is_none_or(|known| arg.get_long().is_some_and(|name| known.contains(&name))));
     let own = command.get_arguments().filter(|arg| !is_global(arg));
-    text.push_str(&options("OPTIONS", own.chain(per_app).collect()));
+    text.push_str(&options("OPTIONS", own.collect()));
     text.push_str(&options("GLOBAL OPTIONS", globals.clone()));
     table::align(&text)
 }

@@ -5,6 +5,7 @@
 
 pub mod app_flags;
 pub mod apps;
+pub mod definition;
 pub mod flag;
 pub mod globals;
 pub mod help;
@@ -23,12 +24,13 @@ mod help_test;
 #[cfg(test)]
 mod launch_flags_test;
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use crate::commands::{self, Command};
 use crate::log::Log;
 use crate::output;
 use apps::{AppList, Grammar};
+use definition::definition;
 use globals::GlobalFlags;
 
 /// rkt's own failure, told apart from any app's exit code.
@@ -125,13 +127,6 @@ fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (Vec<&'static
     again.extend(&list.pod_tokens);
     let cli = Cli::try_parse_from(again).map_err(|error| (path, usage::describe(&error)))?;
     Ok((cli, list))
-}
-
-/// Every command with its own and the global flags.
-fn definition() -> clap::Command {
-    let mut root = Cli::command();
-    root.build();
-    root
 }
 
 /// Prints a page on stdout. An unknown command gets the page of what is known of its path.

@@ -6,6 +6,7 @@
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::definition::takes_next_word;
 use super::help;
 
 /// One or more lines, without `Error: ` in front.
@@ -57,10 +58,6 @@ pub fn path<'c>(root: &'c Command, words: &[String]) -> Vec<&'c str> {
         }
     }
     path
-}
-
-fn takes_next_word(arg: &clap::Arg) -> bool {
-    arg.get_action().takes_values() && arg.get_num_args().is_none_or(|range| range.min_values() > 0)
 }
 
 /// What is said of a word that is none of `parent`'s commands, or the beginning of several. `name` is the parent's, from the

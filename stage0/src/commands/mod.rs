@@ -3,6 +3,7 @@
 //! Responsible for: the list of commands and calling the right one. Must not know: how a command works. Follows
 //! rkt-reference.md 1.6.
 
+pub mod completion;
 pub mod config;
 pub mod enter;
 pub mod fetch;
@@ -35,6 +36,12 @@ use crate::error::{Result, Stage0Error};
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    #[command(
+        about = "Output shell completion code for the specified shell",
+        long_about = "The shell is bash, zsh or fish. The code has to be read by the shell:\n\n\t$ source <(rkt completion bash)\n\t% rkt completion zsh > \"${fpath[1]}/_rkt\"\n\t> rkt completion fish > ~/.config/fish/completions/rkt.fish",
+        override_usage = "completion SHELL"
+    )]
+    Completion(completion::Arguments),
     #[command(
         about = "Print configuration for each stage in JSON format",
         long_about = "The output is JSON with \"stage0\" as key and rkt configuration entries as values.\nThe entries resemble the original rkt configuration format, credentials included.",
@@ -120,6 +127,7 @@ impl Command {
     /// The command's name, below the commands it is part of.
     pub fn path(&self) -> Vec<&'static str> {
         match self {
+            Command::Completion(_) => vec!["completion"],
             Command::Config(_) => vec!["config"],
             Command::Enter(_) => vec!["enter"],
             Command::Fetch(_) => vec!["fetch"],
@@ -194,6 +202,7 @@ pub fn takes_app_arguments(name: &str) -> bool {
 pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
+        Command::Completion(arguments) => completion::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, globals),
         Command::Enter(arguments) => enter::run(&arguments, globals, log),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),

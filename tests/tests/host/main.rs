@@ -5,6 +5,7 @@
 
 mod archives;
 mod command_line;
+mod completion;
 mod concurrency;
 mod config;
 mod crash_points;

@@ -45,7 +45,8 @@ fn pages(command: &Command, name: &str, directory: &Path) -> io::Result<()> {
     }
     let version = format!("rkt {}", env!("CARGO_PKG_VERSION"));
     let named = command.clone().display_name(name.to_owned().leak() as &str);
-    let page = Man::new(named).title(name.to_uppercase()).source(version).manual("rkt");
+    // The same definition gives the same bytes, so there is no date; but what is empty would be left out.
+    let page = Man::new(named).title(name.to_uppercase()).date(" ").source(version).manual("rkt");
     let mut text = Vec::new();
     page.render(&mut text)?;
     fs::write(directory.join(format!("{name}.1")), text)

@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the finished product in target/dist.
 //!
-//! Responsible for the static binaries, the initramfs and stage1-kvm.aci (rkt's stage1 ABI: rootfs layout and
-//! annotations). The same inputs give the same bytes. What example images contain is `images`' subject.
+//! Responsible for the static binaries, the initramfs, the manual pages and stage1-kvm.aci (rkt's stage1 ABI: rootfs layout
+//! and annotations). The same inputs give the same bytes. What example images contain is `images`' subject.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use tar::{EntryType, Header};
 use crate::cargo::cargo;
 use crate::process::run;
 use crate::progress::{Step, say};
-use crate::{images, kernel, workspace};
+use crate::{images, kernel, reference, workspace};
 
 /// Named even though it is the host's own, so that build scripts and macros are not linked statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -49,6 +49,9 @@ pub(crate) fn build() -> Result<()> {
     let aci = stage1_aci(&built("stage1"), &vmlinux, &dist.join("initramfs"))?;
     write(&dist.join("stage1-kvm.aci"), &aci)?;
     step.end();
+    let step = Step::begin("dist: manual pages");
+    manual(&dist.join("man"))?;
+    step.end();
     images::build_all()?;
     Ok(())
 }
@@ -56,6 +59,14 @@ pub(crate) fn build() -> Result<()> {
 /// Where the compiler leaves a binary of the product.
 fn built(name: &str) -> PathBuf {
     workspace::target().join(TARGET).join("release").join(name)
+}
+
+/// A page for each command; those of commands that are no more go.
+fn manual(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        fs::remove_dir_all(directory).context("cannot remove the earlier manual pages")?;
+    }
+    run(reference::program()?.arg("man").arg(directory))
 }
 
 /// Builds the product and lists it.

@@ -15,6 +15,7 @@ mod machine;
 mod prepush;
 mod process;
 mod progress;
+mod reference;
 mod setup;
 mod test;
 mod workspace;
@@ -53,7 +54,7 @@ Build it:
   kernel                     build the guest kernel and print its path (KERNEL_SRC=DIR: from another source tree)
   images                     build the example app images of images/ into target/dist/images/, and put those of
                              images/oci/ into the storage of a registry
-  dist                       build everything into target/dist/: rkt, stage1-kvm.aci, kernel, images
+  dist                       build everything into target/dist/: rkt, stage1-kvm.aci, kernel, images, manual pages
 
 Every command does the setup and the builds it needs by itself. What is expensive and does not depend on the checkout
 (kernels) is kept in ~/.cache/rkt-xtask.

@@ -3,6 +3,7 @@
 //! Responsible for what each tier needs and for the rule that a tier that could not run has failed. How single tests
 //! are run is `runner`'s subject.
 
+pub(crate) mod coverage;
 pub(crate) mod runner;
 pub(crate) mod tally;
 
@@ -105,16 +106,24 @@ fn run(tiers: &[Tier], filters: &[String]) -> Tally {
 fn run_tier(tier: Tier, filters: &[String]) -> Result<Tally> {
     match tier {
         Tier::Unit => unit(filters),
-        Tier::Host => {
-            faults::rkt()?;
-            runner::run_all(&[suite("host")?], filters)
-        }
+        Tier::Host => host(filters),
         Tier::Machine => {
             images::oci::publish_all()?;
             in_machine(&[suite("machine")?], filters)
         }
         Tier::Bench => bench::smoke(),
     }
+}
+
+/// The suite, and unless only a part of it was asked for, what of rkt it leaves out.
+fn host(filters: &[String]) -> Result<Tally> {
+    faults::rkt()?;
+    let outcome = runner::run_all(&[suite("host")?], filters)?;
+    let mut tally = outcome.tally;
+    if filters.is_empty() {
+        tally += coverage::judge(&outcome.recorded)?;
+    }
+    Ok(tally)
 }
 
 /// `cargo test`, whose summaries are added up. `--tests` is every target that has not opted out of the test harness.

@@ -43,14 +43,14 @@ pub fn takes_images(command: &str) -> bool {
 pub fn published() -> Command {
     let root = definition();
     let globals: Vec<&str> = root.get_arguments().map(|arg| arg.get_id().as_str()).collect();
-    let names = visible(&root).map(name).collect();
-    let mut published = publish(&root, &globals, names);
+    let names: Vec<&str> = visible(&root).map(name).collect();
+    let mut published = publish(&root, &globals, &names);
     published.set_bin_name("rkt");
     published.build();
     published
 }
 
-fn publish(command: &Command, globals: &[&str], all_commands: Vec<&'static str>) -> Command {
+fn publish(command: &Command, globals: &[&str], all_commands: &[&'static str]) -> Command {
     let mut published = Command::new(name(command))
         .disable_help_flag(true)
         .disable_help_subcommand(true)
@@ -64,18 +64,20 @@ fn publish(command: &Command, globals: &[&str], all_commands: Vec<&'static str>)
     if let Some(usage) = command.get_overridden_usage() {
         published = published.override_usage(format!("rkt {usage}"));
     }
-    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+    let mut args: Vec<&Arg> = command.get_arguments().filter(|arg| !arg.is_hide_set()).collect();
+    args.sort_by_key(|arg| arg.get_long());
+    for (order, arg) in args.into_iter().enumerate() {
         let mut arg = if takes_next_word(arg) || arg.is_positional() { arg.clone() } else { plain(arg) };
-        arg = arg.global(false);
+        arg = arg.global(false).display_order(order);
         if globals.contains(&arg.get_id().as_str()) && command.get_name() != "rkt" {
             arg = arg.help_heading(GLOBAL_OPTIONS);
         }
         if arg.is_positional() && command.get_name() == "help" {
-            arg = arg.value_parser(PossibleValuesParser::new(all_commands.clone()));
+            arg = arg.value_parser(PossibleValuesParser::new(all_commands.iter().copied()));
         }
         published = published.arg(arg);
     }
-    published.subcommands(visible(command).map(|command| publish(command, globals, Vec::new())))
+    published.subcommands(visible(command).map(|command| publish(command, globals, all_commands)))
 }
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {

@@ -38,7 +38,7 @@ use crate::error::{Result, Stage0Error};
 pub enum Command {
     #[command(
         about = "Output shell completion code for the specified shell",
-        long_about = "The shell is bash, zsh or fish. The code has to be read by the shell:\n\n\t$ source <(rkt completion bash)\n\t% rkt completion zsh > \"${fpath[1]}/_rkt\"\n\t> rkt completion fish > ~/.config/fish/completions/rkt.fish",
+        long_about = "The shell is bash, zsh or fish. The code has to be read by the shell.\n\nIn bash: source <(rkt completion bash)\n\nIn zsh: rkt completion zsh > \"${fpath[1]}/_rkt\"\n\nIn fish: rkt completion fish > ~/.config/fish/completions/rkt.fish",
         override_usage = "completion SHELL"
     )]
     Completion(completion::Arguments),

@@ -59,7 +59,7 @@ fn bash_completes_values_where_there_are_few() {
     assert_eq!(bash_offers(&["rkt", "fetch", "--pull-policy", ""]), ["new", "update", "never"]);
     assert_eq!(bash_offers(&["rkt", "list", "--format", "json-"]), ["json-pretty"]);
     assert_eq!(bash_offers(&["rkt", "--insecure-options", "sec"]), ["seccomp"]);
-    assert_eq!(bash_offers(&["rkt", "completion", ""])[..3], ["bash", "fish", "zsh"].map(str::to_owned));
+    assert!(bash_offers(&["rkt", "completion", ""]).ends_with(&["bash", "fish", "zsh"].map(str::to_owned)));
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod image_output;
 mod key_policy;
 mod lying_registry;
 mod manifests;
+mod manual;
 mod names;
 mod pods;
 mod prepare;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use super::coverage::{self, Recorded};
 use super::tally::Tally;
 use crate::process::text;
 
@@ -32,7 +33,7 @@ pub(crate) fn command(arguments: &[OsString]) -> Result<()> {
     let binaries: Vec<PathBuf> = parts.next().unwrap_or_default().iter().map(PathBuf::from).collect();
     let filters: Vec<String> =
         parts.next().unwrap_or_default().iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let tally = run_all(&binaries, &filters)?;
+    let tally = run_all(&binaries, &filters)?.tally;
     fs::write(result, tally.to_string()).context("run-tests: cannot write the result")
 }
 
@@ -54,9 +55,17 @@ pub(super) fn collect_rows(tables: &mut Tables, output: &str) {
     }
 }
 
+/// What came of a run of tests.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    /// How the tests that passed used rkt.
+    pub(crate) recorded: Vec<Recorded>,
+}
+
 /// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none).
-pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
-    let mut tally = Tally::default();
+pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
     let mut tables = Tables::new();
     for binary in binaries {
         let ignored = list(binary, true)?;
@@ -66,13 +75,14 @@ pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally>
             }
             if ignored.contains(&name) {
                 println!("  skipped          {name}");
-                tally.skipped += 1;
+                outcome.tally.skipped += 1;
                 continue;
             }
-            let (passed, output) = run_one(binary, &name)?;
-            tally += Tally::of(passed);
-            if passed {
-                collect_rows(&mut tables, &output);
+            let test = run_one(binary, &name)?;
+            outcome.tally += Tally::of(test.passed);
+            if test.passed {
+                collect_rows(&mut tables, &test.output);
+                outcome.recorded.push(Recorded { test: name, commands: test.commands });
             }
         }
     }
@@ -81,7 +91,7 @@ pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Tally>
         rows.iter().for_each(|row| println!("    {row}"));
         println!();
     }
-    Ok(tally)
+    Ok(outcome)
 }
 
 fn list(binary: &Path, ignored: bool) -> Result<Vec<String>> {
@@ -94,14 +104,24 @@ fn list(binary: &Path, ignored: bool) -> Result<Vec<String>> {
     Ok(names.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// Runs one test; returns whether it passed, and its output.
-fn run_one(binary: &Path, name: &str) -> Result<(bool, String)> {
+/// A test that was run.
+struct Ran {
+    passed: bool,
+    output: String,
+    /// The arguments of every rkt it started.
+    commands: Vec<Vec<String>>,
+}
+
+/// Runs one test.
+fn run_one(binary: &Path, name: &str) -> Result<Ran> {
     // A file and not a pipe: a process that a test leaves behind must not keep the runner waiting.
     let output = tempfile::NamedTempFile::new().context("cannot make a file for a test's output")?;
+    let record = tempfile::NamedTempFile::new().context("cannot make a file for a test's commands")?;
     let stream = |file: &File| -> Result<Stdio> { Ok(file.try_clone()?.into()) };
     let started = Instant::now();
     let mut child = Command::new(binary)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(coverage::RECORD, record.path())
         .stdin(Stdio::null())
         .stdout(stream(output.as_file())?)
         .stderr(stream(output.as_file())?)
@@ -114,7 +134,9 @@ fn run_one(binary: &Path, name: &str) -> Result<(bool, String)> {
     match status {
         Some(status) if status.success() => {
             println!("  ok     {seconds:7.1} s  {name}");
-            return Ok((true, String::from_utf8_lossy(&bytes).into_owned()));
+            let output = String::from_utf8_lossy(&bytes).into_owned();
+            let commands = coverage::read_record(record.path())?;
+            return Ok(Ran { passed: true, output, commands });
         }
         Some(status) => println!("  FAILED {seconds:7.1} s  {name} ({status})"),
         None => println!("  FAILED {seconds:7.1} s  {name} (time limit of {} s)", TIME_LIMIT.as_secs()),
@@ -122,7 +144,7 @@ fn run_one(binary: &Path, name: &str) -> Result<(bool, String)> {
     let shown = bytes.get(bytes.len().saturating_sub(SHOWN_BYTES)..).unwrap_or_default();
     let shown = String::from_utf8_lossy(shown).into_owned();
     shown.lines().for_each(|line| println!("      {line}"));
-    Ok((false, shown))
+    Ok(Ran { passed: false, output: shown, commands: Vec::new() })
 }
 
 /// Waits for the test, or ends its whole process group at the deadline and returns `None`.

@@ -14,11 +14,11 @@ const DEFAULTS: [(&str, &str); 5] = [
     ("HOME", "/root"),
 ];
 
-/// The complete environment of an app, in order.
-pub fn complete(name: &AcName, app: &App) -> Vec<(String, String)> {
+/// The complete environment of an app, in order. `terminal` is the type of the terminal that the app gets, if it gets one.
+pub fn complete(name: &AcName, app: &App, terminal: Option<&str>) -> Vec<(String, String)> {
     let mut app = app.clone();
     app.set_env("AC_APP_NAME", name.as_str());
-    for (name, value) in DEFAULTS {
+    for (name, value) in DEFAULTS.into_iter().chain(terminal.map(|kind| ("TERM", kind))) {
         if app.env(name).is_none() {
             app.set_env(name, value);
         }

@@ -7,7 +7,7 @@ fn complete_of(variables: &[(&str, &str)]) -> Vec<(String, String)> {
     for (name, value) in variables {
         app.set_env(name, value);
     }
-    complete(&"redis".parse().unwrap(), &app)
+    complete(&"redis".parse().unwrap(), &app, None)
 }
 
 fn value<'a>(environment: &'a [(String, String)], name: &str) -> Vec<&'a str> {

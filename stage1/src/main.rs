@@ -10,6 +10,7 @@ mod diagnostics;
 mod entrypoints;
 mod environment;
 mod error;
+mod escapes;
 mod exit;
 mod file_server;
 mod flags;
@@ -36,6 +37,8 @@ mod volumes;
 mod deadline_test;
 #[cfg(test)]
 mod environment_test;
+#[cfg(test)]
+mod escapes_test;
 #[cfg(test)]
 mod exit_test;
 #[cfg(test)]

@@ -108,6 +108,12 @@ impl<'fd> Outputs<'fd> {
         self.apps.push(AppOutput { app, stdout: Stream::new(name, pid), stderr: Stream::new(name, pid) });
     }
 
+    /// From now on `app` has output that is passed on as it is.
+    pub fn started_raw(&mut self, app: AppId) {
+        let stream = || Stream { lines: LineAssembler::raw(), raw: VecDeque::new(), ended: false };
+        self.apps.push(AppOutput { app, stdout: stream(), stderr: stream() });
+    }
+
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
         if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {

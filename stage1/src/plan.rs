@@ -10,6 +10,7 @@ use guest_api::{AppId, AppSpec, MountSpec, Stdio};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::name_files::{self, NameSources};
+use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
 use crate::{environment, sizing};
 
@@ -47,8 +48,8 @@ pub enum PlanError {
     /// `--ipc=parent`.
     #[error("flavor kvm requires private IPC namespace (try to remove --ipc)")]
     ParentIpc,
-    /// `--interactive`.
-    #[error("--interactive is not supported by this stage1")]
+    /// `--interactive` with more than one app.
+    #[error("interactive option only supports pods with one app")]
     Interactive,
     /// A mutable pod.
     #[error("stage1 does not support mutable pods")]
@@ -97,6 +98,8 @@ pub enum PlanError {
 pub struct HostFacts {
     /// Logical CPUs this process may use.
     pub cpus: usize,
+    /// The terminal of the caller, if there is one.
+    pub terminal: Option<CallersTerminal>,
     /// Files that the DNS modes copy.
     pub names: NameSources,
     /// `RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS` of the caller.
@@ -192,7 +195,9 @@ pub fn plan(
                 .and_modify(|volume| volume.read_only &= mount.volume.read_only)
                 .or_insert_with(|| mount.volume.clone());
         }
-        let environment = environment::complete(&runtime.name, section);
+        let terminal = host.terminal.as_ref().filter(|_| flags.interactive);
+        let environment =
+            environment::complete(&runtime.name, section, terminal.map(|terminal| terminal.kind.as_str()));
         environment_files.push((runtime.name.to_string(), environment::file(&environment)));
         apps.push(AppSpec {
             id,
@@ -216,7 +221,7 @@ pub fn plan(
                 })
                 .collect(),
             files: files.clone(),
-            stdio: Stdio::Log,
+            stdio: stdio(flags, host),
         });
         sections.push(section);
     }
@@ -252,7 +257,7 @@ fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, Plan
     if flags.mutable {
         return Err(PlanError::Mutable);
     }
-    if flags.interactive {
+    if flags.interactive && pod.apps.len() > 1 {
         return Err(PlanError::Interactive);
     }
     if flags.mds_token.is_some() {
@@ -289,6 +294,15 @@ fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Res
         return Err(PlanError::EventHandler { app, handler });
     }
     Ok(section)
+}
+
+/// What the apps, or the one interactive app, find at their standard descriptors.
+fn stdio(flags: &RunFlags, host: &HostFacts) -> Stdio {
+    match (&host.terminal, flags.interactive) {
+        (_, false) => Stdio::Log,
+        (None, true) => Stdio::Pipes,
+        (Some(terminal), true) => Stdio::Terminal(terminal.size),
+    }
 }
 
 /// Converted docker images name a group that need not exist, equal to the user (rkt-reference 6.4).

@@ -22,18 +22,28 @@ pub struct Line {
 /// Cuts one stream of one app into lines.
 #[derive(Debug)]
 pub struct LineAssembler {
-    label: String,
+    /// None if the stream passes as it is.
+    label: Option<String>,
     partial: Vec<u8>,
 }
 
 impl LineAssembler {
     /// For the app `name` whose process is `pid` (in the guest).
     pub fn new(name: &str, pid: u32) -> Self {
-        Self { label: format!("{name}[{pid}]"), partial: Vec::new() }
+        Self { label: Some(format!("{name}[{pid}]")), partial: Vec::new() }
+    }
+
+    /// For an app that speaks to a person or a program, not to a log: every byte passes as it comes.
+    pub fn raw() -> Self {
+        Self { label: None, partial: Vec::new() }
     }
 
     /// Takes the next bytes of the stream and returns the lines they complete. `uptime` is the pod's.
     pub fn push(&mut self, data: &[u8], uptime: Duration) -> Vec<Line> {
+        if self.label.is_none() && !data.is_empty() {
+            let stream_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
+            return vec![Line { bytes: data.to_vec(), stream_bytes }];
+        }
         let mut lines = Vec::new();
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let mut rest = piece;
@@ -55,10 +65,11 @@ impl LineAssembler {
         if self.partial.is_empty() {
             return None;
         }
+        let label = self.label.as_deref().unwrap_or_default();
         let text = std::mem::take(&mut self.partial);
         let stream_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
         let mut bytes =
-            format!("[{:5}.{:06}] {}: ", uptime.as_secs(), uptime.subsec_micros(), self.label).into_bytes();
+            format!("[{:5}.{:06}] {label}: ", uptime.as_secs(), uptime.subsec_micros()).into_bytes();
         bytes.extend_from_slice(&text);
         if !text.ends_with(b"\n") {
             bytes.push(b'\n');

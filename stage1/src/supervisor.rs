@@ -5,8 +5,10 @@
 //! rkt-reference 4.3 and 6.8.
 
 mod clients;
+mod console;
 mod error;
 mod kernel_log;
+mod user;
 mod wait;
 
 use std::fs::File;
@@ -16,7 +18,6 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guest_api::{AppId, Identity, PodSpec, ToGuest};
-use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
@@ -36,6 +37,7 @@ use crate::status::{self, StatusError};
 
 pub use error::SupervisorError;
 
+use console::Console;
 use error::{file_server_verdict, vmm_verdict};
 use kernel_log::KernelLog;
 use wait::poll_until;
@@ -83,6 +85,17 @@ pub struct Pod {
     pub clients: Server,
 }
 
+/// Standard streams of rkt.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'fd> {
+    /// For an interactive app only.
+    pub stdin: BorrowedFd<'fd>,
+    /// Takes the apps' output.
+    pub stdout: BorrowedFd<'fd>,
+    /// Takes their errors and rkt's own.
+    pub stderr: BorrowedFd<'fd>,
+}
+
 /// Why the loop ended.
 enum Ending {
     /// The guest has halted in order.
@@ -100,6 +113,7 @@ enum Source {
     Serial,
     Sink,
     Clients,
+    Console,
 }
 
 /// What the loop woke up for.
@@ -111,6 +125,7 @@ struct Ready {
     files: bool,
     serial: bool,
     clients: bool,
+    console: bool,
 }
 
 struct Supervisor<'fd> {
@@ -122,6 +137,8 @@ struct Supervisor<'fd> {
     conversation: Conversation,
     control: Control,
     outputs: Outputs<'fd>,
+    /// With an interactive app.
+    console: Option<Console<'fd>>,
     running: usize,
     kernel: KernelLog,
     clients: Server,
@@ -136,13 +153,8 @@ struct Supervisor<'fd> {
 /// Runs the pod to its end and returns its exit code. Prints whatever goes wrong. When it returns, neither child process
 /// can touch the pod's files any more.
 ///
-/// `signals` delivers SIGINT, SIGTERM, SIGQUIT and SIGHUP without blocking; `stdout` and `stderr` take the apps' output.
-pub fn supervise(
-    pod: Pod,
-    signals: &SignalFd,
-    stdout: BorrowedFd<'_>,
-    stderr: BorrowedFd<'_>,
-) -> Result<ExitCode, SupervisorError> {
+/// `signals` delivers, without blocking, SIGINT, SIGTERM, SIGQUIT and SIGHUP, and what else an interactive app is to get.
+pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<ExitCode, SupervisorError> {
     let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
@@ -155,7 +167,8 @@ pub fn supervise(
         boot_timeout,
         conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
         control: Control::new(control)?,
-        outputs: Outputs::new(stdout, stderr),
+        outputs: Outputs::new(caller.stdout, caller.stderr),
+        console: guest.apps.iter().find_map(|app| Console::new(app.id, app.stdio, caller.stdin)),
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
         guest,
@@ -215,6 +228,9 @@ impl Supervisor<'_> {
             }
             if ready.clients {
                 self.serve_clients()?;
+            }
+            if ready.console {
+                self.read_console()?;
             }
             if ready.files {
                 files_alive = false;
@@ -279,6 +295,9 @@ impl Supervisor<'_> {
         for (descriptor, flags) in self.clients.interests(self.may_hear_clients()) {
             add(Source::Clients, descriptor, flags);
         }
+        if let Some(stdin) = self.console.as_ref().and_then(Console::descriptor) {
+            add(Source::Console, stdin, PollFlags::IN);
+        }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
         let visit = self.clients.deadline();
         let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
@@ -294,23 +313,11 @@ impl Supervisor<'_> {
                 Source::Files => ready.files = woken,
                 Source::Serial => ready.serial = woken,
                 Source::Clients => ready.clients |= woken,
+                Source::Console => ready.console = woken,
                 Source::Sink => {}
             }
         }
         Ok(ready)
-    }
-
-    /// The first signal stops the pod in order, the next one kills it. A hang-up counts as a request only: a session's
-    /// end may send it along with SIGTERM.
-    fn take_signals(&mut self, signals: &SignalFd) -> Result<(), SupervisorError> {
-        while let Some(signal) = signals.read_signal().map_err(|errno| SupervisorError::Wait(errno.into()))? {
-            let hang_up = i32::try_from(signal.ssi_signo) == Ok(Signal::SIGHUP as i32);
-            if self.stop_requested && !hang_up {
-                return Err(SupervisorError::Killed("a second signal asked for it"));
-            }
-            self.stop()?;
-        }
-        Ok(())
     }
 
     /// The pod is to end in order.
@@ -371,8 +378,10 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::AppStarted { app, pid } => {
-                    let name = self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str());
-                    self.outputs.started(app, name, pid);
+                    if !self.start_console(app)? {
+                        let name = self.guest.apps.get(usize::from(app.0)).map_or("", |it| it.name.as_str());
+                        self.outputs.started(app, name, pid);
+                    }
                     let effects = self.sessions.app_started(app);
                     self.carry_out_effects(effects)?;
                 }
@@ -385,12 +394,18 @@ impl Supervisor<'_> {
                     let effects = self.sessions.receive(message)?;
                     self.carry_out_effects(effects)?;
                 }
-                Action::InputCredit { .. } => return Err(Violation::BeyondInput.into()),
+                Action::InputCredit { app, bytes } => match &mut self.console {
+                    Some(console) if console.app() == app => console.grant(bytes)?,
+                    _ => return Err(Violation::BeyondInput.into()),
+                },
                 Action::PodReady => self.warn(status::pod_is_ready()),
                 Action::Output { app, stream, data } => self.outputs.push(app, stream, &data),
                 Action::OutputClosed { app, stream } => self.outputs.close(app, stream),
                 Action::RecordStatus { app, status } => {
                     self.warn(status::app_ended(self.name(app), status));
+                    if let Some(console) = self.console.as_mut().filter(|console| console.app() == app) {
+                        console.finish();
+                    }
                     self.running = self.running.saturating_sub(1);
                     if self.running == 0 || status != 0 {
                         self.sessions.pod_ends();

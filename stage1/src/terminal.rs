@@ -34,13 +34,8 @@ fn restore() {
         // SAFETY: whoever owns the descriptor drops its `RawMode` first, which empties the place this number came from.
         let terminal = unsafe { BorrowedFd::borrow_raw(number) };
         // The terminal may be gone, and the caller's shell sets its own mode anyway.
-        let _ = tcsetattr(terminal, OptionalActions::Drain, &before);
+        let _ = tcsetattr(terminal, OptionalActions::Now, &before);
     }
-}
-
-/// Whether the descriptor is a terminal.
-pub fn is_terminal(descriptor: BorrowedFd<'_>) -> bool {
-    isatty(descriptor)
 }
 
 /// The window's size; a terminal without one (a serial line) has the traditional one.
@@ -53,8 +48,25 @@ pub fn window_size(terminal: BorrowedFd<'_>) -> WindowSize {
     }
 }
 
+/// The caller's terminal, as far as a program that gets one in its place has to know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallersTerminal {
+    /// Its window.
+    pub size: WindowSize,
+    /// Its `TERM`.
+    pub kind: String,
+}
+
+/// The terminal that standard input and standard output are. With its output in a file or a pipe a program is no conversation,
+/// and a terminal's line ends have no place there.
+pub fn of_caller() -> Option<CallersTerminal> {
+    let (stdin, stdout) = (std::io::stdin(), std::io::stdout());
+    let both = isatty(&stdin) && isatty(&stdout);
+    both.then(|| CallersTerminal { size: window_size(stdin.as_fd()), kind: kind() })
+}
+
 /// The caller's `TERM`.
-pub fn terminal_type() -> String {
+pub fn kind() -> String {
     std::env::var("TERM").ok().filter(|it| !it.is_empty()).unwrap_or_else(|| DEFAULT_TYPE.to_owned())
 }
 
@@ -80,7 +92,7 @@ impl<'fd> RawMode<'fd> {
     pub fn renew(&self) -> Result<(), Errno> {
         let mut mode = tcgetattr(self.terminal)?;
         mode.make_raw();
-        tcsetattr(self.terminal, OptionalActions::Drain, &mode)
+        tcsetattr(self.terminal, OptionalActions::Now, &mode)
     }
 }
 

@@ -75,21 +75,16 @@ pub fn run(flags: EnterFlags) -> Result<ExitCode, EntrypointError> {
     let signals = signals::take(wanted).map_err(EnterError::Signals)?;
     let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
     let (stdin, stdout, stderr) = (stdin.as_fd(), stdout.as_fd(), stderr.as_fd());
-    // With its output in a file or a pipe, a command is no conversation, and a terminal's line ends have no place there.
-    let interactive = terminal::is_terminal(stdin) && terminal::is_terminal(stdout);
-    let request = ExecRequest {
-        app: flags.app,
-        command: flags.command,
-        terminal: interactive.then(|| terminal::window_size(stdin)),
-        terminal_type: terminal::terminal_type(),
-    };
+    let terminal = terminal::of_caller().map(|terminal| terminal.size);
+    let request =
+        ExecRequest { app: flags.app, command: flags.command, terminal, terminal_type: terminal::kind() };
     connection.send(&Request::Exec(request)).map_err(ClientError::Connection)?;
     let enter = Enter {
         connection,
         signals,
         stdin,
         raw: None,
-        interactive,
+        interactive: terminal.is_some(),
         phase: Phase::Asked,
         input_credit: INITIAL_INPUT_CREDIT_BYTES,
         input_open: true,

@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
 
 use vmm::MemoryFile;
 
@@ -22,9 +22,9 @@ use crate::exit::ExitCode;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
-use crate::supervisor::{self, Pod};
+use crate::supervisor::{self, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
-use crate::{file_server, kvm_device, pod_directory, process, shares, status};
+use crate::{file_server, kvm_device, pod_directory, process, shares, signals, status, terminal};
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
 const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
@@ -38,7 +38,7 @@ const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 /// Runs the pod in the working directory.
 pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
-    let signals = take_signals()?;
+    let signals = take_signals(flags.interactive)?;
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
 
@@ -79,26 +79,25 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
 
     let (uuid, guest) = (flags.uuid, plan.guest);
     let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients };
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    let ended = supervisor::supervise(pod, &signals, stdout.as_fd(), stderr.as_fd());
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+    let ended = supervisor::supervise(pod, &signals, caller);
     // Nobody listens any more; that it is gone says so best.
     let _ = std::fs::remove_file(SOCKET_NAME);
     Ok(ended?)
 }
 
-/// Signals become something to read, so that one loop sees everything. A caller that has hang-ups ignored (nohup(1)) means
-/// the pod to survive them.
-fn take_signals() -> Result<SignalFd, EntrypointError> {
-    let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
-        set.add(signal);
-    }
+/// A caller that has hang-ups ignored (nohup(1)) means the pod to survive them. An interactive app gets more than those that
+/// end the pod.
+fn take_signals(interactive: bool) -> Result<SignalFd, EntrypointError> {
+    let mut wanted = vec![Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT];
     if !process::ignores(Signal::SIGHUP) {
-        set.add(Signal::SIGHUP);
+        wanted.push(Signal::SIGHUP);
     }
-    set.thread_block().map_err(|errno| EntrypointError::Signals(errno.into()))?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .map_err(|errno| EntrypointError::Signals(errno.into()))
+    if interactive {
+        wanted.extend([Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGCONT]);
+    }
+    signals::take(wanted).map_err(EntrypointError::Signals)
 }
 
 /// The lock's descriptor is only held: the lock falls when this process ends. It must be there, though, or another rkt would
@@ -136,6 +135,7 @@ fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {
     let host = HostFacts {
         cpus: rustix::thread::sched_getaffinity(None)
             .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
+        terminal: terminal::of_caller(),
         names: NameSources { hosts, resolv_conf },
         extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),
     };

@@ -3,6 +3,7 @@
 //! Responsible for: choosing the entrypoint by argv\[0\], printing its failure, ending with its exit code. Must not know: what
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
+mod cgroup;
 mod control;
 mod control_socket;
 mod deadline;
@@ -22,6 +23,7 @@ mod output;
 mod plan;
 mod pod_directory;
 mod process;
+mod runtime_config;
 mod shares;
 mod signals;
 mod sink;
@@ -33,6 +35,8 @@ mod terminal;
 mod vmm_process;
 mod volumes;
 
+#[cfg(test)]
+mod cgroup_test;
 #[cfg(test)]
 mod deadline_test;
 #[cfg(test)]
@@ -59,6 +63,8 @@ mod output_test;
 mod plan_test;
 #[cfg(test)]
 mod process_test;
+#[cfg(test)]
+mod runtime_config_test;
 #[cfg(test)]
 mod sink_test;
 #[cfg(test)]

@@ -1,14 +1,14 @@
 //! What other rkt commands read about a running pod.
 //!
-//! Responsible for: `pid`, `flavor`, `net-info.json`, `rkt/status/APP`, `rkt/env/APP`, `rkt/supervisor-status`. Must not know: when;
-//! the supervisor does. Follows rkt-reference 2.2 and 4.3.
+//! Responsible for: `pid`, `flavor`, `subcgroup`, `runtime-config`, `net-info.json`, `rkt/status/APP`, `rkt/env/APP`,
+//! `rkt/supervisor-status`. Must not know: when; the supervisor does. Follows rkt-reference 2.2 and 4.3.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
-use crate::pod_directory;
+use crate::{cgroup, pod_directory};
 
 /// A record that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -46,13 +46,18 @@ fn link(path: PathBuf, text: &str) -> Result<(), StatusError> {
 }
 
 /// Writes what is known before the VM starts, last of all `pid`: the supervisor's own, and the pod's start time.
-pub fn pod_starts(environment_files: &[(String, String)]) -> Result<(), StatusError> {
+pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) -> Result<(), StatusError> {
     link(PathBuf::from("flavor"), "kvm")?;
     for (app, environment) in environment_files {
         write(in_stage1(), pod_directory::stage1("rkt/env").join(app), environment)?;
     }
+    write(in_pod(), PathBuf::from("runtime-config"), runtime_config)?;
     // No network was set up; stage0 lists what is in here.
     write(in_pod(), PathBuf::from("net-info.json"), "[]")?;
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    if let Some(path) = cgroup::path(&groups) {
+        write(in_pod(), PathBuf::from("subcgroup"), path)?;
+    }
     write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))
 }
 

@@ -24,7 +24,9 @@ use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
 use crate::supervisor::{self, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
-use crate::{file_server, kvm_device, pod_directory, process, shares, signals, status, terminal};
+use crate::{
+    file_server, kvm_device, pod_directory, process, runtime_config, shares, signals, status, terminal,
+};
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
 const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
@@ -75,7 +77,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         serial: serial_vmm,
     };
     let vmm = vmm_process::start(&plan.vm, parts)?;
-    status::pod_starts(&plan.environment_files)?;
+    status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
     let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients };

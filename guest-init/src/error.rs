@@ -36,6 +36,18 @@ pub enum InitError {
     /// The host sent a message before or after its time.
     #[error("the host sent {0} at the wrong time")]
     UnexpectedMessage(&'static str),
+    /// The host sent more input than it was granted.
+    #[error("the host sent more input than it had credit for")]
+    InputBeyondCredit,
+    /// The host gave a command the number of another one.
+    #[error("the host lost count of its sessions")]
+    SessionNumber(#[source] crate::session::Refusal),
+    /// A command for an app that the pod does not have.
+    #[error("the pod has no app number {0}")]
+    UnknownApp(u16),
+    /// A command for an app that has not come to run, or could not.
+    #[error("app {0:?} has not been started")]
+    AppNotStarted(String),
     /// The app's user cannot be turned into a number (rkt-reference 6.4).
     #[error("failed to configure user {user:?}: {why}")]
     User {
@@ -52,8 +64,8 @@ pub enum InitError {
         /// What was looked at, and what it held.
         why: String,
     },
-    /// The app has nothing to execute.
-    #[error("the app has an empty \"exec\"")]
+    /// There is not even a program.
+    #[error("there is nothing to execute: the command is empty")]
     EmptyExec,
     /// The app's program is in none of the places it may be in (rkt-reference 6.2).
     #[error("error looking up {program:?}: unable to find {program:?} in {searched:?}")]

@@ -4,7 +4,7 @@
 //! its apps. Must not know: manifests, images, the hypervisor. Follows docs/architecture.md, "The control connection", and
 //! rkt-reference 6.
 //!
-//! The boot order is in `main.rs`; what happens afterwards is decided in [`pod`] and done in [`supervise`].
+//! The boot order is in `main.rs`; what happens afterwards is decided in [`pod`] and [`session`], and done in [`supervise`].
 
 pub mod app;
 pub mod console;
@@ -15,6 +15,7 @@ pub mod loopback;
 pub mod mounts;
 pub mod pod;
 pub mod reap;
+pub mod session;
 pub mod shutdown;
 pub mod supervise;
 
@@ -23,6 +24,6 @@ mod control_test;
 #[cfg(test)]
 mod pod_test;
 #[cfg(test)]
-mod supervise_test;
+mod session_test;
 
 pub use error::{InitError, sentence};

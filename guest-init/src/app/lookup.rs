@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use guest_api::AppSpec;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
@@ -20,22 +19,33 @@ const HEAD_BYTES: usize = 64 * 1024;
 
 const EXECUTE_BITS: u32 = 0o111;
 
-/// The path of the app's program inside its root. An absolute one is taken as it is; execve(2) is the judge of it.
-pub fn find(root: &RootDir, app: &AppSpec) -> Result<String, InitError> {
-    let program = app.exec.first().filter(|program| !program.is_empty()).ok_or(InitError::EmptyExec)?;
+/// What is to be executed.
+#[derive(Clone, Copy, Debug)]
+pub struct Command<'a> {
+    /// Program and arguments.
+    pub words: &'a [String],
+    /// All of it.
+    pub environment: &'a [(String, String)],
+    /// Absolute path inside the app's root.
+    pub working_directory: &'a str,
+}
+
+/// The path of a program inside the app's root. An absolute one is taken as it is; execve(2) is the judge of it.
+pub fn find(root: &RootDir, command: Command<'_>) -> Result<String, InitError> {
+    let program = command.words.first().filter(|program| !program.is_empty()).ok_or(InitError::EmptyExec)?;
     if program.starts_with('/') {
         return Ok(program.clone());
     }
     if program.contains('/') {
-        return Ok(join(&app.working_directory, program));
+        return Ok(join(command.working_directory, program));
     }
-    let searched = match app.environment.iter().find(|(name, _)| name == "PATH") {
+    let searched = match command.environment.iter().find(|(name, _)| name == "PATH") {
         Some((_, path)) => path.clone(),
-        None => format!("{}:{FALLBACK_PATH}", app.working_directory),
+        None => format!("{}:{FALLBACK_PATH}", command.working_directory),
     };
     let mut not_executable = None;
     for directory in searched.split(':') {
-        let candidate = join(&join(&app.working_directory, directory), program);
+        let candidate = join(&join(command.working_directory, directory), program);
         let Ok(stat) = root.stat(Path::new(&candidate)) else { continue };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             continue;

@@ -5,7 +5,7 @@ use guest_api::{AppId, AppSpec};
 use proptest::prelude::*;
 use rustix::io::Errno;
 
-use super::lookup::{Program, explain, find, identify};
+use super::lookup::{Command, Program, explain, identify};
 use super::root_dir::RootDir;
 
 struct Image {
@@ -30,6 +30,15 @@ impl Image {
     fn explain(&self, path: &str) -> String {
         explain(&self.root, path, Errno::NOENT)
     }
+}
+
+fn find(root: &RootDir, app: &AppSpec) -> Result<String, crate::InitError> {
+    let command = Command {
+        words: &app.exec,
+        environment: &app.environment,
+        working_directory: &app.working_directory,
+    };
+    super::lookup::find(root, command)
 }
 
 fn app(program: &str, path: Option<&str>) -> AppSpec {

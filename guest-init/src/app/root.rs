@@ -51,9 +51,26 @@ pub fn mount_sources(app: &AppSpec) {
     }
 }
 
-/// Moves the calling process (one that has never had threads) into the app's root.
+/// Gives the calling process (one that has never had threads) a mount name space of its own, and returns it.
+pub fn make_namespace() -> Result<OwnedFd, InitError> {
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(InitError::kernel("give the app a mount namespace of its own"))?;
+    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(InitError::kernel("make the app's mounts its own"))?;
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open("/proc/self/ns/mnt", flags, Mode::empty())
+        .map_err(InitError::kernel("open the app's mount namespace"))
+}
+
+/// Moves the calling process into the root of an app that has one, and to its top.
+pub fn join(namespace: &OwnedFd) -> Result<RootDir, InitError> {
+    nix::sched::setns(namespace, CloneFlags::CLONE_NEWNS)
+        .map_err(InitError::kernel("enter the app's mount namespace"))?;
+    RootDir::open(Path::new("/")).map_err(InitError::kernel("open the app's root"))
+}
+
+/// Moves the calling process, which is in a name space of its own, into the app's root.
 pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
-    own_mount_namespace()?;
     let sources = Sources::collect(app)?;
     move_into(&sources.rootfs)?;
     let root = RootDir::open(Path::new("/")).map_err(InitError::kernel("open the app's root"))?;
@@ -102,13 +119,6 @@ impl Sources {
             has_tun: Path::new("/dev/net/tun").exists(),
         })
     }
-}
-
-fn own_mount_namespace() -> Result<(), InitError> {
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS)
-        .map_err(InitError::kernel("give the app a mount namespace of its own"))?;
-    rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .map_err(InitError::kernel("make the app's mounts its own"))
 }
 
 fn copy_from_share(relative: &str) -> Result<OwnedFd, InitError> {

@@ -1,68 +1,85 @@
-//! From an app's specification to its running program.
+//! From the specification of an app, or of a command in one, to its running program.
 //!
 //! Responsible for: one fork, and everything between it and execve(2). Must not know: what becomes of the process
 //! afterwards. Follows rkt-reference 6.2 and 6.4, execve(2), credentials(7).
 
 use std::convert::Infallible;
 use std::ffi::{CString, NulError};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use guest_api::AppSpec;
+use guest_api::{AppSpec, SessionSpec, Stdio};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
-use nix::unistd::{ForkResult, Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, fork};
-use rustix::fs::{Mode, OFlags};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
+use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit};
 
+use super::descriptors::{self, Descriptors, Handed};
+use super::lookup::Command;
+use super::report::{self, Report, Reporter};
+use super::root_dir::RootDir;
 use super::users::Ids;
 use super::{cgroup, lookup, root, users};
 use crate::{InitError, sentence};
 
-/// Longest reason the child reports: one write to a pipe of at most PIPE_BUF bytes is never split.
-pub const MAX_REASON_BYTES: usize = 4096;
-
 /// Open files a process may allow itself, and has without asking: systemd's defaults, which rkt's apps got.
 const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
 
-/// Exit status of a child that did not come to execute its program; nobody sees it, the reason went through the pipe.
+/// Exit status of a child that did not come to execute its program; nobody sees it, the reason went through the report.
 const EXIT_NOT_EXECUTED: i32 = 203;
 
-/// An app's process, which may not have executed its program yet.
+/// A process, which may not have executed its program yet.
 #[derive(Debug)]
-pub struct Child {
+pub struct Started {
     /// Its process ID, also that of its session and process group.
     pub pid: Pid,
-    /// Ends without a byte when the program is executed; else carries the reason why not.
-    pub report: OwnedFd,
-    /// What it writes to descriptor 1.
-    pub stdout: OwnedFd,
-    /// What it writes to descriptor 2.
-    pub stderr: OwnedFd,
+    /// How its start goes.
+    pub report: Report,
+    /// PID 1's ends of its standard descriptors.
+    pub descriptors: Descriptors,
 }
 
-/// Writing ends, which belong to the child.
-struct Outputs {
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+/// What is to run, and where.
+#[derive(Clone, Copy, Debug)]
+struct Job<'a> {
+    app: &'a AppSpec,
+    command: Command<'a>,
+    stdio: Stdio,
+    /// The app's mount name space; None to make it.
+    namespace: Option<&'a OwnedFd>,
 }
 
-/// Makes the process. May only be called while this process has one thread.
-pub fn spawn(app: &AppSpec) -> Result<Child, InitError> {
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(InitError::kernel("make a pipe"));
+/// Makes an app's process. May only be called while this process has one thread.
+pub fn app(app: &AppSpec) -> Result<Started, InitError> {
     cgroup::create(app.id, &app.name)?;
-    let (report, report_end) = pipe()?;
-    let (stdout, stdout_end) = pipe()?;
-    let (stderr, stderr_end) = pipe()?;
+    let command = Command {
+        words: &app.exec,
+        environment: &app.environment,
+        working_directory: &app.working_directory,
+    };
+    spawn(Job { app, command, stdio: app.stdio, namespace: None })
+}
+
+/// Makes the process of a command in `app`, whose mount name space is `namespace`. May only be called while this process
+/// has one thread.
+pub fn session(session: &SessionSpec, app: &AppSpec, namespace: &OwnedFd) -> Result<Started, InitError> {
+    let command = Command {
+        words: &session.command,
+        environment: &session.environment,
+        working_directory: &app.working_directory,
+    };
+    spawn(Job { app, command, stdio: session.stdio, namespace: Some(namespace) })
+}
+
+fn spawn(job: Job<'_>) -> Result<Started, InitError> {
+    let (report, reporter) = report::pair().map_err(InitError::kernel("make a pair of sockets"))?;
+    let (descriptors, handed) = descriptors::make(job.stdio)?;
     // SAFETY: guest-init has no threads, so the child may do anything its parent might.
     match unsafe { fork() }.map_err(InitError::kernel("make a process"))? {
-        ForkResult::Parent { child } => Ok(Child { pid: child, report, stdout, stderr }),
+        ForkResult::Parent { child } => Ok(Started { pid: child, report, descriptors }),
         ForkResult::Child => {
-            let outputs = Outputs { stdout: stdout_end, stderr: stderr_end };
-            let Err(error) = become_app(app, &outputs);
-            let mut reason = sentence(&error);
-            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
-            let _ = rustix::io::write(&report_end, reason.as_bytes());
+            let Err(error) = execute(job, &handed, &reporter);
+            reporter.fail(sentence(&error));
             // SAFETY: ends this process, at once and without running what PID 1 has registered to run at its own end.
             unsafe { libc::_exit(EXIT_NOT_EXECUTED) }
         }
@@ -71,28 +88,20 @@ pub fn spawn(app: &AppSpec) -> Result<Child, InitError> {
 
 /// Everything between fork and execve, in the child. A stop during the preparation ends the child there and then; that
 /// is the app's end by SIGTERM, as if it came a moment later.
-fn become_app(app: &AppSpec, outputs: &Outputs) -> Result<Infallible, InitError> {
-    nix::unistd::setsid().map_err(InitError::kernel("make a session for the app"))?;
-    cgroup::join(app.id).map_err(InitError::kernel("join the app's control group"))?;
-    let stdin = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(InitError::kernel("open /dev/null"))?;
+fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infallible, InitError> {
+    nix::unistd::setsid().map_err(InitError::kernel("make a session for the process"))?;
+    cgroup::join(job.app.id).map_err(InitError::kernel("join the app's control group"))?;
     // What is created in the app's root has the mode that is asked for.
     rustix::process::umask(Mode::empty());
-    let root = root::enter(app)?;
-    let ids = users::resolve(&root, app)?;
-    let program = lookup::find(&root, app)?;
-    let image = ExecImage::new(app, &program)?;
-    rustix::process::chdir(app.working_directory.as_str()).map_err(|error| InitError::WorkingDirectory {
-        path: app.working_directory.clone(),
-        source: error.into(),
-    })?;
-    // A pipe can be opened anew through /dev/stdout by its owner only.
-    for output in [&outputs.stdout, &outputs.stderr] {
-        nix::unistd::fchown(output, Some(Uid::from_raw(ids.uid)), Some(Gid::from_raw(ids.gid)))
-            .map_err(InitError::kernel("hand the app its outputs"))?;
-    }
-    take_stdio(&stdin, outputs).map_err(InitError::kernel("give the app its standard descriptors"))?;
-    // A convenience: an app runs with the kernel's own limits too.
+    let root = enter_root(job, reporter)?;
+    let ids = users::resolve(&root, job.app)?;
+    let program = lookup::find(&root, job.command)?;
+    let image = ExecImage::new(job.command, &program)?;
+    let directory = job.command.working_directory;
+    rustix::process::chdir(directory)
+        .map_err(|error| InitError::WorkingDirectory { path: directory.to_owned(), source: error.into() })?;
+    handed.take(&root, &ids)?;
+    // A convenience: a process runs with the kernel's own limits too.
     let _ = rustix::process::setrlimit(Resource::Nofile, OPEN_FILES);
     rustix::process::umask(Mode::from_raw_mode(0o022));
     assume(&ids).map_err(InitError::kernel(format!("run as uid {} and gid {}", ids.uid, ids.gid)))?;
@@ -103,10 +112,16 @@ fn become_app(app: &AppSpec, outputs: &Outputs) -> Result<Infallible, InitError>
     Err(InitError::Exec { path: program, why })
 }
 
-fn take_stdio(stdin: &OwnedFd, outputs: &Outputs) -> nix::Result<()> {
-    dup2_stdin(stdin.as_fd())?;
-    dup2_stdout(outputs.stdout.as_fd())?;
-    dup2_stderr(outputs.stderr.as_fd())
+/// PID 1 keeps an app's mount name space for the commands that come later, whatever becomes of the app's process.
+fn enter_root(job: Job<'_>, reporter: &Reporter) -> Result<RootDir, InitError> {
+    if let Some(namespace) = job.namespace {
+        return root::join(namespace);
+    }
+    let namespace = root::make_namespace()?;
+    let root = root::enter(job.app)?;
+    // Not before: until then its root is that of PID 1.
+    reporter.hand_over(&namespace).map_err(InitError::kernel("hand over the app's mount namespace"))?;
+    Ok(root)
 }
 
 fn assume(ids: &Ids) -> nix::Result<()> {
@@ -125,16 +140,16 @@ struct ExecImage {
 }
 
 impl ExecImage {
-    fn new(app: &AppSpec, program: &str) -> Result<Self, InitError> {
+    fn new(command: Command<'_>, program: &str) -> Result<Self, InitError> {
         let nul =
             |_: NulError| InitError::Specification("a NUL byte in an argument or a variable".to_owned());
         let c_strings = |texts: Vec<String>| {
             texts.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().map_err(nul)
         };
-        let variables = app.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let variables = command.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Ok(Self {
             program: CString::new(program).map_err(nul)?,
-            arguments: c_strings(app.exec.clone())?,
+            arguments: c_strings(command.words.to_vec())?,
             environment: c_strings(variables)?,
         })
     }

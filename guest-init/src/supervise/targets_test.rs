@@ -1,4 +1,4 @@
-use super::supervise::targets;
+use super::targets;
 
 #[test]
 fn main_process_that_has_not_joined_its_group_is_signalled() {

@@ -2,11 +2,11 @@ use std::os::fd::OwnedFd;
 
 use guest_api::{INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES};
 
-use super::stdio::{Credit, Relayed, Stream};
+use super::output::{Credit, Relayed, Stream};
 
 fn pipe() -> (Stream, OwnedFd) {
     let (read, write) = rustix::pipe::pipe().unwrap();
-    (Stream::new(read).unwrap(), write)
+    (Stream::pipe(read).unwrap(), write)
 }
 
 #[test]

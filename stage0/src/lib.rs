@@ -6,6 +6,7 @@
 // These macros panic when the reader of the output is gone; `output` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod api;
 mod cli;
 mod clock;
 mod commands;

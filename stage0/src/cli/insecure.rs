@@ -3,6 +3,8 @@
 //! Responsible for: the option list's names, combinations and errors. Must not know: who honours an option. Follows
 //! rkt-reference.md 1.2.
 
+use std::fmt;
+
 use super::option_list;
 
 /// The checks that are off.
@@ -87,6 +89,16 @@ impl InsecureOptions {
     }
 }
 
+/// The list that would be given on the command line.
+impl fmt::Display for InsecureOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Only a single option has a single bit.
+        let names = NAMES.iter().filter(|(_, bits)| bits.is_power_of_two() && self.0 & bits != 0);
+        let names: Vec<&str> = names.map(|(name, _)| *name).collect();
+        f.write_str(if names.is_empty() { "none".to_owned() } else { names.join(",") }.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +118,13 @@ mod tests {
     #[test]
     fn names_are_compared_without_regard_to_case() {
         assert_eq!(InsecureOptions::parse("Image,TLS"), InsecureOptions::parse("image,tls"));
+    }
+
+    #[test]
+    fn options_print_as_they_are_given() {
+        for text in ["none", "image", "image,tls,http,pubkey", "capabilities,paths,seccomp"] {
+            assert_eq!(InsecureOptions::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Responsible for: the list of commands and calling the right one. Must not know: how a command works. Follows
 //! rkt-reference.md 1.6.
 
+pub mod api_service;
 pub mod completion;
 pub mod config;
 pub mod enter;
@@ -36,6 +37,12 @@ use crate::error::{Result, Stage0Error};
 /// What to do.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
+    #[command(
+        about = "Run API service (experimental)",
+        long_about = "The API service listens for gRPC requests on the address and port specified by the\n--listen flag.\n\nIt only reads, so any user who may read the data directory can run it. There is no authentication:\nwhoever can connect can read what it reads. The user guide is docs/api.md.",
+        override_usage = "api-service [--listen=\"localhost:15441\"]"
+    )]
+    ApiService(api_service::Arguments),
     #[command(
         about = "Output shell completion code for the specified shell",
         long_about = "The shell is bash, zsh or fish. The code has to be read by the shell.\n\nIn bash: source <(rkt completion bash)\n\nIn zsh: rkt completion zsh > \"${fpath[1]}/_rkt\"\n\nIn fish: rkt completion fish > ~/.config/fish/completions/rkt.fish",
@@ -127,6 +134,7 @@ impl Command {
     /// The command's name, below the commands it is part of.
     pub fn path(&self) -> Vec<&'static str> {
         match self {
+            Command::ApiService(_) => vec!["api-service"],
             Command::Completion(_) => vec!["completion"],
             Command::Config(_) => vec!["config"],
             Command::Enter(_) => vec!["enter"],
@@ -202,6 +210,7 @@ pub fn takes_app_arguments(name: &str) -> bool {
 pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
+        Command::ApiService(arguments) => api_service::run(&arguments, globals, log),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, globals),
         Command::Enter(arguments) => enter::run(&arguments, globals, log),

@@ -3,6 +3,9 @@
 // The lints know tests by their attribute, not the functions that tests share.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod api_client;
+mod api_images;
+mod api_pods;
 mod archives;
 mod command_line;
 mod completion;

@@ -42,18 +42,19 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
         }
     }
     match arguments.list.format {
-        Format::Text => print_table(arguments, &found, &mut errors),
-        Format::Json { pretty } => print_json(pretty, &found, &mut errors)?,
+        Format::Text => print_table(arguments, &pods, &found, &mut errors),
+        Format::Json { pretty } => print_json(pretty, &pods, &found, &mut errors)?,
     }
     report(log, "listing pods", &errors);
     Ok(0)
 }
 
-fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) -> Result<()> {
+fn print_json(pretty: bool, pods: &Pods, found: &[FoundPod], errors: &mut Vec<Stage0Error>) -> Result<()> {
     let mut reports = Vec::new();
-    for pod in pods {
+    for pod in found {
         match PodReport::of(pod) {
             Ok(report) => reports.push(report),
+            Err(_) if pods.is_leaving(pod) => {}
             Err(error) => errors.push(error),
         }
     }
@@ -63,16 +64,17 @@ fn print_json(pretty: bool, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) ->
     Ok(())
 }
 
-fn print_table(arguments: &Arguments, pods: &[FoundPod], errors: &mut Vec<Stage0Error>) {
+fn print_table(arguments: &Arguments, pods: &Pods, found: &[FoundPod], errors: &mut Vec<Stage0Error>) {
     let mut text = String::new();
     if !arguments.list.no_legend {
         let image_id = if arguments.list.full { "IMAGE ID\t" } else { "" };
         text.push_str(&format!("UUID\tAPP\tIMAGE NAME\t{image_id}STATE\tCREATED\tSTARTED\tNETWORKS\n"));
     }
     let now = SystemTime::now();
-    for pod in pods {
+    for pod in found {
         match rows(pod, arguments.list.full, now) {
             Ok(rows) => text.push_str(&rows),
+            Err(_) if pods.is_leaving(pod) => {}
             Err(error) => errors.push(error),
         }
     }

@@ -18,7 +18,7 @@ use crate::config;
 use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::output;
-use crate::pod::locate::{FoundPod, Pods};
+use crate::pod::locate::{FoundPod, Pods, no_matches};
 use crate::pod::report::{PodReport, to_json};
 use crate::pod::state::State;
 
@@ -91,10 +91,15 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     pod = wait_for(&pods, pod, arguments.wait, |pod| pod.state().is_finished())
         .context("error waiting for pod to finish")?;
     let text = match arguments.format {
-        Format::Text => describe(&pod)?,
-        Format::Json { pretty } => {
-            to_json(&PodReport::of(&pod).context("error getting pod status")?, pretty)?
-        }
+        Format::Text => describe(&pod),
+        Format::Json { pretty } => PodReport::of(&pod)
+            .context("error getting pod status")
+            .and_then(|report| to_json(&report, pretty)),
+    };
+    let text = match text {
+        // Deleted while it was being read.
+        Err(_) if pods.is_leaving(&pod) => return Err(no_matches(&uuid)).context("problem retrieving pod"),
+        text => text?,
     };
     output::print(&text);
     Ok(0)

@@ -120,6 +120,7 @@ impl Pod<Prepare> {
     /// Everything of the pod is on the disk, then it is prepared; dropping it unlocks it.
     pub fn into_prepared(self) -> Result<Pod<Prepared>> {
         fs::syncfs(&self.lock).file("sync", &self.path()).context("error syncing pod data")?;
+        fault::point("pod.synced");
         let pod: Pod<Prepared> = self.into().context("error transitioning pod to prepared")?;
         sync_directory(&pod.pods.stage(Stage::Prepared))?;
         sync_directory(&pod.pods.stage(Stage::Prepare))?;

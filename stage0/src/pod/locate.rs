@@ -95,7 +95,7 @@ impl Pods {
     /// The same, for callers that say themselves what they wanted it for.
     pub fn find_prefix(&self, prefix: &str) -> Result<FoundPod> {
         let wanted = prefix.to_lowercase();
-        let no_match = || Stage0Error::refused(format!("no matches found for {prefix:?}"));
+        let no_match = || no_matches(prefix);
         if wanted.is_empty() {
             return Err(no_match());
         }
@@ -105,6 +105,15 @@ impl Pods {
         match matches.count() {
             0 => self.open(uuid, stage)?.ok_or_else(no_match),
             others => Err(Stage0Error::refused(format!("ambiguous uuid, {} matches", others + 1))),
+        }
+    }
+
+    /// Whether a pod has gone since it was looked at, or is going: then it is no fault that it cannot be read.
+    pub fn is_leaving(&self, pod: &FoundPod) -> bool {
+        match pod.again(self) {
+            Ok(Some(pod)) => pod.stage() == Stage::Garbage,
+            Ok(None) => true,
+            Err(_) => false,
         }
     }
 
@@ -154,6 +163,11 @@ impl FoundPod {
     pub fn again(&self, pods: &Pods) -> Result<Option<FoundPod>> {
         pods.open(self.uuid, self.stage)
     }
+}
+
+/// There is no pod that a user could mean.
+pub fn no_matches(prefix: &str) -> Stage0Error {
+    Stage0Error::refused(format!("no matches found for {prefix:?}"))
 }
 
 /// Pod directories carry the canonical form of a UUID and nothing else does.

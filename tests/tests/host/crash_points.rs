@@ -35,6 +35,9 @@ const UNLOCKED: [&str; 4] = ["aborted prepare", "prepared", "exited", "exited ga
 const GC: [&str; 3] = ["gc", "--grace-period=0s", "--expire-prepared=0s"];
 const IMAGE_GC: [&str; 3] = ["image", "gc", "--grace-period=0s"];
 
+/// Stands for the UUID in the file `uuid` in a command.
+const UUID: &str = "@uuid";
+
 /// What a command has to do, and where it finds the rkt.
 struct Scenario {
     name: &'static str,
@@ -117,6 +120,12 @@ fn an_exited_pod(subject: &Subject<'_>) {
     subject.rkt.run(with_images("run", &["--uuid-file-save=uuid"])).expect_code(0);
 }
 
+fn a_prepared_pod(subject: &Subject<'_>) {
+    fetched_images(subject);
+    let uuid = subject.rkt.run(with_images("prepare", &["--quiet"])).expect_code(0).out();
+    fs::write(subject.rkt.path("uuid"), uuid.trim()).expect("writing");
+}
+
 fn a_pod_whose_preparation_was_aborted(subject: &Subject<'_>) {
     fetched_images(subject);
     let mut run = subject.rkt.command(with_images("run", &["--uuid-file-save=uuid"]));
@@ -156,11 +165,15 @@ fn scenarios(fixtures: &Fixtures) -> Vec<Scenario> {
         scenario("fetch of layers", an_empty_store, fetch(&layers), &[]),
         scenario("run", fetched_images, with_images("run", &["--uuid-file-save=uuid"]), &[]),
         scenario("run --no-overlay", fetched_images, with_images("run", &["--no-overlay"]), &[]),
-        scenario("rm", an_exited_pod, text(&["rm", "--uuid-file=uuid"]), &["no matches found"]),
+        scenario("prepare", fetched_images, with_images("prepare", &[]), &[]),
+        scenario("prepare --no-overlay", fetched_images, with_images("prepare", &["--no-overlay"]), &[]),
+        scenario("run-prepared", a_prepared_pod, text(&["run-prepared", UUID]), &["is not prepared"]),
+        scenario("rm of a prepared pod", a_prepared_pod, text(&["rm", UUID]), &["no matches found"]),
+        scenario("rm", an_exited_pod, text(&["rm", UUID]), &["no matches found"]),
         scenario(
             "rm of an aborted pod",
             a_pod_whose_preparation_was_aborted,
-            text(&["rm", "--uuid-file=uuid"]),
+            text(&["rm", UUID]),
             &["no matches found"],
         ),
         scenario("gc", pods_of_many_kinds, text(&GC), &[]),
@@ -203,12 +216,19 @@ fn manifest(directory: &Path) -> BTreeMap<String, u32> {
 }
 
 impl Subject<'_> {
+    /// The scenario's command.
+    fn command(&self, scenario: &Scenario) -> Command {
+        let uuid = fs::read_to_string(self.rkt.path("uuid")).unwrap_or_default();
+        let word = |word: &String| if word == UUID { uuid.clone() } else { word.clone() };
+        self.rkt.command(scenario.command.iter().map(word))
+    }
+
     /// Everything that must work after a crash, up to collecting all there is; returns what then is on disk.
     fn recover(&self, scenario: &Scenario) -> BTreeMap<String, u32> {
         let rkt = &self.rkt;
         self.check_pods();
         rkt.run(["image", "list"]).expect_code(0);
-        let again = rkt.run(&scenario.command);
+        let again = command::run(&mut self.command(scenario), limit(60));
         let done = scenario.done.iter().any(|reason| again.err().contains(reason));
         assert!(again.code() == 0 || (again.code() == RKT_FAILED && done), "repeated: {again:?}");
         cas::check(&rkt.data());
@@ -265,7 +285,7 @@ impl Kill<'_> {
     fn carry_out(&self, fixtures: &Fixtures) {
         let subject = fixtures.subject();
         (self.scenario.before)(&subject);
-        let mut command = subject.rkt.command(&self.scenario.command);
+        let mut command = subject.command(self.scenario);
         self.moment.ends(&mut command);
 
         let output = command::run(&mut command, limit(60));
@@ -286,7 +306,7 @@ fn kills<'s>(scenario: &'s Scenario, fixtures: &Fixtures) -> Vec<Kill<'s>> {
     let subject = fixtures.subject();
     (scenario.before)(&subject);
     let trace = subject.rkt.path("trace");
-    let mut command = subject.rkt.command(&scenario.command);
+    let mut command = subject.command(scenario);
     faults::trace(&mut command, &trace);
     command::run(&mut command, limit(60)).expect_code(0);
     let moments = faults::traced(&trace);

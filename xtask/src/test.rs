@@ -4,6 +4,7 @@
 //! are run is `runner`'s subject.
 
 pub(crate) mod coverage;
+mod messages;
 pub(crate) mod runner;
 pub(crate) mod tally;
 
@@ -122,6 +123,7 @@ fn host(filters: &[String]) -> Result<Tally> {
     let mut tally = outcome.tally;
     if filters.is_empty() {
         tally += coverage::judge(&outcome.recorded)?;
+        tally += messages::judge()?;
     }
     Ok(tally)
 }

@@ -27,7 +27,7 @@ fn list_and_status_print_pods_as_json() {
     assert_eq!(serde_json::from_str::<Value>(&pretty).expect("JSON"), pods);
     assert!(pretty.contains("\n\t\t\"name\""), "indented with tabulators: {pretty}");
     assert_eq!(&serde_json::from_str::<Value>(&one).expect("JSON"), pod);
-    for key in ["state=exited", "created=", "started=", "pid=", "exited=true", "app-app=0"] {
+    for key in ["state=exited", "created=", "started=", "networks=", "pid=", "exited=true", "app-app=0"] {
         assert!(text.lines().any(|line| line.starts_with(key)), "no {key} in {text}");
     }
 }

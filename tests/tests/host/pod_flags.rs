@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
+use rkt_tests::command::{self, limit};
 use rkt_tests::gpg::Gpg;
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use rkt_tests::stub_stage1;
@@ -260,4 +262,22 @@ fn run_prepared_gives_the_pod_its_names_when_it_runs() {
     for line in ["nameserver 192.0.2.1", "search a.example", "options ndots:2", "domain b.example"] {
         assert!(text.lines().any(|found| found == line), "no {line} in {text}");
     }
+}
+
+#[test]
+fn where_overlays_are_impossible_trees_are_copied() {
+    let rkt = rkt_with_image();
+    let data = rkt.path("old-disk");
+    fs::create_dir(&data).expect("a directory");
+    // Overlays need the types of files in directories, which this file system does not keep there.
+    let script = "truncate -s 64M disk && mke2fs -q -t ext4 -O ^filetype disk && \
+                  mount --make-private -o loop disk \"$0\" && exec \"$@\"";
+    let run = rkt.command(publisher::run_arguments(&["--dir=old-disk", "./app.aci"]));
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]).arg(&data);
+    command.arg(run.get_program()).args(run.get_args()).current_dir(rkt.directory());
+
+    let output = command::run(&mut command, limit(60)).expect_code(0);
+
+    output.expect_err("disabling overlay support: \"").expect_out("stub: pod is up");
 }

@@ -37,6 +37,33 @@ pub fn of_pod(uuid: &str) -> Vec<String> {
     })
 }
 
+/// What the whole host has of the kinds of things that pods use. Only for tests that nothing else runs beside.
+#[derive(Debug)]
+pub struct Host(BTreeSet<String>);
+
+impl Host {
+    /// The host as it is.
+    pub fn now() -> Self {
+        let mut found: BTreeSet<String> = mounts("").into_iter().chain(sockets("/")).collect();
+        found.extend(cgroups().into_iter().map(|name| format!("cgroup {name}")));
+        found.extend(links().into_iter().map(|name| format!("link {name}")));
+        found.extend(network_namespaces());
+        Self(found)
+    }
+
+    /// What there is now and was not then, after a moment's patience.
+    pub fn left(&self) -> Vec<String> {
+        settle(|| Self::now().0.difference(&self.0).cloned().collect())
+    }
+}
+
+/// The network name spaces that processes are in.
+fn network_namespaces() -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
+    let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path().join("ns/net")).ok());
+    links.map(|link| link.to_string_lossy().into_owned()).collect()
+}
+
 /// Kills and unmounts whatever is left below `directory`, so that a failed test cannot disturb the next.
 pub fn end(directory: &Path) {
     let text = directory.to_string_lossy().into_owned();

@@ -16,6 +16,7 @@ pub mod evidence;
 pub mod faults;
 pub mod gpg;
 pub mod leaks;
+pub mod messages;
 pub mod oci;
 pub mod random;
 pub mod registry;

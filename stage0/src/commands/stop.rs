@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::output;
 use crate::pod::locate::Pods;
 use crate::pod::state::State;
-use crate::pod::stop::{Stopped, stop};
+use crate::pod::stop::{Stopped, stop, wait_for_start};
 
 /// Flags of `rkt stop`.
 #[derive(Debug, Clone, clap::Args)]
@@ -61,6 +61,7 @@ fn stop_one(pods: &Pods, prefix: &str, force: bool) -> Result<()> {
     if !pod.state().is_after_run() && pod.state() != State::Running {
         return Err(Stage0Error::refused(format!("pod {uuid:?} is not running")));
     }
+    wait_for_start(pods, &pod)?;
     match stop(pods, &pod, force).context(format!("error stopping {uuid:?}"))? {
         Stopped::Now => output::print(&format!("{uuid:?}")),
         Stopped::Before => output::print(&format!("pod {uuid:?} is already stopped")),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::locate::{FoundPod, Pods};
 use super::state::State;
 use crate::error::{Context, Result, Stage0Error};
+use crate::fault;
 use crate::stage1::call::{Ended, Stage1Process, stop_arguments};
 use crate::stage1::{Entrypoint, Stage1Manifest};
 
@@ -19,6 +20,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(180);
 const FORCED_STOP_LIMIT: Duration = Duration::from_secs(30);
 /// A stop that only asks may end before the pod does; and one that hangs may not notice the pod's end.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// From the moment that a pod counts as running to its first process, on an overloaded host.
+const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// When the pod was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,7 @@ pub fn stop(pods: &Pods, pod: &FoundPod, force: bool) -> Result<Stopped> {
     while is_running(pods, pod)? && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
+    fault::point("stop.returned");
     Ok(Stopped::Now)
 }
 
@@ -54,6 +59,7 @@ fn call_stage1(pods: &Pods, pod: &FoundPod, force: bool) -> Result<()> {
         .context("rkt stop not implemented for pod's stage1")?;
     let arguments = stop_arguments(force, &pod.uuid().to_string());
     let mut process = Stage1Process::start(pod.path(), entrypoint, &arguments)?;
+    fault::point("stop.called");
     let limit = if force { FORCED_STOP_LIMIT } else { STOP_LIMIT };
     let mut deadline = Instant::now() + limit;
     let mut pod_ended = false;
@@ -78,6 +84,16 @@ fn call_stage1(pods: &Pods, pod: &FoundPod, force: bool) -> Result<()> {
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Waits until stage1 has said which process a running pod is, as its stop needs to know it. One that never does is left
+/// to that stop to complain about.
+pub fn wait_for_start(pods: &Pods, pod: &FoundPod) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    while pod.pid().is_none() && Instant::now() < deadline && is_running(pods, pod)? {
+        std::thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 fn is_running(pods: &Pods, pod: &FoundPod) -> Result<bool> {

@@ -27,6 +27,7 @@ mod lying_registry;
 mod manifests;
 mod manual;
 mod names;
+mod pod_concurrency;
 mod pod_flags;
 mod pods;
 mod prepare;

@@ -17,6 +17,7 @@ pub mod faults;
 pub mod gpg;
 pub mod leaks;
 pub mod messages;
+pub mod metadata_service;
 pub mod oci;
 pub mod random;
 pub mod registry;

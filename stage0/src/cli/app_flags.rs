@@ -6,8 +6,12 @@
 use appc::{Mount, Quantity};
 use clap::{ArgAction, Parser};
 
+use super::isolators::{
+    CapabilitySet, SeccompFilter, parse_capabilities, parse_cpu_shares, parse_oom_score_adj, parse_seccomp,
+};
 use super::values::{parse_bool, parse_pair};
 use super::volume::parse_mount;
+use crate::output;
 
 /// Memory limits below this are typing errors: `16m` means 16 thousandths of a byte.
 const MIN_MEMORY_BYTES: i128 = 4096;
@@ -66,6 +70,14 @@ pub struct AppFlags {
     #[arg(long, value_parser = annotation, action = ArgAction::Append)]
     pub annotation: Vec<(String, String)>,
 
+    /// set the app's user annotations
+    #[arg(long, value_parser = user_annotation, action = ArgAction::Append)]
+    pub user_annotation: Vec<(String, String)>,
+
+    /// set the app's user labels
+    #[arg(long, value_parser = user_label, action = ArgAction::Append)]
+    pub user_label: Vec<(String, String)>,
+
     /// memory limit for the preceding image (example: '--memory=16Mi', '--memory=50M', '--memory=1G')
     #[arg(long, value_parser = memory)]
     pub memory: Option<Quantity>,
@@ -73,11 +85,39 @@ pub struct AppFlags {
     /// cpu limit for the preceding image (example: '--cpu=500m')
     #[arg(long)]
     pub cpu: Option<Quantity>,
+
+    /// CPU shares weight for the preceding image (example: '--cpu-shares=2048')
+    #[arg(long, value_parser = parse_cpu_shares)]
+    pub cpu_shares: Option<i64>,
+
+    /// capability to retain (example: '--caps-retain=CAP_SYS_ADMIN')
+    #[arg(long, value_parser = parse_capabilities)]
+    pub caps_retain: Option<CapabilitySet>,
+
+    /// capability to remove (example: '--caps-remove=CAP_MKNOD')
+    #[arg(long, value_parser = parse_capabilities)]
+    pub caps_remove: Option<CapabilitySet>,
+
+    /// capability to retain
+    #[arg(long, hide = true, value_parser = parse_capabilities)]
+    pub cap_retain: Option<CapabilitySet>,
+
+    /// capability to remove
+    #[arg(long, hide = true, value_parser = parse_capabilities)]
+    pub cap_remove: Option<CapabilitySet>,
+
+    /// seccomp filter override (example: '--seccomp mode=retain,errno=EPERM,chmod,chown')
+    #[arg(long, value_parser = parse_seccomp)]
+    pub seccomp: Option<SeccompFilter>,
+
+    /// oom-score-adj isolator override (example: '--oom-score-adj=-500')
+    #[arg(long, value_parser = parse_oom_score_adj, allow_hyphen_values = true)]
+    pub oom_score_adj: Option<i64>,
 }
 
 impl AppFlags {
     /// Checks what one flag's parser cannot see.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&mut self) -> Result<(), String> {
         let repeated = |flag| Err(format!("--{flag} specified multiple times for the same image"));
         if self.signature.len() > 1 {
             return repeated("signature");
@@ -85,7 +125,22 @@ impl AppFlags {
         if self.exec.len() > 1 {
             return repeated("exec");
         }
+        replace_deprecated("caps-retain", &mut self.caps_retain, "cap-retain", self.cap_retain.take());
+        replace_deprecated("caps-remove", &mut self.caps_remove, "cap-remove", self.cap_remove.take());
         Ok(())
+    }
+}
+
+/// What a flag was called before counts as the flag of today, unless that was given too.
+fn replace_deprecated(
+    flag: &str,
+    value: &mut Option<CapabilitySet>,
+    old_flag: &str,
+    old: Option<CapabilitySet>,
+) {
+    if let Some(old) = old {
+        output::complain(&format!("Flag --{old_flag} has been deprecated, use --{flag} instead"));
+        value.get_or_insert(old);
     }
 }
 
@@ -95,6 +150,14 @@ fn environment(text: &str) -> Result<(String, String), String> {
 
 fn annotation(text: &str) -> Result<(String, String), String> {
     parse_pair("annotation", text)
+}
+
+fn user_annotation(text: &str) -> Result<(String, String), String> {
+    parse_pair("user-annotation", text)
+}
+
+fn user_label(text: &str) -> Result<(String, String), String> {
+    parse_pair("user-label", text)
 }
 
 fn memory(text: &str) -> Result<Quantity, String> {

@@ -156,7 +156,7 @@ fn find<'c>(command: &'c Command, name: &str) -> Option<&'c Arg> {
 }
 
 fn parse_app_flags(tokens: &[String]) -> Result<AppFlags, String> {
-    let flags = AppFlags::try_parse_from(tokens).map_err(|error| super::usage::describe(&error))?;
+    let mut flags = AppFlags::try_parse_from(tokens).map_err(|error| super::usage::describe(&error))?;
     flags.check()?;
     Ok(flags)
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::flag::FlagKind;
 use super::globals::GlobalFlags;
-use super::values::parse_bool;
 use crate::pod::launch::{LaunchSettings, Networks};
 use crate::pod::name_files::{DnsConfig, Hosts, HostsEntry, NameFiles, ResolvConf};
 
@@ -26,11 +26,12 @@ pub struct LaunchFlags {
     pub names: NameFlags,
 
     /// run pod interactively. If true, only one image may be supplied
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     pub interactive: bool,
+
+    /// register pod with metadata service. needs network connectivity to the host (--net=(default|default-restricted|host))
+    #[arg(long, switch = false)]
+    pub mds_register: bool,
 
     /// whether to stay in the host IPC namespace. Syntax: --ipc=[auto|private|parent]
     #[arg(long, value_name = "string")]
@@ -62,14 +63,23 @@ impl Ipc {
 impl LaunchFlags {
     /// What the flags mean together. Errors: they contradict each other.
     pub fn settings<'a>(&self, globals: &'a GlobalFlags) -> Result<LaunchSettings<'a>, String> {
+        let networks = self.networks()?;
+        if self.mds_register && networks.has("none") {
+            return Err(
+                "--mds-register flag does not work with --net=none. Please use 'host', 'default' or an \
+                        equivalent network"
+                    .to_owned(),
+            );
+        }
         Ok(LaunchSettings {
             debug: globals.debug,
             local_config: &globals.local_config,
             insecure: globals.insecure_options,
-            networks: self.networks()?,
+            networks,
             hostname: self.names.hostname.clone().filter(|hostname| !hostname.is_empty()),
             names: self.names.files().map_err(|why| format!("error with dns flags: {why}"))?,
             interactive: self.interactive,
+            mds_register: self.mds_register,
             ipc: self.ipc,
         })
     }

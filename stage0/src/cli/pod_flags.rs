@@ -6,10 +6,11 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use appc::Volume;
+use appc::{ExposedPort, Volume};
 use clap::{ArgAction, Args};
 
 use super::flag::{FlagKind, words};
+use super::port::parse_port;
 use super::values::parse_pair;
 use super::volume::parse_volume;
 use crate::commands::images::StoreFlags;
@@ -21,6 +22,14 @@ pub struct PrepareFlags {
     /// volumes to make available in the pod
     #[arg(long, value_parser = parse_volume, action = ArgAction::Append)]
     pub volume: Vec<Volume>,
+
+    /// ports to expose on the host (requires contained network). Syntax: --port=NAME:[HOSTIP:]HOSTPORT
+    #[arg(long, value_parser = parse_port, action = ArgAction::Append)]
+    pub port: Vec<ExposedPort>,
+
+    /// run within user namespaces
+    #[arg(long, switch = false)]
+    pub private_users: bool,
 
     /// disable overlay filesystem
     #[arg(long, switch = false)]

@@ -4,9 +4,10 @@
 //! is found before there is a pod. Must not know: how each step works, what becomes of the pod. Follows
 //! rkt-reference.md 1.6 (`run`, steps 1 to 9) and 2.6.
 
+use std::io::Read;
 use std::path::Path;
 
-use appc::{AcName, PodManifest};
+use appc::{AcName, Mount, PodManifest};
 
 use super::images::Images;
 use crate::cli::apps::AppList;
@@ -21,7 +22,10 @@ use crate::pod::lifecycle::{Pod, Prepare};
 use crate::pod::locate::Pods;
 use crate::pod::manifest::{AppImage, PodSettings, check_mounts, generate};
 use crate::pod::overlay;
+use crate::pod::ports::check_ports;
 use crate::pod::prepare::{PodContent, PodImage};
+use crate::pod::user_range::UserRange;
+use crate::stage1::Stage1Manifest;
 use crate::stage1::select::Selection;
 use crate::store::{ImageStore, Key, KeyLock, LockKind, TreeStore};
 
@@ -49,6 +53,7 @@ impl<'a> Preparation<'a> {
             let conflicts = !list.apps.is_empty()
                 || !list.mounts.is_empty()
                 || !flags.volume.is_empty()
+                || !flags.port.is_empty()
                 || pull_policy != PullPolicy::New
                 || flags.inherit_env
                 || !flags.set_env.is_empty()
@@ -95,6 +100,7 @@ impl<'a> Preparation<'a> {
             None => Parts::generate(flags, self.list, &images, &finder)?,
         };
         let overlay = overlay_choice(flags, data, log)?;
+        let users = private_users(flags, overlay, &images, &stage1)?;
 
         let pod = Pod::create(&Pods::of(data))?;
         created(&pod.uuid().to_string())?;
@@ -106,7 +112,7 @@ impl<'a> Preparation<'a> {
         for (app, key) in parts.manifest.apps.iter().zip(&parts.keys) {
             apps.push((app.name.clone(), pod_image(&images, &trees, key)?));
         }
-        let content = PodContent { manifest: &parts.json, stage1: &stage1, apps: &apps, overlay };
+        let content = PodContent { manifest: &parts.json, stage1: &stage1, apps: &apps, overlay, users };
         content.write(&pod, &trees).context("error setting up stage0")?;
         Ok(pod)
     }
@@ -121,7 +127,12 @@ impl Parts {
         finder: &Images<'_>,
     ) -> Result<Self> {
         let environment = pod_environment(flags)?;
-        let settings = PodSettings { volumes: flags.volume.clone(), mounts: list.mounts, environment };
+        let settings = PodSettings {
+            volumes: flags.volume.clone(),
+            mounts: list.mounts,
+            environment,
+            ports: flags.port.clone(),
+        };
         let mut apps = Vec::with_capacity(list.apps.len());
         let mut keys = Vec::with_capacity(list.apps.len());
         for app in list.apps {
@@ -140,26 +151,33 @@ impl Parts {
 
     /// A manifest written by the user is kept as it is, once everything it names was found.
     fn given(path: &Path, images: &ImageStore) -> Result<Self> {
-        let json = std::fs::read(path).file("read", path)?;
+        let json = read_bounded(path)?;
         let manifest = PodManifest::from_json(&json).context("error loading pod manifest")?;
         if manifest.apps.is_empty() {
             return Err(Stage0Error::refused("pod must contain at least one application"));
         }
+        // An app may also bring a volume along; that is no volume of the pod's.
+        let of_the_pod = |mount: &&Mount| mount.app_volume.is_none();
+        let mounts = manifest.apps.iter().flat_map(|app| &app.mounts).filter(of_the_pod);
+        check_mounts(mounts, &manifest.volumes)?;
         let mut keys = Vec::with_capacity(manifest.apps.len());
+        let mut ports = Vec::new();
         for app in &manifest.apps {
             let id = &app.image.id;
             let key =
                 images.resolve_key(id.as_str()).context(format!("error finding image {id} in the store"))?;
             let image = images.manifest(&key).context(format!("error reading the manifest of image {id}"))?;
             appc::check_host(&image.labels).context(format!("cannot run image {id}"))?;
-            if app.app.is_none() && image.app.is_none() {
-                return Err(Stage0Error::refused(format!(
+            let section = app.app.as_ref().or(image.app.as_ref()).ok_or_else(|| {
+                Stage0Error::refused(format!(
                     "no app section in the pod manifest or the image manifest of {:?}",
                     app.name.as_str()
-                )));
-            }
+                ))
+            })?;
+            ports.extend(section.ports.iter().cloned());
             keys.push(key);
         }
+        check_ports(&manifest.ports, &ports.iter().collect::<Vec<_>>())?;
         Ok(Parts { manifest, json, keys })
     }
 }
@@ -182,6 +200,44 @@ fn pod_image(images: &ImageStore, trees: &TreeStore, key: &Key) -> Result<PodIma
     let manifest = images.manifest_json(key).context(format!("error reading the manifest of image {key}"))?;
     let tree = trees.render(images, key).context(format!("error rendering image {key}"))?;
     Ok(PodImage { manifest, tree })
+}
+
+/// The user's file, as far as a manifest may reach.
+fn read_bounded(path: &Path) -> Result<Vec<u8>> {
+    let mut json = Vec::new();
+    let limit = appc::MAX_MANIFEST_BYTES as u64 + 1;
+    std::fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut json))
+        .file("read", path)
+        .context("error reading pod manifest")?;
+    Ok(json)
+}
+
+/// The host's IDs for a pod with `--private-users`. A stage1 that gives every pod IDs of its own needs none.
+fn private_users(
+    flags: &PrepareFlags,
+    overlay: bool,
+    images: &ImageStore,
+    stage1: &Key,
+) -> Result<Option<UserRange>> {
+    if !flags.private_users {
+        return Ok(None);
+    }
+    let manifest = images.manifest(stage1).context("error reading stage1 manifest")?;
+    if Stage1Manifest(&manifest).has_own_users() {
+        return Ok(None);
+    }
+    if !Path::new("/proc/self/uid_map").exists() {
+        return Err(Stage0Error::refused(
+            "--private-users is not supported, kernel compiled without user namespace support",
+        ));
+    }
+    if overlay {
+        return Err(Stage0Error::refused(
+            "cannot use both overlay and user namespace: not implemented yet. (Try --no-overlay)",
+        ));
+    }
+    UserRange::random().map(Some)
 }
 
 fn overlay_choice(flags: &PrepareFlags, data: &Path, log: Log) -> Result<bool> {

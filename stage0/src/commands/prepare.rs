@@ -3,14 +3,12 @@
 //! Responsible for: the walk from arguments to a pod that can be run later. Must not know: how each step works. Follows
 //! rkt-reference.md 1.6.
 
-use clap::ArgAction;
-
 use super::preparation::Preparation;
 use super::require_superuser;
 use crate::cli::apps::AppList;
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::pod_flags::{PrepareFlags, Stage1Flags};
-use crate::cli::values::parse_bool;
 use crate::config;
 use crate::error::Result;
 use crate::log::Log;
@@ -28,10 +26,7 @@ pub struct Arguments {
 
     /// suppress superfluous output on stdout, print only the UUID on success
     // Nothing else is ever printed there.
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     quiet: bool,
 
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

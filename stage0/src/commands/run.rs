@@ -44,7 +44,15 @@ pub fn run(arguments: &Arguments, list: AppList, globals: &GlobalFlags, log: Log
     if settings.interactive && list.apps.len() > 1 {
         return Err(Stage0Error::refused("interactive option only supports one image"));
     }
+    for network in ["none", "host"] {
+        if !arguments.prepare.port.is_empty() && settings.networks.has(network) {
+            return Err(Stage0Error::refused(format!(
+                "--port flag does not work with '{network}' networking"
+            )));
+        }
+    }
     let preparation = Preparation::check(&arguments.prepare, &arguments.stage1, list)?;
+    settings.check_services()?;
 
     let umask = Umask::share();
     let data = config::data_directory(globals)?;

@@ -37,6 +37,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     let found = pods.resolve(prefix)?;
     let not_prepared = || Stage0Error::refused(format!("pod {:?} is not prepared", found.uuid().to_string()));
     let pod: Pod<Prepared> = Pod::lock(&pods, &found)?.ok_or_else(not_prepared)?;
+    settings.check_services()?;
     let launch = Launch::check(&pod, settings, &data, umask, log)?;
     Err(launch.exec(pod.into_run()?))
 }

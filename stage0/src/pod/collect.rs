@@ -10,6 +10,7 @@ use super::assemble::{mount_stage1, stage1_root};
 use super::lifecycle::mark;
 use super::locate::{FoundPod, Pods};
 use super::lock;
+use super::metadata_service;
 use super::mounts::{MountTable, Unmounter};
 use super::remove::remove_path;
 use super::state::Stage;
@@ -45,6 +46,11 @@ impl Collector<'_> {
         if !path.exists() {
             // Somebody else held the lock until it was gone.
             return Ok(());
+        }
+        if pod.stage() == Stage::ExitedGarbage
+            && let Err(error) = metadata_service::unregister(path, &pod.uuid().to_string())
+        {
+            self.log.error(&error);
         }
         if pod.stage() == Stage::ExitedGarbage
             && let Err(error) = self.call_stage1(pod, mounts)

@@ -14,27 +14,30 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::user_range::UserRange;
 use crate::error::{FileContext, Result};
 
 /// A security label, an ACL and a few user attributes fit many times over.
 const MAX_XATTR_BYTES: usize = 64 * 1024;
 
-/// Copies the directory `source` to `target`, which may exist as an empty directory.
-pub fn copy_tree(source: &Path, target: &Path) -> Result<()> {
-    let mut copy = Copy::default();
+/// Copies the directory `source` to `target`, which may exist as an empty directory. With `users` every owner is moved into that
+/// range of IDs.
+pub fn copy_tree(source: &Path, target: &Path, users: Option<UserRange>) -> Result<()> {
+    let mut copy = Copy { users, ..Copy::default() };
     copy.directory(source, target)?;
     while let Some((source, target)) = copy.waiting.pop() {
         copy.children(&source, &target)?;
     }
     // Children change their parents' times, so parents come last.
     for (source, target, metadata) in copy.directories.iter().rev() {
-        finish(source, target, metadata)?;
+        finish(source, target, metadata, users)?;
     }
     Ok(())
 }
 
 #[derive(Default)]
 struct Copy {
+    users: Option<UserRange>,
     waiting: Vec<(PathBuf, PathBuf)>,
     directories: Vec<(PathBuf, PathBuf, Metadata)>,
     /// Device and inode of files with several names, and the first name given to them here.
@@ -95,7 +98,7 @@ impl Copy {
             fs::mknodat(fs::CWD, target, node, Mode::from_raw_mode(0o600), metadata.rdev())
                 .file("create", target)?;
         }
-        finish(source, target, &metadata)
+        finish(source, target, &metadata, self.users)
     }
 }
 
@@ -121,8 +124,9 @@ fn copy_content(mut from: File, mut to: File, size: u64) -> io::Result<()> {
 }
 
 /// Owner first, since changing it clears set-user-ID bits and capabilities; times last.
-fn finish(source: &Path, target: &Path, metadata: &Metadata) -> Result<()> {
-    let (owner, group) = (Uid::from_raw(metadata.uid()), Gid::from_raw(metadata.gid()));
+fn finish(source: &Path, target: &Path, metadata: &Metadata, users: Option<UserRange>) -> Result<()> {
+    let shift = |id| users.map_or(Ok(id), |users| users.shift(id)).file("copy", source);
+    let (owner, group) = (Uid::from_raw(shift(metadata.uid())?), Gid::from_raw(shift(metadata.gid())?));
     fs::chownat(fs::CWD, target, Some(owner), Some(group), AtFlags::SYMLINK_NOFOLLOW)
         .file("change", target)?;
     if !metadata.file_type().is_symlink() {

@@ -4,6 +4,7 @@
 //! the steps after that. Must not know: flags; where the pod came from. Follows rkt-reference.md 1.6 (`run`, steps 10 to 13)
 //! and 4.3.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use rustix::fs::Mode;
 
 use super::assemble::{PodTrees, mount_overlays, stage1_root, write_apps};
 use super::lifecycle::{Held, Pod, Run};
+use super::metadata_service;
 use super::name_files::NameFiles;
 use super::overlay;
 use super::prepared::PreparedPod;
@@ -43,8 +45,17 @@ pub struct LaunchSettings<'a> {
     pub names: NameFiles,
     /// The one app gets the terminal.
     pub interactive: bool,
+    /// The pod registers with the metadata service.
+    pub mds_register: bool,
     /// How the pod's System V IPC relates to the host's.
     pub ipc: Option<Ipc>,
+}
+
+impl LaunchSettings<'_> {
+    /// What the pod will need of others on the host must be there.
+    pub fn check_services(&self) -> Result<()> {
+        if self.mds_register { metadata_service::check_available() } else { Ok(()) }
+    }
 }
 
 /// The networks of `--net`, in order.
@@ -119,6 +130,7 @@ impl<'a> Launch<'a> {
         let stage1 = Stage1Manifest(&prepared.stage1);
         stage1.entrypoint(Entrypoint::Run)?;
         stage1.interface_version()?;
+        prepared.check_volumes()?;
         if prepared.overlay.is_some() {
             if let Some(reason) = overlay::unsupported(data)? {
                 return Err(Stage0Error::refused(reason))
@@ -131,9 +143,10 @@ impl<'a> Launch<'a> {
 
     /// Puts the pod together and replaces this process by stage1. Returns only if that fails.
     pub fn exec(&self, pod: Pod<Run>) -> Stage0Error {
-        match self.assemble(&pod) {
-            Ok(()) => self.call_stage1(pod),
+        let ready = self.assemble(&pod).and_then(|()| self.register(&pod));
+        match ready.and_then(|token| self.call_stage1(pod, token)) {
             Err(error) => error,
+            Ok(never) => match never {},
         }
     }
 
@@ -154,22 +167,21 @@ impl<'a> Launch<'a> {
         self.settings.names.write(&stage1_root(&path)).context("error setting up stage1")
     }
 
-    fn call_stage1(&self, pod: Pod<Run>) -> Stage0Error {
+    /// The token of the metadata service, if the pod uses it.
+    fn register(&self, pod: &Pod<Run>) -> Result<Option<String>> {
+        let register = || metadata_service::register(&pod.path(), &pod.uuid().to_string(), &self.prepared);
+        self.settings.mds_register.then(register).transpose()
+    }
+
+    fn call_stage1(&self, pod: Pod<Run>, mds_token: Option<String>) -> Result<Infallible> {
         let stage1 = Stage1Manifest(&self.prepared.stage1);
-        let entrypoint = match stage1.entrypoint(Entrypoint::Run) {
-            Ok(entrypoint) => entrypoint,
-            Err(error) => return error,
-        };
-        let interface = match stage1.interface_version() {
-            Ok(interface) => interface,
-            Err(error) => return error,
-        };
+        let (entrypoint, interface) = (stage1.entrypoint(Entrypoint::Run)?, stage1.interface_version()?);
         let options = RunOptions {
             debug: self.settings.debug,
             networks: self.settings.networks.to_string(),
             interactive: self.settings.interactive,
             private_users: self.prepared.private_users.as_deref(),
-            mds_token: None,
+            mds_token,
             local_config: self.settings.local_config,
             hostname: self.settings.hostname.as_deref(),
             dns_conf_mode: self.settings.names.mode(),
@@ -180,6 +192,6 @@ impl<'a> Launch<'a> {
         let arguments = run_arguments(&options, interface, &pod.uuid().to_string(), self.log);
         self.log.named("stage0").debug("Execing /".to_owned() + entrypoint);
         rustix::process::umask(self.umask.0);
-        exec_run(&pod.path(), entrypoint, &arguments, &pod.into_lock())
+        Err(exec_run(&pod.path(), entrypoint, &arguments, &pod.into_lock()))
     }
 }

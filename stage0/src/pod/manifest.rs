@@ -4,12 +4,15 @@
 //! disk. Follows rkt-reference.md 1.4, 2.6 and 6.2.
 
 use appc::{
-    AcVersion, App, ImageId, ImageManifest, Isolator, Mount, PodManifest, Quantity, RuntimeApp, RuntimeImage,
-    Volume,
+    AcVersion, App, ExposedPort, ImageId, ImageManifest, Isolator, Mount, PodManifest, Quantity, RuntimeApp,
+    RuntimeImage, Volume,
 };
 
 use super::environment::PodEnvironment;
+use super::ports::check_ports;
+use crate::cli::app_flags::AppFlags;
 use crate::cli::apps::AppArguments;
+use crate::cli::isolators::SetMode;
 use crate::error::{Context, Result, Stage0Error};
 
 /// Name of the annotation that tells mutable pods.
@@ -33,6 +36,8 @@ pub struct PodSettings {
     pub mounts: Vec<Mount>,
     /// Variables of every app.
     pub environment: PodEnvironment,
+    /// Ports of the host that lead to apps.
+    pub ports: Vec<ExposedPort>,
 }
 
 /// Makes the manifest of a pod.
@@ -47,6 +52,9 @@ pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Re
         manifest.apps.push(app);
     }
     manifest.volumes = settings.volumes.clone();
+    let ports = manifest.apps.iter().filter_map(|app| app.app.as_ref()).flat_map(|app| &app.ports);
+    check_ports(&settings.ports, &ports.collect::<Vec<_>>())?;
+    manifest.ports = settings.ports.clone();
     manifest.annotations.set(MUTABLE.parse().context("bad annotation name")?, "false");
     manifest.validate().context("error generating pod manifest")?;
     Ok(manifest)
@@ -110,12 +118,7 @@ fn app_section(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
         app.exec = vec![exec.clone()];
     }
     app.exec.extend(arguments.arguments.iter().cloned());
-    if let Some(memory) = &flags.memory {
-        app.isolators.push(limit("resource/memory", memory)?);
-    }
-    if let Some(cpu) = &flags.cpu {
-        app.isolators.push(limit("resource/cpu", cpu)?);
-    }
+    set_isolators(&mut app, flags)?;
     if let Some(user) = &flags.user {
         app.user.clone_from(user);
     }
@@ -126,11 +129,63 @@ fn app_section(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
     if let Some(directory) = &flags.working_dir {
         app.working_directory = Some(directory.clone());
     }
+    // Users' notes replace the image's as a whole.
+    for (notes, pairs) in
+        [(&mut app.user_annotations, &flags.user_annotation), (&mut app.user_labels, &flags.user_label)]
+    {
+        if !pairs.is_empty() {
+            *notes = pairs.iter().cloned().collect();
+        }
+    }
     for (name, value) in &flags.environment {
         app.set_env(name, value);
     }
     settings.environment.apply(&mut app);
     Ok(app)
+}
+
+/// Quantities follow the image's own isolators, and the last one counts; everything else takes their place.
+fn set_isolators(app: &mut App, flags: &AppFlags) -> Result<()> {
+    if let Some(memory) = &flags.memory {
+        app.isolators.push(limit("resource/memory", memory)?);
+    }
+    if let Some(cpu) = &flags.cpu {
+        app.isolators.push(limit("resource/cpu", cpu)?);
+    }
+    if let Some(shares) = flags.cpu_shares {
+        replace(app, &["os/linux/cpu-shares"], "os/linux/cpu-shares", shares.into())?;
+    }
+    if let Some(score) = flags.oom_score_adj {
+        replace(app, &["os/linux/oom-score-adj"], "os/linux/oom-score-adj", score.into())?;
+    }
+    let capabilities = match (&flags.caps_retain, &flags.caps_remove) {
+        (Some(_), Some(_)) => {
+            return Err(Stage0Error::refused(
+                "error: cannot use both --caps-retain and --caps-remove on the same image",
+            ));
+        }
+        (Some(set), None) => Some((SetMode::Retain, set)),
+        (None, Some(set)) => Some((SetMode::Remove, set)),
+        (None, None) => None,
+    };
+    if let Some((mode, set)) = capabilities {
+        let sets = ["os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set"];
+        let name = format!("os/linux/capabilities-{}-set", mode.as_str());
+        replace(app, &sets, &name, serde_json::json!({ "set": set.0 }))?;
+    }
+    if let Some(filter) = &flags.seccomp {
+        let sets = ["os/linux/seccomp-retain-set", "os/linux/seccomp-remove-set"];
+        let name = format!("os/linux/seccomp-{}-set", filter.mode.as_str());
+        replace(app, &sets, &name, serde_json::json!({ "set": filter.set, "errno": filter.errno }))?;
+    }
+    Ok(())
+}
+
+/// Puts an isolator in the place of those called `old`.
+fn replace(app: &mut App, old: &[&str], name: &str, value: serde_json::Value) -> Result<()> {
+    app.isolators.retain(|isolator| !old.contains(&isolator.name.as_str()));
+    app.isolators.push(Isolator { name: name.parse().context("bad isolator name")?, value });
+    Ok(())
 }
 
 /// Request and limit are the same: a pod's machine is given what it may use.

@@ -2,7 +2,6 @@
 
 use appc::{ImageManifest, PodManifest};
 
-use super::environment::PodEnvironment;
 use super::manifest::{AppImage, PodSettings, check_mounts, generate};
 use crate::cli::app_flags::AppFlags;
 use crate::cli::apps::AppArguments;
@@ -108,7 +107,7 @@ fn an_apps_own_mount_wins_over_the_pods_at_the_same_cleaned_path() {
             parse_mount("volume=all,target=/e").unwrap(),
         ],
         volumes: vec![parse_volume("mine,kind=empty").unwrap(), parse_volume("all,kind=empty").unwrap()],
-        environment: PodEnvironment::default(),
+        ..PodSettings::default()
     };
 
     let manifest = generate(&[(arguments(flags), nginx())], &settings).unwrap();

@@ -14,15 +14,18 @@ pub mod lifecycle;
 pub mod locate;
 pub mod lock;
 pub mod manifest;
+pub mod metadata_service;
 pub mod mounts;
 pub mod name_files;
 pub mod overlay;
+pub mod ports;
 pub mod prepare;
 pub mod prepared;
 pub mod remove;
 pub mod report;
 pub mod state;
 pub mod stop;
+pub mod user_range;
 pub mod uuid_file;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use appc::AcName;
 
 use super::copy::copy_tree;
 use super::lifecycle::{Pod, Prepare};
+use super::user_range::UserRange;
 use crate::error::{Context, FileContext, Result};
 use crate::fault;
 use crate::store::{TreeId, TreeStore};
@@ -35,6 +36,8 @@ pub struct PodContent<'a> {
     pub apps: &'a [(AcName, PodImage)],
     /// Whether trees will be overlays; else they are copied now.
     pub overlay: bool,
+    /// The host's IDs that copied files belong to, if the pod gets IDs of its own. With overlay there is no such thing.
+    pub users: Option<UserRange>,
 }
 
 impl PodContent<'_> {
@@ -58,6 +61,9 @@ impl PodContent<'_> {
         if self.overlay {
             write(&pod.join("overlay-prepared"), b"", 0o640)?;
         }
+        if let Some(users) = self.users {
+            write(&pod.join("private-users-prepared"), users.to_string().as_bytes(), 0o640)?;
+        }
         create_directory(&pod.join("stage1/rootfs"))?;
         fault::point("pod.stage1.made");
         write(&pod.join("stage1/manifest"), &self.stage1.manifest, 0o640)?;
@@ -77,12 +83,16 @@ impl PodContent<'_> {
 
     fn copy_trees(&self, pod: &Path, trees: &TreeStore) -> Result<()> {
         let stage1 = pod.join("stage1/rootfs");
-        copy_tree(&trees.rootfs(&self.stage1.tree), &stage1)?;
+        copy_tree(&trees.rootfs(&self.stage1.tree), &stage1, self.users)?;
         fault::point("pod.stage1.copied");
         for (name, image) in self.apps {
             let app = stage1.join("opt/stage2").join(name.as_str());
             create_directory(&app)?;
-            copy_tree(&trees.rootfs(&image.tree), &app.join("rootfs"))?;
+            if let Some(users) = self.users {
+                let root = users.shift(0).file("change", &app)?;
+                std::os::unix::fs::chown(&app, Some(root), Some(root)).file("change", &app)?;
+            }
+            copy_tree(&trees.rootfs(&image.tree), &app.join("rootfs"), self.users)?;
             fault::point("pod.app.copied");
         }
         Ok(())

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use appc::ImageManifest;
+use appc::{ImageManifest, PodManifest};
 
 use super::locate::FoundPod;
-use crate::error::{Context, Result, Stage0Error};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::store::{TreeId, TreeStore};
 
 /// A tree store ID is 76 characters, `SHIFT:COUNT` at most 21.
@@ -17,6 +17,10 @@ const MAX_VALUE_BYTES: u64 = 256;
 /// A prepared pod's files.
 #[derive(Debug)]
 pub struct PreparedPod {
+    /// The pod manifest.
+    pub manifest: PodManifest,
+    /// Its bytes.
+    pub manifest_json: Vec<u8>,
     /// stage1's image manifest.
     pub stage1: ImageManifest,
     /// The apps in the manifest's order.
@@ -42,7 +46,8 @@ impl PreparedPod {
     /// Reads a pod. Errors: a file is missing or is not what it should be; the pod has no apps.
     pub fn read(pod: &FoundPod) -> Result<Self> {
         const MANIFEST: u64 = appc::MAX_MANIFEST_BYTES as u64 + 1;
-        let manifest = pod.manifest().context("cannot get the pod manifest")?;
+        let manifest_json = pod.read("pod", MANIFEST).context("cannot get the pod manifest")?;
+        let manifest = PodManifest::from_json(&manifest_json).context("cannot get the pod manifest")?;
         if manifest.apps.is_empty() {
             return Err(Stage0Error::refused("pod must contain at least one application"));
         }
@@ -59,11 +64,30 @@ impl PreparedPod {
             apps.push(PreparedApp { name, manifest_json, tree });
         }
         Ok(PreparedPod {
+            manifest_json,
             stage1,
             apps,
             overlay: uses_overlay.then(|| tree(pod, Path::new("stage1TreeStoreID"))).transpose()?,
             private_users: private_users(pod)?,
+            manifest,
         })
+    }
+
+    /// The sources of the pod's volumes must be there.
+    pub fn check_volumes(&self) -> Result<()> {
+        let own = self
+            .manifest
+            .apps
+            .iter()
+            .flat_map(|app| &app.mounts)
+            .filter_map(|mount| mount.app_volume.as_ref());
+        for volume in self.manifest.volumes.iter().chain(own) {
+            if let Some(source) = &volume.source {
+                let path = Path::new(source);
+                path.metadata().file("find", path).context(format!("volume {:?}", volume.name.as_str()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Every tree must still be rendered: images are collected independently of a pod that was prepared long ago.

@@ -60,6 +60,11 @@ impl<'m> Stage1Manifest<'m> {
         Ok(relative)
     }
 
+    /// Whether it gives every pod host users of its own, asked or not.
+    pub fn has_own_users(&self) -> bool {
+        self.0.annotations.get("coreos.com/rkt/stage1/private-users") == Some("always")
+    }
+
     /// The version of the interface it was written for.
     pub fn interface_version(&self) -> Result<u32> {
         match self.0.annotations.get("coreos.com/rkt/stage1/interface-version") {

@@ -28,7 +28,7 @@ pub fn run(arguments: &DirectoryArguments, globals: &GlobalFlags, log: Log) -> R
         log.print("warning: tree cache is in a bad state. Rebuilding...");
         tree = rebuild(&data, &store, &trees, &key)?;
     }
-    copy_tree(&trees.rootfs(&tree), &output.rootfs()).context("error copying ACI rootfs")?;
+    copy_tree(&trees.rootfs(&tree), &output.rootfs(), None).context("error copying ACI rootfs")?;
     let manifest = store.manifest_json(&key).context("error getting manifest")?;
     output.finish(&manifest, MANIFEST_MODE)?;
     Ok(0)

@@ -3,12 +3,10 @@
 //! Responsible for: stopping the pods a user names, one after the other, and what is said about each. Must not know: how
 //! stage1 stops a pod. Follows rkt-reference.md 1.6 and 4.6.
 
-use clap::ArgAction;
-
 use super::pod_names::{EXIT_UUID_FILE, PodNames};
 use crate::cli::EXIT_FAILURE;
+use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::values::parse_bool;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
@@ -21,10 +19,7 @@ use crate::pod::stop::{Stopped, stop, wait_for_start};
 #[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// forced stopping
-    #[arg(
-        long, value_parser = parse_bool, num_args = 0..=1, require_equals = true,
-        default_value = "false", default_missing_value = "true", action = ArgAction::Set
-    )]
+    #[arg(long, switch = false)]
     force: bool,
 
     #[command(flatten)]

@@ -33,6 +33,72 @@ fn an_unknown_flag_is_refused_by_name() {
 }
 
 #[test]
+fn every_misuse_is_refused_with_a_message_of_its_own() {
+    let rkt = TestRkt::new();
+    let cases = [
+        ("lsit", "unknown command \"lsit\" for \"rkt\"\n\nDid you mean this?\n\tlist\n"),
+        ("r", "unknown command \"r\" for \"rkt\""),
+        ("image frobnicate", "unknown command \"frobnicate\" for \"rkt image\""),
+        ("image ex", "Did you mean this?\n\texport\n\textract\n"),
+        ("--frobnicate", "unknown flag: --frobnicate"),
+        ("list -x", "unknown shorthand flag: 'x' in -x"),
+        ("list --format", "flag needs an argument: --format"),
+        ("list --format=xml", "must be one of \"json\", \"json-pretty\""),
+        ("list --full=maybe", "invalid argument \"maybe\" for --full"),
+        ("list --full true", "unexpected argument \"true\""),
+        ("--dir= list", "\"\" is not a valid directory"),
+        ("fetch", "must provide at least one image"),
+        ("fetch x -- y", "app arguments unsupported"),
+        ("prepare", "must provide at least one image or specify the pod manifest"),
+        ("run x -- a --- -- b", "only one set of app arguments allowed per image"),
+        ("run --name=x", "--name must follow an image"),
+        ("run-prepared", "must provide exactly one UUID"),
+        ("status", "must provide exactly one UUID or --uuid-file"),
+        ("stop", "must provide at least one UUID or --uuid-file"),
+        ("rm", "must provide at least one UUID or --uuid-file"),
+        ("enter", "missing argument UUID"),
+        ("image rm", "must provide at least one image"),
+        ("image verify", "must provide at least one image"),
+        ("image cat-manifest", "missing argument IMAGE"),
+        ("image export x", "missing argument OUTPUT_ACI_FILE"),
+        ("image extract x", "missing argument OUTPUT_DIR"),
+        ("image render x", "missing argument OUTPUT_DIR"),
+        ("image list x", "unexpected argument \"x\""),
+        ("list x", "unexpected argument \"x\""),
+        ("version x", "unexpected argument \"x\""),
+        ("trust key.asc", "aborting due to implicit unbounded trust"),
+    ];
+
+    for (line, message) in cases {
+        let output = rkt.run(line.split(' ')).expect_code(RKT_FAILED);
+        assert_eq!(output.out(), "", "{line}");
+        assert!(output.err().contains(message), "`rkt {line}` did not say {message:?}: {output:?}");
+    }
+}
+
+#[test]
+fn each_command_has_a_page_of_the_same_sections() {
+    let rkt = TestRkt::new();
+    let help = rkt.run(["help"]).expect_code(0).out();
+    let (_, commands) = help.split_once("COMMANDS:\n").expect("a list of commands");
+    let commands: Vec<&str> =
+        commands.lines().map_while(|line| line.strip_prefix('\t')?.split('\t').next()).collect();
+    assert!(commands.contains(&"run") && commands.contains(&"image list"), "{commands:?}");
+
+    for command in commands {
+        let words: Vec<&str> = command.split(' ').collect();
+        let page = rkt.run([&["help"], &words[..]].concat()).expect_code(0).out();
+        let asked = rkt.run([&words[..], &["--help"]].concat()).expect_code(0).out();
+
+        assert_eq!(page, asked, "{command}");
+        for section in ["NAME:\n\t", "USAGE:\n\trkt ", "GLOBAL OPTIONS:\n       --debug[=false]"] {
+            assert!(page.contains(section), "no {section:?} in the page of {command}: {page}");
+        }
+        assert!(!page.contains("--store-only") && !page.contains("--cap-retain"), "deprecated: {page}");
+    }
+}
+
+#[test]
 fn run_without_an_image_is_refused() {
     let output = TestRkt::new().run(["run"]);
 

@@ -1,9 +1,9 @@
-//! Which pods and images a client wants to see.
+//! Which pods, images and events a client wants to see.
 //!
-//! Responsible for: the conditions of `PodFilter` and `ImageFilter`. Must not know: where pods and images come from.
+//! Responsible for: the conditions of `PodFilter`, `ImageFilter` and `EventFilter`. Must not know: where pods and images come from.
 //! Follows rkt-reference.md 7.1 ("Filter semantics").
 
-use super::wire::{Image, ImageFilter, KeyValue, Pod, PodFilter};
+use super::wire::{Event, EventFilter, Image, ImageFilter, KeyValue, Pod, PodFilter};
 
 /// Whether one of the filters wants the pod; no filter wants every pod.
 pub fn wants_pod(filters: &[PodFilter], pod: &Pod) -> bool {
@@ -23,6 +23,18 @@ pub fn wants_image(filters: &[ImageFilter], image: &Image) -> bool {
 /// Whether a filter may want the image of which no more than its ID is known.
 pub fn may_want_image(filters: &[ImageFilter], id: &str) -> bool {
     filters.is_empty() || filters.iter().any(|filter| is_any(&filter.ids, id))
+}
+
+/// Whether the filter wants the event.
+pub fn wants_event(filter: &EventFilter, event: &Event) -> bool {
+    // 0 is no time, but a bound that is not set.
+    let since = filter.since_time == 0 || event.time > filter.since_time;
+    let until = filter.until_time == 0 || event.time < filter.until_time;
+    (filter.types.is_empty() || filter.types.contains(&event.r#type))
+        && is_any(&filter.ids, &event.id)
+        && is_any(&filter.names, &event.from)
+        && since
+        && until
 }
 
 fn pod_matches(filter: &PodFilter, pod: &Pod) -> bool {

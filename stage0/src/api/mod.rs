@@ -8,6 +8,8 @@
 
 mod cgroup;
 mod connection;
+mod events;
+mod exit;
 mod filter;
 mod images;
 mod listen;
@@ -18,6 +20,11 @@ mod service;
 mod status;
 mod wire;
 
+#[cfg(test)]
+mod filter_test;
+
+pub use events::watch;
+pub use exit::Exit;
 pub use listen::Listeners;
 pub use reader::Reader;
 pub use server::serve;

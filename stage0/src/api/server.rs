@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
 use super::connection;
+use super::exit::Exit;
 use super::listen::Listeners;
 use super::reader::MAX_RESPONSE_BYTES;
 use super::service::{MAX_READS, Service};
@@ -27,7 +28,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const EXIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves requests until SIGTERM or SIGINT.
-pub fn serve(mut listeners: Listeners, service: Service, log: Log) -> Result<()> {
+/// `exit` tells those whom the service answers for ever.
+pub fn serve(mut listeners: Listeners, service: Service, exit: &Exit, log: Log) -> Result<()> {
     // One thread is enough to move messages; files are read in others.
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -42,12 +44,12 @@ pub fn serve(mut listeners: Listeners, service: Service, log: Log) -> Result<()>
         let service = PublicApiServer::new(service)
             .max_decoding_message_size(MAX_REQUEST_BYTES)
             .max_encoding_message_size(MAX_RESPONSE_BYTES);
-        let (exit, exiting) = tokio::sync::oneshot::channel::<()>();
+        let exiting = exit.exiting();
         let server = Server::builder()
             .max_concurrent_streams(MAX_CONNECTION_REQUESTS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_service(service)
-            .serve_with_incoming_shutdown(incoming, async { drop(exiting.await) });
+            .serve_with_incoming_shutdown(incoming, async { drop(exiting.begun().await) });
         tokio::pin!(server);
         log.print("API service running");
         // Only a service of type `notify` waits for it.
@@ -59,10 +61,10 @@ pub fn serve(mut listeners: Listeners, service: Service, log: Log) -> Result<()>
         }
         log.print("API service exiting...");
         drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
-        drop(exit);
+        exit.begin();
         match tokio::time::timeout(EXIT_PATIENCE, server).await {
             Ok(ended) => ended.context("cannot serve requests"),
-            // Whoever still listens is told by the connection's end.
+            // Whoever does not take its answer is told by the connection's end.
             Err(_) => Ok(()),
         }
     });

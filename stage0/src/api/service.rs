@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
+use super::events::{History, listen};
+use super::exit::Exiting;
 use super::reader::Reader;
 use super::wire::public_api_server::PublicApi;
 use super::wire::{
@@ -33,12 +35,20 @@ pub struct Service {
     info: Info,
     reader: Arc<Reader>,
     reads: Arc<Semaphore>,
+    history: Arc<History>,
+    exiting: Exiting,
 }
 
 impl Service {
     /// `info` is what `GetInfo` says.
-    pub fn new(info: Info, reader: Reader) -> Self {
-        Service { info, reader: Arc::new(reader), reads: Arc::new(Semaphore::new(MAX_READS)) }
+    pub fn new(info: Info, reader: Reader, history: Arc<History>, exiting: Exiting) -> Self {
+        Service {
+            info,
+            reader: Arc::new(reader),
+            reads: Arc::new(Semaphore::new(MAX_READS)),
+            history,
+            exiting,
+        }
     }
 
     /// Runs work that waits for files where it holds nobody up.
@@ -107,9 +117,11 @@ impl PublicApi for Service {
 
     async fn listen_events(
         &self,
-        _: Request<ListenEventsRequest>,
+        request: Request<ListenEventsRequest>,
     ) -> Result<Response<Self::ListenEventsStream>, Status> {
-        Err(Status::unimplemented("not implemented yet"))
+        let filter = request.into_inner().filter.unwrap_or_default();
+        let events = listen(Arc::clone(&self.history), filter, self.exiting.clone().begun());
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {

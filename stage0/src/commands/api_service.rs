@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use super::version::APPC_VERSION;
-use crate::api::{self, API_VERSION, GlobalFlags as Flags, Info, Listeners, Reader, Service};
+use crate::api::{self, API_VERSION, Exit, GlobalFlags as Flags, Info, Listeners, Reader, Service};
 use crate::cli::globals::GlobalFlags;
 use crate::config;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::log::Log;
 
 /// Flags of `rkt api-service`.
@@ -26,7 +26,10 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     let data = config::data_directory(globals)?;
     let info = info(&data, globals);
     let listeners = Listeners::open(arguments.listen.as_deref(), log)?;
-    api::serve(listeners, Service::new(info, Reader::new(data, log)), log)?;
+    let history = api::watch(data.clone(), log).context("cannot watch pods and images")?;
+    let exit = Exit::default();
+    let service = Service::new(info, Reader::new(data, log), history, exit.exiting());
+    api::serve(listeners, service, &exit, log)?;
     Ok(0)
 }
 

@@ -121,8 +121,13 @@ impl FoundPod {
 
     /// Exit code of an app; `None` as long as it has none.
     pub fn exit_code(&self, app: &str) -> Option<i32> {
-        let path = self.stage1_path().ok()?.join("rkt/status").join(app);
+        let path = self.status_path().ok()?.join(app);
         self.read_value(path).ok()?.parse().ok()
+    }
+
+    /// Where apps' exit codes turn up, relative to the pod.
+    pub fn status_path(&self) -> Result<PathBuf> {
+        Ok(self.stage1_path()?.join("rkt/status"))
     }
 
     /// Whether stage1 said that the apps are started.

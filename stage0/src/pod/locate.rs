@@ -127,6 +127,10 @@ impl Pods {
                 opened => opened.file("open", &path)?,
             };
             let locked = lock::is_locked_exclusively(&directory).file("lock", &path)?;
+            // Moved before the lock was looked at: whether it is held says nothing about this stage.
+            if !is_at(&directory, &path).file("inspect", &path)? {
+                continue;
+            }
             return Ok(Some(FoundPod { uuid, stage, locked, directory, path }));
         }
         Ok(None)
@@ -168,6 +172,15 @@ impl FoundPod {
 /// There is no pod that a user could mean.
 pub fn no_matches(prefix: &str) -> Stage0Error {
     Stage0Error::refused(format!("no matches found for {prefix:?}"))
+}
+
+/// Whether an opened directory is still where it was found.
+fn is_at(directory: &OwnedFd, path: &Path) -> rustix::io::Result<bool> {
+    let opened = rustix::fs::fstat(directory)?;
+    match rustix::fs::stat(path) {
+        Err(Errno::NOENT) => Ok(false),
+        found => found.map(|found| (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino)),
+    }
 }
 
 /// Pod directories carry the canonical form of a UUID and nothing else does.

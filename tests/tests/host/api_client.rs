@@ -42,6 +42,11 @@ impl Api {
         Self { service, address: address.to_owned(), runtime }
     }
 
+    /// The same service at another address of its.
+    pub fn at(self, address: &str) -> Self {
+        Self { address: address.to_owned(), ..self }
+    }
+
     /// The service's process.
     pub fn service(&mut self) -> &mut Running {
         &mut self.service

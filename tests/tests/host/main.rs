@@ -3,8 +3,11 @@
 // The lints know tests by their attribute, not the functions that tests share.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod api_churn;
 mod api_client;
+mod api_events;
 mod api_images;
+mod api_listen;
 mod api_pods;
 mod archives;
 mod command_line;

@@ -71,14 +71,15 @@ impl Listeners {
     }
 }
 
-/// `HOST:PORT`, with all addresses of the machine if there is no host. Of a host's addresses the first that can be had, IPv4
-/// before IPv6, is taken: one listener, as ever.
+/// `HOST:PORT`, with all addresses of the machine if there is no host. Of a host's addresses the first one counts, IPv4 before
+/// IPv6: the next one would be another service to clients that try them in this order too.
 fn listen_on_port(address: &str) -> Result<TcpListener> {
     let all = if address.starts_with(':') { format!("[::]{address}") } else { address.to_owned() };
     let mut candidates: Vec<SocketAddr> =
         all.to_socket_addrs().context("the address must be HOST:PORT or unix://PATH")?.collect();
     candidates.sort_by_key(SocketAddr::is_ipv6);
-    TcpListener::bind(candidates.as_slice()).context("the address cannot be used")
+    let first = candidates.first().ok_or_else(|| Stage0Error::refused("the host has no address"))?;
+    TcpListener::bind(first).context("the address cannot be used")
 }
 
 fn listen_on_file(path: &Path) -> Result<(UnixListener, SocketFile)> {

@@ -64,12 +64,16 @@ fn the_life_of_a_pod_is_told_in_order() {
 
     let events = events.expect("events");
     let pod: Vec<Event> = events.iter().filter(|event| event.id == uuid()).cloned().collect();
-    use EventType::{
-        AppExited, AppStarted, ImageImported, PodExited, PodGarbageCollected, PodPrepared, PodStarted,
-    };
     assert_eq!(
         kinds(&pod),
-        [PodPrepared, PodStarted, AppStarted, AppExited, PodExited, PodGarbageCollected],
+        [
+            EventType::PodPrepared,
+            EventType::PodStarted,
+            EventType::AppStarted,
+            EventType::AppExited,
+            EventType::PodExited,
+            EventType::PodGarbageCollected,
+        ],
         "{events:?}"
     );
     let from: Vec<&str> = pod.iter().map(|event| event.from.as_str()).collect();
@@ -79,7 +83,7 @@ fn the_life_of_a_pod_is_told_in_order() {
     assert!(pod.iter().all(|event| (start..=now()).contains(&event.time)), "{pod:?}");
     let images: Vec<&str> = events
         .iter()
-        .filter(|event| event.r#type() == ImageImported)
+        .filter(|event| event.r#type() == EventType::ImageImported)
         .map(|event| event.from.as_str())
         .collect();
     assert!(images.contains(&publisher::NAME), "{events:?}");

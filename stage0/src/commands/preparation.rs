@@ -156,10 +156,7 @@ impl Parts {
         if manifest.apps.is_empty() {
             return Err(Stage0Error::refused("pod must contain at least one application"));
         }
-        // An app may also bring a volume along; that is no volume of the pod's.
-        let of_the_pod = |mount: &&Mount| mount.app_volume.is_none();
-        let mounts = manifest.apps.iter().flat_map(|app| &app.mounts).filter(of_the_pod);
-        check_mounts(mounts, &manifest.volumes)?;
+        check_volumes(&manifest)?;
         let mut keys = Vec::with_capacity(manifest.apps.len());
         let mut ports = Vec::new();
         for app in &manifest.apps {
@@ -200,6 +197,16 @@ fn pod_image(images: &ImageStore, trees: &TreeStore, key: &Key) -> Result<PodIma
     let manifest = images.manifest_json(key).context(format!("error reading the manifest of image {key}"))?;
     let tree = trees.render(images, key).context(format!("error rendering image {key}"))?;
     Ok(PodImage { manifest, tree })
+}
+
+/// A mount needs a volume of the pod's, or brings one along.
+fn check_volumes(manifest: &PodManifest) -> Result<()> {
+    let mounts = manifest.apps.iter().flat_map(|app| &app.mounts);
+    let (own, of_the_pod): (Vec<&Mount>, Vec<&Mount>) = mounts.partition(|mount| mount.app_volume.is_some());
+    for volume in own.iter().filter_map(|mount| mount.app_volume.as_ref()) {
+        volume.validate().context("error loading pod manifest")?;
+    }
+    check_mounts(of_the_pod, &manifest.volumes)
 }
 
 /// The user's file, as far as a manifest may reach.

@@ -110,12 +110,17 @@ fn volumes_must_be_declared_and_their_sources_be_there() {
     missing["volumes"] = json!([{ "name": "data", "kind": "host", "source": "/no/such/place" }]);
     let mut relative = manifest.clone();
     relative["volumes"] = json!([{ "name": "data", "kind": "host", "source": "../place" }]);
+    let mut own = manifest.clone();
+    own["apps"][0]["mounts"] = json!([{
+        "volume": "own", "path": "/data", "appVolume": { "name": "own", "kind": "host", "source": "../place" }
+    }]);
     let mut twice = manifest;
     twice["volumes"] = json!([{ "name": "data", "kind": "empty" }, { "name": "data", "kind": "empty" }]);
 
     expect_refusal(&rkt, &dangling, r#"dangling mount point "/data": volume "nothing" not found"#);
     expect_refusal(&rkt, &missing, r#"volume "data": cannot find "/no/such/place""#);
     expect_refusal(&rkt, &relative, "source must be absolute path");
+    expect_refusal(&rkt, &own, "source must be absolute path");
     expect_refusal(&rkt, &twice, r#"duplicate volume name "data""#);
 }
 

@@ -13,6 +13,13 @@ pub mod replies;
 pub mod server;
 pub mod sessions;
 
+#[cfg(test)]
+mod replies_test;
+#[cfg(test)]
+mod server_test;
+#[cfg(test)]
+mod sessions_test;
+
 /// Name of the socket in the pod directory. Always used relative to the working directory: a socket's address has room for 107
 /// bytes (unix(7)), which the path of a data directory may exceed.
 pub const SOCKET_NAME: &str = "control.sock";

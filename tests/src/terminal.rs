@@ -9,6 +9,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::pty::openpty;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::command::limit;
 
@@ -62,12 +65,25 @@ impl Terminal {
         }
     }
 
+    /// Gives the window another size, and tells the command, which a terminal does for the process group in its foreground.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&self.keyboard, size).expect("a terminal has a size");
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process ID fits i32"));
+        signal::kill(pid, Signal::SIGWINCH).expect("signalling a child works");
+    }
+
+    /// Types keys, as they are.
+    pub fn type_keys(&mut self, keys: &[u8]) {
+        self.keyboard.write_all(keys).expect("typing");
+    }
+
     /// Types a line.
     pub fn type_line(&mut self, text: &str) {
         self.keyboard.write_all(format!("{text}\n").as_bytes()).expect("typing");
     }
 
-    /// Waits for the end: the exit code and everything on the screen, typed text included.
+    /// Waits for the end: the exit code and everything on the screen, typed text included. The terminal must be as it was.
     #[track_caller]
     pub fn finish(mut self) -> (i32, String) {
         let deadline = Instant::now() + limit(30);
@@ -81,6 +97,9 @@ impl Terminal {
             }
             thread::sleep(POLL);
         };
+        let modes = tcgetattr(&self.keyboard).expect("a terminal has modes").local_modes;
+        let normal = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        assert!(modes.contains(normal), "the terminal is left in another mode: {modes:?}");
         while !self.reader.is_finished() {
             assert!(Instant::now() < deadline, "something holds the terminal open");
             thread::sleep(POLL);

@@ -6,11 +6,14 @@
 mod alone;
 mod confinement;
 mod docker_images;
+mod enter;
 mod environment;
 mod failures;
+mod interactive;
 mod life;
 mod output;
 mod pod;
 mod processors;
 mod redis;
+mod stop;
 mod volumes;

@@ -86,3 +86,48 @@ fn malformed_values_are_refused() {
     }
     assert_eq!(run(&["--net"]), Err(FlagError::MissingValue("--net")));
 }
+
+fn enter(arguments: &[&str]) -> Result<EnterFlags, FlagError> {
+    EnterFlags::parse(arguments.iter().map(Into::into))
+}
+
+#[test]
+fn enter_takes_what_follows_two_dashes_to_the_letter() {
+    let flags = enter(&["--pid=42", "--appname=web", "--", "sh", "-c", "--pid=1", "--", ""]).unwrap();
+
+    assert_eq!(flags.pid.as_raw_nonzero().get(), 42);
+    assert_eq!(flags.app, "web");
+    assert_eq!(flags.command, ["sh", "-c", "--pid=1", "--", ""]);
+}
+
+#[test]
+fn enter_refuses_a_command_line_that_names_no_process_app_or_command() {
+    assert_eq!(enter(&["--appname=web", "--", "sh"]), Err(FlagError::MissingPid));
+    assert_eq!(enter(&["--pid=1", "--", "sh"]), Err(FlagError::MissingApp));
+    assert_eq!(enter(&["--pid=1", "--appname=web"]), Err(FlagError::MissingCommand));
+    assert_eq!(enter(&["--pid=1", "sh"]), Err(FlagError::Unknown("sh".into())));
+    for pid in ["0", "-1", "x", "99999999999"] {
+        let result = enter(&[&format!("--pid={pid}"), "--appname=web", "--", "sh"]);
+        assert!(matches!(result, Err(FlagError::InvalidValue { flag: "--pid", .. })), "{result:?}");
+    }
+}
+
+#[test]
+fn enter_refuses_an_argument_that_cannot_reach_the_guest_unharmed() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = std::ffi::OsString::from_vec(vec![b'a', 0xff]);
+    let arguments =
+        ["--pid=1", "--appname=web", "--", "echo"].map(Into::into).into_iter().chain([odd.clone()]);
+
+    assert_eq!(EnterFlags::parse(arguments), Err(FlagError::NotUtf8(odd)));
+}
+
+#[test]
+fn stop_knows_force_and_the_pod() {
+    let stop = |arguments: &[&str]| StopFlags::parse(arguments.iter().map(|text| text.to_string()));
+
+    assert_eq!(stop(&[UUID]), Ok(StopFlags { force: false, uuid: UUID.parse().unwrap() }));
+    assert_eq!(stop(&["--force", UUID]), Ok(StopFlags { force: true, uuid: UUID.parse().unwrap() }));
+    assert_eq!(stop(&["--force"]), Err(FlagError::MissingUuid));
+    assert_eq!(stop(&["--now", UUID]), Err(FlagError::Unknown("--now".into())));
+}

@@ -244,3 +244,31 @@ fn nothing_may_come_out_of_order() {
 fn app_the_pod_does_not_have_is_a_violation() {
     assert_eq!(after(&mut conversation(), vec![hello(), started(2)]), Err(Violation::UnknownApp(2)));
 }
+
+#[test]
+fn pod_that_is_killed_while_it_runs_asks_the_guest_to_and_one_that_boots_asks_nobody() {
+    let mut running = conversation();
+    after(&mut running, vec![hello()]).unwrap();
+
+    assert_eq!(running.kill(), (true, vec![send(ToGuest::Kill)]));
+    assert_eq!(conversation().kill(), (false, vec![]));
+}
+
+#[test]
+fn apps_that_ran_when_the_vm_was_killed_were_killed() {
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), started(0), started(1), exited(1, AppExit::Code(0))]).unwrap();
+
+    assert_eq!(conversation.vm_was_killed(), [Action::RecordStatus { app: AppId(0), status: 9 }]);
+
+    assert_eq!(conversation.exit_code(), ExitCode(9));
+}
+
+#[test]
+fn what_is_said_of_commands_is_passed_on_once_the_guest_has_its_pod() {
+    let message = || ToHost::SessionStarted { session: SessionId(3), pid: 8 };
+    let mut conversation = conversation();
+
+    assert!(matches!(conversation.receive(message(), spec), Err(Violation::OutOfOrder { .. })));
+    assert_eq!(after(&mut conversation, vec![hello(), message()]), Ok(vec![Action::OfSession(message())]));
+}

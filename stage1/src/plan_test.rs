@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, ImageManifest, PodManifest};
-use guest_api::{AppId, MountSpec};
+use guest_api::{AppId, MountSpec, Stdio, WindowSize};
 
 use super::flags::{IpcMode, NetworkRequest, RunFlags};
 use super::plan::*;
+use super::terminal::CallersTerminal;
 use super::volumes::VolumeSource;
 
 const ID: &str = "sha512-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -256,4 +257,31 @@ fn host_volumes_are_the_only_ones_the_host_may_write() {
     assert!(!empty.shares.host_may_write());
     assert!(host.shares.host_may_write());
     assert!(matches!(&host.shares.volumes[0].source, VolumeSource::Host { recursive: true, .. }));
+}
+
+#[test]
+fn interactive_app_gets_the_callers_terminal_or_pipes_and_any_other_app_a_log() {
+    let pod = pod(&app("a", ECHO, ""), "");
+    let size = WindowSize { rows: 40, columns: 100 };
+    let on_terminal =
+        HostFacts { terminal: Some(CallersTerminal { size, kind: "screen".to_owned() }), ..host() };
+    let interactive = RunFlags { interactive: true, ..flags() };
+    let spec = |flags: &RunFlags, host: &HostFacts| {
+        plan(flags, &pod, &BTreeMap::new(), host).unwrap().guest.apps.remove(0)
+    };
+
+    let app = spec(&interactive, &on_terminal);
+    assert_eq!(app.stdio, Stdio::Terminal(size));
+    assert!(app.environment.contains(&("TERM".to_owned(), "screen".to_owned())), "{app:?}");
+    assert_eq!(spec(&interactive, &host()).stdio, Stdio::Pipes);
+    assert_eq!(spec(&flags(), &on_terminal).stdio, Stdio::Log);
+}
+
+#[test]
+fn interactive_pod_of_two_apps_is_refused() {
+    let pod = pod(&format!("{},{}", app("a", ECHO, ""), app("b", ECHO, "")), "");
+
+    let error = plan_of(&RunFlags { interactive: true, ..flags() }, &pod).unwrap_err();
+
+    assert_eq!(error.to_string(), "interactive option only supports pods with one app");
 }

@@ -80,3 +80,13 @@ fn bytes_that_are_no_text_pass_unchanged() {
 
     assert!(lines[0].bytes.ends_with(b": \xff\x00\x1b[31m\n"));
 }
+
+#[test]
+fn raw_stream_passes_byte_by_byte_as_it_comes() {
+    let mut assembler = LineAssembler::raw();
+
+    let lines = assembler.push(b"$ \x1b[1mls", UPTIME);
+
+    assert_eq!(lines, [Line { bytes: b"$ \x1b[1mls".to_vec(), stream_bytes: 8 }]);
+    assert_eq!(assembler.finish(UPTIME), None);
+}

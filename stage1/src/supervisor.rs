@@ -461,7 +461,7 @@ impl Supervisor<'_> {
             let clients = self.clients.interests(true).into_iter();
             descriptors.extend(clients.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
             poll_until(&mut descriptors, self.clients.deadline())?;
-            if descriptors.first().is_some_and(|signals| !signals.revents().is_empty()) {
+            if self.was_told_to_leave(signals)? {
                 return Ok(());
             }
             self.serve_clients()?;

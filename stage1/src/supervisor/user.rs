@@ -30,6 +30,15 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// Whether a signal has come that says so, after the guest's end. A window that changes its size does not.
+    pub(super) fn was_told_to_leave(&mut self, signals: &SignalFd) -> Result<bool, SupervisorError> {
+        let mut told = false;
+        while let Some(signal) = signals::next(signals).map_err(SupervisorError::Wait)? {
+            told |= matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGQUIT | Signal::SIGHUP);
+        }
+        Ok(told)
+    }
+
     /// Whether the signal was the interactive app's, or the terminal's.
     fn pass_to_console(&mut self, signal: Signal) -> Result<bool, SupervisorError> {
         let Some(console) = self.console.as_ref().filter(|console| console.is_running()) else {

@@ -3,17 +3,14 @@
 //! Responsible for: which app and which command, then stage1's enter in place of this process. Must not know: how stage1
 //! gets into the app. Follows rkt-reference.md 1.6, 4.4 and 9.4.
 
-use std::str::FromStr;
-
-use appc::AcName;
-
+use super::app_choice::AppChoice;
 use super::require_superuser;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::pod::first_process;
-use crate::pod::locate::{FoundPod, Pods};
+use crate::pod::locate::Pods;
 use crate::pod::state::State;
 use crate::stage1::call::{EnterOptions, exec_enter};
 use crate::stage1::{Entrypoint, Stage1Manifest};
@@ -61,7 +58,9 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     }
     let pid = first_process::wait(&pods, &pod)
         .context(format!("unable to determine the pid for pod {:?}", pod.uuid().to_string()))?;
-    let app = app_name(&pod, &arguments.app, log).context("unable to determine app name")?;
+    let app = AppChoice { command: "enter", wanted: &arguments.app }
+        .find(&pod, log)
+        .context("unable to determine app name")?;
     let default = [DEFAULT_COMMAND.to_owned()];
     let command = if command.is_empty() {
         log.print(format!("no command specified, assuming {DEFAULT_COMMAND:?}"));
@@ -83,27 +82,4 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
         command,
     };
     Err(exec_enter(&options))
-}
-
-/// The app the user means; the only one if there is one.
-fn app_name(pod: &FoundPod, wanted: &str, log: Log) -> Result<AcName> {
-    let manifest = pod.manifest().context("error reading pod manifest")?;
-    if !wanted.is_empty() {
-        let name = AcName::from_str(wanted).context(format!("invalid app name {wanted:?}"))?;
-        return match manifest.apps.iter().any(|app| app.name == name) {
-            true => Ok(name),
-            false => Err(Stage0Error::refused(format!("app {wanted:?} is not present in pod"))),
-        };
-    }
-    match manifest.apps.as_slice() {
-        [] => Err(Stage0Error::refused("pod contains zero apps")),
-        [app] => Ok(app.name.clone()),
-        apps => {
-            log.print("pod contains multiple apps:");
-            for app in apps {
-                log.print(format!("\t{}", app.name));
-            }
-            Err(Stage0Error::refused("specify app using \"rkt enter --app= ...\""))
-        }
-    }
 }

@@ -34,53 +34,61 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     let pods = Pods::of(&config::data_directory(globals)?);
     let mut errors: Vec<Stage0Error> = Vec::new();
-    let mut found: Vec<FoundPod> = Vec::new();
-    for (uuid, stage) in pods.list_nameable().context("failed to get pod handles")? {
-        match pods.open(uuid, stage) {
-            Ok(pod) => found.extend(pod),
-            Err(error) => errors.push(error),
-        }
-    }
     match arguments.list.format {
-        Format::Text => print_table(arguments, &pods, &found, &mut errors),
-        Format::Json { pretty } => print_json(pretty, &pods, &found, &mut errors)?,
+        Format::Text => print_table(arguments, &pods, &mut errors)?,
+        Format::Json { pretty } => print_json(pretty, &pods, &mut errors)?,
     }
     report(log, "listing pods", &errors);
     Ok(0)
 }
 
-fn print_json(pretty: bool, pods: &Pods, found: &[FoundPod], errors: &mut Vec<Stage0Error>) -> Result<()> {
-    let mut reports = Vec::new();
-    for pod in found {
-        match PodReport::of(pod) {
-            Ok(report) => reports.push(report),
-            Err(_) if pods.is_leaving(pod) => {}
+/// Looks at each pod, one after the other: there can be more of them than a process may have open.
+fn describe_all<T>(
+    pods: &Pods,
+    errors: &mut Vec<Stage0Error>,
+    describe: impl Fn(&FoundPod) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut described = Vec::new();
+    for (uuid, stage) in pods.list_nameable().context("failed to get pod handles")? {
+        let pod = match pods.open(uuid, stage) {
+            Ok(Some(pod)) => pod,
+            Ok(None) => continue,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        match describe(&pod).context(format!("error reading pod {uuid}")) {
+            Ok(description) => described.push(description),
+            Err(_) if pods.is_leaving(&pod) => {}
             Err(error) => errors.push(error),
         }
     }
+    Ok(described)
+}
+
+fn print_json(pretty: bool, pods: &Pods, errors: &mut Vec<Stage0Error>) -> Result<()> {
+    let reports = describe_all(pods, errors, PodReport::of)?;
     // An empty slice of Go's is `null`.
     let reports = (!reports.is_empty()).then_some(reports);
     output::print(&to_json(&reports, pretty)?);
     Ok(())
 }
 
-fn print_table(arguments: &Arguments, pods: &Pods, found: &[FoundPod], errors: &mut Vec<Stage0Error>) {
+fn print_table(arguments: &Arguments, pods: &Pods, errors: &mut Vec<Stage0Error>) -> Result<()> {
     let mut text = String::new();
     if !arguments.list.no_legend {
         let image_id = if arguments.list.full { "IMAGE ID\t" } else { "" };
         text.push_str(&format!("UUID\tAPP\tIMAGE NAME\t{image_id}STATE\tCREATED\tSTARTED\tNETWORKS\n"));
     }
     let now = SystemTime::now();
-    for pod in found {
-        match rows(pod, arguments.list.full, now) {
-            Ok(rows) => text.push_str(&rows),
-            Err(_) if pods.is_leaving(pod) => {}
-            Err(error) => errors.push(error),
-        }
+    for rows in describe_all(pods, errors, |pod| rows(pod, arguments.list.full, now))? {
+        text.push_str(&rows);
     }
     if !text.is_empty() {
         output::print(&table::align(&text));
     }
+    Ok(())
 }
 
 /// An app's columns.
@@ -120,7 +128,7 @@ pub(super) fn rows(pod: &FoundPod, full: bool, now: SystemTime) -> Result<String
 }
 
 fn app_cells(pod: &FoundPod) -> Result<Vec<AppCells>> {
-    let manifest = pod.manifest().context(format!("error reading pod {}", pod.uuid()))?;
+    let manifest = pod.manifest()?;
     let cells = manifest.apps.iter().map(|app| {
         let image = match pod.image_manifest(app.name.as_str()) {
             Err(_) => "--".to_owned(),

@@ -4,9 +4,12 @@
 //! rkt-reference.md 1.6.
 
 pub mod api_service;
+pub mod app_choice;
+pub mod cat_manifest;
 pub mod completion;
 pub mod config;
 pub mod enter;
+pub mod export;
 pub mod fetch;
 pub mod format;
 pub mod gc;
@@ -44,6 +47,12 @@ pub enum Command {
     )]
     ApiService(api_service::Arguments),
     #[command(
+        about = "Inspect and print the pod manifest",
+        long_about = "UUID should be the UUID of a pod.",
+        override_usage = "cat-manifest [--pretty-print=BOOL] --uuid-file=FILE | UUID"
+    )]
+    CatManifest(cat_manifest::Arguments),
+    #[command(
         about = "Output shell completion code for the specified shell",
         long_about = "The shell is bash, zsh or fish. The code has to be read by the shell.\n\nIn bash: source <(rkt completion bash)\n\nIn zsh: rkt completion zsh > \"${fpath[1]}/_rkt\"\n\nIn fish: rkt completion fish > ~/.config/fish/completions/rkt.fish",
         override_usage = "completion SHELL"
@@ -61,6 +70,12 @@ pub enum Command {
         override_usage = "enter [--app=APPNAME] UUID [CMD [ARGS ...]]"
     )]
     Enter(enter::Arguments),
+    #[command(
+        about = "Export an app from an exited pod to an ACI file",
+        long_about = "UUID should be the UUID of an exited pod.\n\nThe image is that of one app, with everything it changed. What was mounted in it is left out.",
+        override_usage = "export [--app=APPNAME] [--overwrite] UUID OUTPUT_ACI_FILE"
+    )]
+    Export(export::Arguments),
     #[command(
         about = "Fetch image(s) and store them in the local store",
         long_about = "Locates and downloads remote ACIs and their attached signatures.\n\nThe result is the hash of each image, one a line.",
@@ -137,6 +152,8 @@ impl Command {
             Command::ApiService(_) => vec!["api-service"],
             Command::Completion(_) => vec!["completion"],
             Command::Config(_) => vec!["config"],
+            Command::CatManifest(_) => vec!["cat-manifest"],
+            Command::Export(_) => vec!["export"],
             Command::Enter(_) => vec!["enter"],
             Command::Fetch(_) => vec!["fetch"],
             Command::Gc(_) => vec!["gc"],
@@ -213,6 +230,8 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
         Command::ApiService(arguments) => api_service::run(&arguments, globals, log),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, globals),
+        Command::CatManifest(arguments) => cat_manifest::run(&arguments, globals),
+        Command::Export(arguments) => export::run(&arguments, globals, log),
         Command::Enter(arguments) => enter::run(&arguments, globals, log),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
         Command::Gc(arguments) => gc::run(&arguments, globals, log),

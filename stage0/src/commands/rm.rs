@@ -26,12 +26,19 @@ pub struct Arguments {
 /// Removes each pod; those that can be removed are, whatever happens to the others.
 pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     require_superuser()?;
-    let uuids = arguments.pods.several()?;
+    let mut failed = false;
+    let uuids = match arguments.pods.several() {
+        Err(error) if arguments.pods.is_file() => {
+            log.error(&error);
+            failed = true;
+            Vec::new()
+        }
+        uuids => uuids?,
+    };
     let data = config::data_directory(globals)?;
     let pods = Pods::of(&data);
     let mut collector =
         Collector { data: &data, local_config: &globals.local_config, log, unmounter: Unmounter::default() };
-    let mut failed = false;
     for uuid in uuids {
         match remove(&pods, &mut collector, &uuid) {
             Ok(uuid) => output::print(&format!("{uuid:?}")),

@@ -37,7 +37,7 @@ pub use entry_name::EntryName;
 pub use error::ExtractError;
 pub use metadata::{is_kept, listed_xattrs};
 pub use process::{PROGRAM_NAME, Source, extract};
-pub use root::remove_tree;
+pub use root::{names_in, remove_tree};
 pub use selection::{Layout, Options, Selection};
 
 /// Longest path of an entry: the kernel's PATH_MAX without the terminating zero.

@@ -124,8 +124,8 @@ pub(super) fn is_directory(parent: &OwnedFd, name: &OsStr) -> io::Result<bool> {
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// The names in a directory.
-pub(super) fn names_in(directory: impl AsFd) -> io::Result<Vec<OsString>> {
+/// The names in a directory, in no order.
+pub fn names_in(directory: impl AsFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(directory)? {
         let entry = entry?;

@@ -4,7 +4,7 @@
 //! started. Follows rkt-reference.md 2.5 and 4.3 ("Already prepared when `run` starts").
 
 use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::overlay::Overlay;
@@ -53,7 +53,12 @@ pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
 
 /// Mounts stage1's own overlay.
 pub fn mount_stage1(pod: &Path, store: &TreeStore, tree: &TreeId) -> Result<()> {
-    let own = overlay_directory(pod)?.join(tree.as_str());
+    let overlays = overlay_directory(pod)?;
+    let own = overlays.join(tree.as_str());
+    // Exit codes are read from there by whoever may look at pods.
+    create_directory(&own)?;
+    let group = std::fs::metadata(&overlays).file("inspect", &overlays)?.gid();
+    std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
     let overlay = Overlay {
         lower: store.rootfs(tree),
         upper: own.join("upper"),

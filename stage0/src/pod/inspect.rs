@@ -3,15 +3,14 @@
 //! Responsible for: manifest, times, pid, networks, exit codes of a pod in any state. Must not know: how any of it is
 //! shown. Follows rkt-reference.md 2.2 and 2.3.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use appc::{ImageManifest, PodManifest};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -48,15 +47,24 @@ pub struct Network {
 impl FoundPod {
     /// The pod manifest.
     pub fn manifest(&self) -> Result<PodManifest> {
-        let bytes = self.read("pod", appc::MAX_MANIFEST_BYTES as u64 + 1)?;
-        PodManifest::from_json(&bytes).context("invalid pod manifest")
+        PodManifest::from_json(&self.manifest_json()?).context("invalid pod manifest")
+    }
+
+    /// The same, byte for byte.
+    pub fn manifest_json(&self) -> Result<Vec<u8>> {
+        self.read("pod", appc::MAX_MANIFEST_BYTES as u64 + 1)
     }
 
     /// The manifest of an app's image.
     pub fn image_manifest(&self, app: &str) -> Result<ImageManifest> {
-        let path = Path::new("appsinfo").join(app).join("manifest");
-        let bytes = self.read(path, appc::MAX_MANIFEST_BYTES as u64 + 1)?;
+        let bytes = self.image_manifest_json(app)?;
         ImageManifest::from_json(&bytes).context(format!("invalid image manifest of app {app:?}"))
+    }
+
+    /// The same, byte for byte.
+    pub fn image_manifest_json(&self, app: &str) -> Result<Vec<u8>> {
+        let path = Path::new("appsinfo").join(app).join("manifest");
+        self.read(path, appc::MAX_MANIFEST_BYTES as u64 + 1)
     }
 
     /// The manifest of the pod's stage1.
@@ -147,6 +155,20 @@ impl FoundPod {
         self.read_value("stage1TreeStoreID")
     }
 
+    /// The ID of an app's rendered tree, in a pod that uses overlays.
+    pub fn app_tree(&self, app: &str) -> Result<String> {
+        self.read_value(Path::new("appsinfo").join(app).join("treeStoreID"))
+    }
+
+    /// First host ID and number of IDs of a pod that was prepared with `--private-users`.
+    pub fn private_users(&self) -> Result<Option<String>> {
+        let path = "private-users-prepared";
+        match self.stat(path) {
+            Err(Errno::NOENT) => Ok(None),
+            _ => self.read_value(path).map(Some),
+        }
+    }
+
     /// Where stage1's own changes to its root are found, relative to the pod: in the upper layer of the overlay, because that
     /// can be read when nothing is mounted, after a reboot for example.
     fn stage1_path(&self) -> Result<PathBuf> {
@@ -182,15 +204,7 @@ impl FoundPod {
             Err(Errno::NOENT) => return Ok(Vec::new()),
             found => found.file("open", &shown())?,
         };
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&found).file("read", &shown())? {
-            let entry = entry.file("read", &shown())?;
-            let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") {
-                names.push(OsStr::from_bytes(name).to_owned());
-            }
-        }
-        Ok(names)
+        crate::extract::names_in(&found).file("read", &shown())
     }
 
     /// Whether the pod has a file of this name.

@@ -93,7 +93,8 @@ fn name_of(network: &str) -> &str {
     network.split(':').next().unwrap_or_default()
 }
 
-/// The umask while rkt makes a pod: group rkt may look at pods whatever the caller's umask. That one is stage1's again in the end.
+/// The umask while rkt makes a pod: group rkt may look at pods whatever the caller's umask. stage1 gets what that one has in common
+/// with it, as the group reads what stage1 writes, too.
 #[derive(Debug)]
 pub struct Umask(Mode);
 
@@ -191,7 +192,7 @@ impl<'a> Launch<'a> {
         };
         let arguments = run_arguments(&options, interface, &pod.uuid().to_string(), self.log);
         self.log.named("stage0").debug("Execing /".to_owned() + entrypoint);
-        rustix::process::umask(self.umask.0);
+        rustix::process::umask(self.umask.0 & SHARING_UMASK);
         Err(exec_run(&pod.path(), entrypoint, &arguments, &pod.into_lock()))
     }
 }

@@ -28,6 +28,15 @@ pub fn try_lock_exclusive(fd: &OwnedFd) -> rustix::io::Result<bool> {
     }
 }
 
+/// Takes the lock together with others that only look; false when someone holds it alone.
+pub fn try_lock_shared(fd: &OwnedFd) -> rustix::io::Result<bool> {
+    match rustix::io::retry_on_intr(|| fs::flock(fd, FlockOperation::NonBlockingLockShared)) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether someone holds the lock exclusively. Leaves the lock as it was.
 pub fn is_locked_exclusively(fd: &OwnedFd) -> rustix::io::Result<bool> {
     match rustix::io::retry_on_intr(|| fs::flock(fd, FlockOperation::NonBlockingLockShared)) {

@@ -3,6 +3,7 @@
 //! Responsible for: pod directories, their locks and names, everything `rkt` writes into them. Must not know: how
 //! images are fetched, what stage1 does with a pod. Follows rkt-reference.md 2.1 to 2.7.
 
+pub mod app_root;
 pub mod assemble;
 pub mod collect;
 pub mod copy;

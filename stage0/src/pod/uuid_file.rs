@@ -18,7 +18,7 @@ pub fn read(path: &Path) -> Result<String> {
     std::fs::File::open(path)
         .and_then(|file| file.take(MAX_UUID_FILE_BYTES).read_to_string(&mut text))
         .file("read", path)
-        .context("unable to read UUID from file")?;
+        .context("unable to resolve UUID from file")?;
     let uuid = text.trim();
     if uuid.is_empty() {
         return Err(Stage0Error::refused(format!("no UUID in file {path:?}")));

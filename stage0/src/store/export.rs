@@ -19,7 +19,7 @@ impl TreeStore {
             io::copy(&mut blob, &mut output).map_err(StoreError::file("write", "the exported image"))?;
             return blob.check(key);
         }
-        let manifest = without_layers(&images.manifest_json(key)?)?;
+        let manifest = standalone_manifest(&images.manifest_json(key)?)?;
         let part = Part { key: key.clone(), selection: Selection::default() };
         let id = self.render_parts(images, key, &[part])?;
         let _held = self.hold(&id)?;
@@ -27,12 +27,17 @@ impl TreeStore {
     }
 }
 
-/// The manifest without the list of layers, which means something in this store only.
-fn without_layers(json: &[u8]) -> Result<Vec<u8>, StoreError> {
+/// The manifest for an archive that holds all files of the image: without the list of layers, which means something in this
+/// store only, and without dependencies and the whitelist, which would bring back and take away files.
+pub fn standalone_manifest(json: &[u8]) -> Result<Vec<u8>, StoreError> {
     let unreadable = |e: serde_json::Error| StoreError::file("read", "the image manifest")(e);
     let mut manifest: serde_json::Value = serde_json::from_slice(json).map_err(unreadable)?;
     if let Some(annotations) = manifest.get_mut("annotations").and_then(|list| list.as_array_mut()) {
         annotations.retain(|one| one.get("name").and_then(|name| name.as_str()) != Some(LAYERS_ANNOTATION));
+    }
+    if let Some(members) = manifest.as_object_mut() {
+        members.shift_remove("dependencies");
+        members.shift_remove("pathWhitelist");
     }
     serde_json::to_vec(&manifest).map_err(unreadable)
 }

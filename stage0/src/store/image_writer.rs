@@ -29,18 +29,39 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// Writes an uncompressed image of this manifest and the files below `rootfs`. Holes are written as zeros; sockets,
 /// which an archive cannot hold, are left out.
 pub fn write_image(manifest_json: &[u8], rootfs: &Path, output: impl Write) -> Result<(), StoreError> {
-    let mut writer = Writer { output, links: HashMap::new(), buffer: vec![0; BUFFER_BYTES] };
     let root = File::open(rootfs).map_err(StoreError::file("open", rootfs))?;
-    writer
-        .manifest(manifest_json)
-        .and_then(|()| walk(root, &mut |found| writer.entry(found)))
-        .and_then(|()| writer.output.write_all(&[0; END_BYTES]))
-        .and_then(|()| writer.output.flush())
+    write_tree(manifest_json, root, IdShift::default(), output)
         .map_err(StoreError::file("write the files as an image of", rootfs))
+}
+
+/// The same of a directory that is open. Users and groups of the files are counted from the beginning of `owners`.
+pub fn write_tree(manifest_json: &[u8], root: File, owners: IdShift, output: impl Write) -> io::Result<()> {
+    let mut writer = Writer { output, owners, links: HashMap::new(), buffer: vec![0; BUFFER_BYTES] };
+    writer.manifest(manifest_json)?;
+    walk(root, &mut |found| writer.entry(found))?;
+    writer.output.write_all(&[0; END_BYTES])?;
+    writer.output.flush()
+}
+
+/// The range of a pod's user and group IDs on the host. The default is the host's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IdShift {
+    /// The host's ID of the pod's 0.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl IdShift {
+    /// The pod's ID; one that is not in its range is the host's, whose number it keeps.
+    fn undo(self, id: u32) -> u32 {
+        id.checked_sub(self.first).filter(|inside| *inside < self.count).unwrap_or(id)
+    }
 }
 
 struct Writer<W> {
     output: W,
+    owners: IdShift,
     /// The first name of files with several, by device and inode.
     links: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
@@ -70,7 +91,8 @@ impl<W: Write> Writer<W> {
         let mut records = Records::default();
         let (seconds, nanoseconds) = (stat.st_mtime, stat.st_mtime_nsec);
         records.time(&mut header, seconds, nanoseconds);
-        records.owner(&mut header, stat.st_uid.into(), stat.st_gid.into());
+        let (user, group) = (self.owners.undo(stat.st_uid), self.owners.undo(stat.st_gid));
+        records.owner(&mut header, user.into(), group.into());
 
         if !found.is_directory() && stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {

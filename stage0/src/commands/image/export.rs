@@ -4,9 +4,9 @@
 //! rkt-reference.md 1.6.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::place::{Place, is_stream};
+use super::place::{Place, behind_link, is_stream};
 use super::{find, open_store};
 use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
@@ -51,15 +51,6 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags) -> Result<u8> {
     write(&store, &trees, &key, &mut file)?;
     draft.publish(arguments.overwrite, EXISTS)?;
     Ok(0)
-}
-
-/// The file that will be overwritten: behind a link it is the link's target, as it is for every program that opens files.
-fn behind_link(output: &Path, overwrite: bool) -> PathBuf {
-    if overwrite && output.is_file() {
-        output.canonicalize().unwrap_or_else(|_| output.to_owned())
-    } else {
-        output.to_owned()
-    }
 }
 
 fn write(store: &ImageStore, trees: &TreeStore, key: &Key, file: &mut File) -> Result<()> {

@@ -10,7 +10,7 @@ mod extract;
 mod gc;
 mod in_use;
 mod list;
-mod place;
+pub(super) mod place;
 mod render;
 mod rm;
 mod verify;

@@ -26,7 +26,7 @@ const DRAFT_PREFIX: &str = ".rkt-";
 
 /// A name in a directory that is held open, so that nobody can put another in its place.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::commands) struct Place {
     directory: OwnedFd,
     /// The directory without symbolic links.
     path: PathBuf,
@@ -113,7 +113,7 @@ impl Place {
 
 /// Unfinished output beside its place. Dropping it removes it.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(in crate::commands) struct Draft {
     place: Place,
     name: OsString,
 }
@@ -175,8 +175,17 @@ fn draft_name() -> OsString {
 }
 
 /// Whether `path` leads to something that has no content to replace: a terminal, a pipe, a device.
-pub(super) fn is_stream(path: &Path) -> bool {
+pub(in crate::commands) fn is_stream(path: &Path) -> bool {
     rustix::fs::stat(path).is_ok_and(|stat| {
         !matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory)
     })
+}
+
+/// The file that will be overwritten: behind a link it is the link's target, as it is for every program that opens files.
+pub(in crate::commands) fn behind_link(output: &Path, overwrite: bool) -> PathBuf {
+    if overwrite && output.is_file() {
+        output.canonicalize().unwrap_or_else(|_| output.to_owned())
+    } else {
+        output.to_owned()
+    }
 }

@@ -22,7 +22,7 @@ use rkt_tests::gpg::Gpg;
 use rkt_tests::oci::{Image, Layer, Layout};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use rkt_tests::server::{Answer, Server};
-use rkt_tests::{cas, leaks, stub_stage1};
+use rkt_tests::{cas, dist, leaks, stub_stage1};
 
 use crate::publisher::{self, NAME};
 
@@ -377,4 +377,15 @@ fn killed_at_any_point_rkt_leaves_what_it_can_go_on_with_and_collect() {
     .flatten()
     .collect();
     assert!(failures.is_empty(), "{} kills were not survived: {failures:#?}", failures.len());
+}
+
+#[test]
+fn the_product_has_no_points() {
+    let has_points = |path: &Path| {
+        let program = fs::read(path).expect("reading");
+        program.windows(b"RKT_FAULT_POINT".len()).any(|bytes| bytes == b"RKT_FAULT_POINT")
+    };
+
+    assert!(!has_points(&dist::file("rkt")));
+    assert!(has_points(&faults::file("rkt")));
 }

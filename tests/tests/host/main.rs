@@ -40,6 +40,7 @@ mod names;
 mod pod_concurrency;
 mod pod_flags;
 mod pod_manifest;
+mod pod_trouble;
 mod pods;
 mod ports;
 mod prepare;

@@ -33,7 +33,8 @@ See it work:
   demo                       a signed image runs in a virtual machine of its own, step by step
   test [TIER…] [-- FILTER…]  run the tests and count them; tiers, in this order when none is named:
                                unit     pure logic; needs nothing
-                               host     rkt with a stub stage1, on this host; needs root
+                               host     rkt with a stub stage1, on this host; needs root; a command, flag or value of
+                                        rkt that no test uses is a failure (target/coverage/command-line.md)
                                machine  whole pods where KVM works
                                bench    every bench, for a moment
   bench NAME [ARG…]          measure, in the KVM machine on the instruction clock (wall time where KVM is real)

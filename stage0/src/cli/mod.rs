@@ -22,6 +22,8 @@ pub mod volume;
 #[cfg(test)]
 mod apps_test;
 #[cfg(test)]
+mod definition_test;
+#[cfg(test)]
 mod help_test;
 #[cfg(test)]
 mod launch_flags_test;

@@ -17,3 +17,4 @@ mod processors;
 mod redis;
 mod stop;
 mod volumes;
+mod walkthrough;

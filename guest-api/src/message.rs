@@ -135,10 +135,41 @@ pub struct AppSpec {
     pub files: Vec<FileMount>,
     /// Its standard descriptors.
     pub stdio: Stdio,
+    /// What it may do and use.
+    pub isolation: Isolation,
 }
 
-/// A command to run in an app: in its mount name space, root, control group and working directory, with its user and
-/// groups. The app must have been started; its main process may have ended since.
+/// What an app may do and use, every command in it included (rkt-reference 6.3 and 6.9).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Isolation {
+    /// Capabilities that its processes can ever have (their bounding set): bit N is capability N of capabilities(7).
+    pub capabilities: u64,
+    /// No program that is executed gains rights by its set-user-ID bit or file capabilities.
+    pub no_new_privileges: bool,
+    /// How readily the kernel kills it when memory runs out, -1000 to 1000.
+    pub oom_score_adjustment: Option<i16>,
+    /// Bytes of memory that it may use.
+    pub memory_bytes: Option<u64>,
+    /// Processor time that it may use, in thousandths of a processor.
+    pub cpu_milli: Option<u64>,
+    /// Its share of the processors when they are all busy: `cpu.weight`, 1 to 10000.
+    pub cpu_weight: Option<u16>,
+}
+
+impl Isolation {
+    /// Every right and no limit.
+    pub const NONE: Self = Self {
+        capabilities: u64::MAX,
+        no_new_privileges: false,
+        oom_score_adjustment: None,
+        memory_bytes: None,
+        cpu_milli: None,
+        cpu_weight: None,
+    };
+}
+
+/// A command to run in an app: in its mount name space, root, control group and working directory, with its user,
+/// groups and isolation. The app must have been started; its main process may have ended since.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSpec {
     /// The command's number in later messages.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::InitError;
+use crate::app::cgroup;
 
 /// Where the share of the host is mounted in PID 1's namespace.
 pub const SHARE: &str = "/run/share";
@@ -21,7 +22,10 @@ pub const NEW_ROOT: &str = "/newroot";
 /// Generated files wait here to be bound into apps.
 pub const GENERATED_FILES: &str = "/run/files";
 
-/// Control groups: one directory per app below it.
+/// The root of the control groups.
+pub const CGROUPS: &str = "/sys/fs/cgroup";
+
+/// One control group per app below it.
 pub const APP_CGROUPS: &str = "/sys/fs/cgroup/apps";
 
 /// Puts a mount over the initial RAM file system. pivot_root(2) refuses to replace the initial one, and with a mount in
@@ -52,8 +56,9 @@ pub fn mount_kernel_file_systems() -> Result<(), InitError> {
     mount("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=1777"))?;
     mount("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
     make_directory(GENERATED_FILES)?;
-    mount("cgroup2", "/sys/fs/cgroup", quiet, None)?;
-    make_directory(APP_CGROUPS)
+    mount("cgroup2", CGROUPS, quiet, None)?;
+    make_directory(APP_CGROUPS)?;
+    cgroup::enable_controllers()
 }
 
 /// Mounts the one file system shared with the host. Device nodes and set-user-ID bits in images count, as in rkt: the VM

@@ -16,6 +16,7 @@ mod exit;
 mod file_server;
 mod flags;
 mod guest;
+mod isolation;
 mod jail;
 mod kvm_device;
 mod name_files;
@@ -51,6 +52,8 @@ mod file_server_test;
 mod flags_test;
 #[cfg(test)]
 mod guest_test;
+#[cfg(test)]
+mod isolation_test;
 #[cfg(test)]
 mod jail_test;
 #[cfg(test)]

@@ -9,10 +9,11 @@ use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
 use guest_api::{AppId, AppSpec, MountSpec, Stdio};
 
 use crate::flags::{IpcMode, RunFlags};
+use crate::isolation::IsolationError;
 use crate::name_files::{self, NameSources};
 use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
-use crate::{environment, sizing};
+use crate::{environment, isolation, sizing};
 
 /// How long apps have between SIGTERM and SIGKILL: systemd's `DefaultTimeoutStopSec`, which is what rkt's pods had.
 pub const STOP_GRACE_MS: u32 = 90_000;
@@ -32,9 +33,6 @@ const DEBUG_PARAMETERS: &str = "console=ttyS0 earlyprintk=ttyS0 8250.nr_uarts=1"
 
 /// No console at all.
 const QUIET_PARAMETERS: &str = "quiet loglevel=0 8250.nr_uarts=0";
-
-/// Isolators whose limits size the VM. All others wait for the guest to apply them, and are named in a warning.
-const SIZING_ISOLATORS: [&str; 2] = ["resource/memory", "resource/cpu"];
 
 /// Why a pod cannot be run as asked.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +79,15 @@ pub enum PlanError {
         app: String,
         /// Its handler.
         handler: String,
+    },
+    /// The app's isolators ask for what cannot be.
+    #[error("app {app:?}: invalid isolators")]
+    Isolation {
+        /// The app.
+        app: String,
+        /// What cannot be.
+        #[source]
+        cause: IsolationError,
     },
     /// The app's volumes do not fit.
     #[error("app {app:?}: cannot mount its volumes")]
@@ -188,6 +195,8 @@ pub fn plan(
             .map_err(|cause| PlanError::Volumes { app: runtime.name.to_string(), cause })?;
         warnings.extend(of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }));
         warnings.extend(unapplied_isolators(&runtime.name, section));
+        let isolation = isolation::of(section, flags)
+            .map_err(|cause| PlanError::Isolation { app: runtime.name.to_string(), cause })?;
         for mount in &of_app.mounts {
             // The host enforces read-only where no app at all may write.
             shared
@@ -222,6 +231,7 @@ pub fn plan(
                 .collect(),
             files: files.clone(),
             stdio: stdio(flags, host),
+            isolation,
         });
         sections.push(section);
     }
@@ -317,7 +327,7 @@ fn unapplied_isolators(name: &AcName, section: &App) -> Vec<Warning> {
     section
         .isolators
         .iter()
-        .filter(|isolator| !SIZING_ISOLATORS.contains(&isolator.name.as_str()))
+        .filter(|isolator| !isolation::APPLIED.contains(&isolator.name.as_str()))
         .map(|isolator| Warning {
             subsystem: "stage1",
             text: format!("warning: isolator {} of app {:?} is not applied", isolator.name, name.as_str()),

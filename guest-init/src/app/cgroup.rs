@@ -1,21 +1,52 @@
 //! The control group of an app: the one handle on all its processes, whatever sessions and parents they have made up.
 //!
-//! Responsible for: a directory per app, joining it, listing what is in it. Must not know: limits. Follows the
-//! kernel's Documentation/admin-guide/cgroup-v2.rst (`cgroup.procs`).
+//! Responsible for: a directory per app with its limits, joining it, listing what is in it. Must not know: where limits come
+//! from. Follows the kernel's Documentation/admin-guide/cgroup-v2.rst.
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use guest_api::AppId;
+use guest_api::{AppId, Isolation};
 
 use crate::InitError;
-use crate::mounts::APP_CGROUPS;
+use crate::mounts::{APP_CGROUPS, CGROUPS};
+
+/// What the apps' groups can limit.
+const CONTROLLERS: &str = "+cpu +memory";
+
+/// The time in which a share of the processors is used up or not, in microseconds: the kernel's own default.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// The shortest time the kernel limits processes to.
+const MIN_CPU_QUOTA_US: u64 = 1_000;
+
+/// Lets the apps' groups have limits.
+pub fn enable_controllers() -> Result<(), InitError> {
+    for directory in [Path::new(CGROUPS), Path::new(APP_CGROUPS)] {
+        fs::write(directory.join("cgroup.subtree_control"), CONTROLLERS)
+            .map_err(InitError::kernel("enable the control groups' controllers"))?;
+    }
+    Ok(())
+}
 
 /// Creates the app's group.
-pub fn create(app: AppId, name: &str) -> Result<(), InitError> {
+pub fn create(app: AppId, name: &str, isolation: &Isolation) -> Result<(), InitError> {
     fs::create_dir(directory(app))
-        .map_err(InitError::kernel(format!("create a control group for app {name:?}")))
+        .map_err(InitError::kernel(format!("create a control group for app {name:?}")))?;
+    limits(isolation).into_iter().try_for_each(|(file, value)| {
+        fs::write(directory(app).join(file), &value)
+            .map_err(InitError::kernel(format!("limit app {name:?}: write {value:?} to {file}")))
+    })
+}
+
+/// Files of a group and what to write to them.
+pub fn limits(isolation: &Isolation) -> Vec<(&'static str, String)> {
+    let quota = |milli: u64| (milli.saturating_mul(CPU_PERIOD_US) / 1000).max(MIN_CPU_QUOTA_US);
+    let memory = isolation.memory_bytes.map(|bytes| ("memory.max", bytes.to_string()));
+    let cpu = isolation.cpu_milli.map(|milli| ("cpu.max", format!("{} {CPU_PERIOD_US}", quota(milli))));
+    let weight = isolation.cpu_weight.map(|weight| ("cpu.weight", weight.to_string()));
+    [memory, cpu, weight].into_iter().flatten().collect()
 }
 
 /// Moves the calling process into the app's group.

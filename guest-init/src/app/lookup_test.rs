@@ -57,6 +57,7 @@ fn app(program: &str, path: Option<&str>) -> AppSpec {
         mounts: Vec::new(),
         files: Vec::new(),
         stdio: guest_api::Stdio::Log,
+        isolation: guest_api::Isolation::NONE,
     }
 }
 

@@ -11,11 +11,14 @@ pub mod mount;
 pub mod output;
 pub mod pty;
 pub mod report;
+pub mod rights;
 pub mod root;
 pub mod root_dir;
 pub mod start;
 pub mod users;
 
+#[cfg(test)]
+mod cgroup_test;
 #[cfg(test)]
 mod input_test;
 #[cfg(test)]

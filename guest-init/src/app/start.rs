@@ -19,7 +19,7 @@ use super::lookup::Command;
 use super::report::{self, Report, Reporter};
 use super::root_dir::RootDir;
 use super::users::Ids;
-use super::{cgroup, lookup, root, users};
+use super::{cgroup, lookup, rights, root, users};
 use crate::{InitError, sentence};
 
 /// Open files a process may allow itself, and has without asking: systemd's defaults, which rkt's apps got.
@@ -51,7 +51,7 @@ struct Job<'a> {
 
 /// Makes an app's process. May only be called while this process has one thread.
 pub fn app(app: &AppSpec) -> Result<Started, InitError> {
-    cgroup::create(app.id, &app.name)?;
+    cgroup::create(app.id, &app.name, &app.isolation)?;
     let command = Command {
         words: &app.exec,
         environment: &app.environment,
@@ -91,6 +91,11 @@ fn spawn(job: Job<'_>) -> Result<Started, InitError> {
 fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infallible, InitError> {
     nix::unistd::setsid().map_err(InitError::kernel("make a session for the process"))?;
     cgroup::join(job.app.id).map_err(InitError::kernel("join the app's control group"))?;
+    let isolation = &job.app.isolation;
+    if let Some(adjustment) = isolation.oom_score_adjustment {
+        rights::adjust_oom_score(adjustment)
+            .map_err(InitError::kernel(format!("adjust the OOM score by {adjustment}")))?;
+    }
     // What is created in the app's root has the mode that is asked for.
     rustix::process::umask(Mode::empty());
     let root = enter_root(job, reporter)?;
@@ -104,7 +109,11 @@ fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infalli
     // A convenience: a process runs with the kernel's own limits too.
     let _ = rustix::process::setrlimit(Resource::Nofile, OPEN_FILES);
     rustix::process::umask(Mode::from_raw_mode(0o022));
+    rights::bound(isolation.capabilities).map_err(InitError::kernel("give up capabilities"))?;
     assume(&ids).map_err(InitError::kernel(format!("run as uid {} and gid {}", ids.uid, ids.gid)))?;
+    if isolation.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).map_err(InitError::kernel("set no_new_privs"))?;
+    }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(InitError::kernel("unblock signals"))?;
     let Err(error) = nix::unistd::execve(&image.program, &image.arguments, &image.environment);

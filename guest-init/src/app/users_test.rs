@@ -33,6 +33,7 @@ fn app(user: &str, group: &str) -> AppSpec {
         mounts: Vec::new(),
         files: Vec::new(),
         stdio: guest_api::Stdio::Log,
+        isolation: guest_api::Isolation::NONE,
     }
 }
 

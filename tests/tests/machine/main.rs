@@ -10,6 +10,7 @@ mod enter;
 mod environment;
 mod failures;
 mod interactive;
+mod isolation;
 mod life;
 mod output;
 mod pod;

@@ -154,6 +154,8 @@ pub struct Isolation {
     pub cpu_milli: Option<u64>,
     /// Its share of the processors when they are all busy: `cpu.weight`, 1 to 10000.
     pub cpu_weight: Option<u16>,
+    /// Hide and write-protect what /proc and /sys hold for the machine's administrator (rkt-reference 6.3).
+    pub protect_paths: bool,
 }
 
 impl Isolation {
@@ -165,6 +167,7 @@ impl Isolation {
         memory_bytes: None,
         cpu_milli: None,
         cpu_weight: None,
+        protect_paths: false,
     };
 }
 

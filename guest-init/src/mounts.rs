@@ -22,6 +22,11 @@ pub const NEW_ROOT: &str = "/newroot";
 /// Generated files wait here to be bound into apps.
 pub const GENERATED_FILES: &str = "/run/files";
 
+/// A directory and a file that nobody may do anything with; they are mounted over what apps must not see.
+pub const NOTHING_DIRECTORY: &str = "/run/nothing/directory";
+/// See [`NOTHING_DIRECTORY`].
+pub const NOTHING_FILE: &str = "/run/nothing/file";
+
 /// The root of the control groups.
 pub const CGROUPS: &str = "/sys/fs/cgroup";
 
@@ -56,6 +61,7 @@ pub fn mount_kernel_file_systems() -> Result<(), InitError> {
     mount("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=1777"))?;
     mount("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
     make_directory(GENERATED_FILES)?;
+    make_nothing().map_err(InitError::kernel("make what hides paths from apps"))?;
     mount("cgroup2", CGROUPS, quiet, None)?;
     make_directory(APP_CGROUPS)?;
     cgroup::enable_controllers()
@@ -79,6 +85,15 @@ pub fn unmount_share() -> Result<(), InitError> {
             .map_err(InitError::kernel("unmount the file system shared with the host")),
         Err(error) => Err(InitError::kernel("unmount the file system shared with the host")(error)),
     }
+}
+
+fn make_nothing() -> std::io::Result<()> {
+    std::fs::create_dir_all(NOTHING_DIRECTORY)?;
+    std::fs::write(NOTHING_FILE, [])?;
+    for path in [NOTHING_DIRECTORY, NOTHING_FILE] {
+        rustix::fs::chmod(path, Mode::empty())?;
+    }
+    Ok(())
 }
 
 fn mount(kind: &str, target: &str, flags: MountFlags, data: Option<&CStr>) -> Result<(), InitError> {

@@ -128,6 +128,7 @@ pub fn of(app: &App, flags: &RunFlags) -> Result<Isolation, IsolationError> {
             limit.milli_value()
         })?,
         cpu_weight: number(app, CPU_SHARES, &SHARES, "a number from 2 to 262144")?.map(weight),
+        protect_paths: !flags.disable_paths,
     })
 }
 

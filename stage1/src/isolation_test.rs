@@ -30,7 +30,8 @@ const REMOVE: &str = "os/linux/capabilities-remove-set";
 
 #[test]
 fn app_without_isolators_has_rkts_default_capabilities_and_no_limits() {
-    assert_eq!(isolation(&[]), Ok(Isolation { capabilities: DEFAULT, ..Isolation::NONE }));
+    let expected = Isolation { capabilities: DEFAULT, protect_paths: true, ..Isolation::NONE };
+    assert_eq!(isolation(&[]), Ok(expected));
 }
 
 #[test]
@@ -52,6 +53,13 @@ fn pod_without_capability_restriction_has_all_of_them() {
     let flags = RunFlags { disable_capabilities_restriction: true, ..RunFlags::default() };
 
     assert_eq!(of(&app(&[]), &flags).unwrap().capabilities, u64::MAX);
+}
+
+#[test]
+fn pod_without_path_protection_has_none() {
+    let flags = RunFlags { disable_paths: true, ..RunFlags::default() };
+
+    assert!(!of(&app(&[]), &flags).unwrap().protect_paths);
 }
 
 #[test]

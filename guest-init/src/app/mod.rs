@@ -9,6 +9,7 @@ pub mod input;
 pub mod lookup;
 pub mod mount;
 pub mod output;
+pub mod protection;
 pub mod pty;
 pub mod report;
 pub mod rights;

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
 
 use super::mount::{self, Reach};
+use super::protection::{self, Covers};
 use super::root_dir::{Kind, RootDir};
 use crate::InitError;
 use crate::mounts::{GENERATED_FILES, NEW_ROOT, SHARE};
@@ -77,6 +78,9 @@ pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
     prepare_directories(&root)?;
     mount_devices(&root, &sources)?;
     mount_kernel_views(&root, app, &sources)?;
+    if let Some(covers) = &sources.covers {
+        protection::protect(&root, covers)?;
+    }
     for (volume, source) in app.mounts.iter().zip(&sources.volumes) {
         attach_volume(&root, volume, source)?;
     }
@@ -99,6 +103,7 @@ struct Sources {
     sys: OwnedFd,
     pts: OwnedFd,
     shm: OwnedFd,
+    covers: Option<Covers>,
     has_tun: bool,
 }
 
@@ -116,6 +121,7 @@ impl Sources {
             sys,
             pts: copy("/dev/pts")?,
             shm: copy("/dev/shm")?,
+            covers: app.isolation.protect_paths.then(Covers::collect).transpose()?,
             has_tun: Path::new("/dev/net/tun").exists(),
         })
     }

@@ -23,7 +23,7 @@ fn report(capabilities: u64, no_new_privileges: u8, others: [&str; 4]) -> Vec<St
 fn an_app_has_rkts_default_capabilities_and_the_limits_it_was_given() {
     let flags = ["example.com/busybox", "--memory=64Mi", "--cpu=500m", "--", "-c", REPORT];
 
-    let output = Pod::start(&flags).finish().expect_code(0);
+    let output = Pod::start_insecurely("image,paths", &flags).finish().expect_code(0);
 
     let expected = report(DEFAULT, 0, ["0", "67108864", "50000 100000", "100"]);
     assert_eq!(said(&output.stdout, "busybox"), expected, "{output:?}");
@@ -64,7 +64,7 @@ fn every_app_of_a_pod_has_the_rights_and_limits_of_its_own_isolators() {
     std::fs::write(&manifest, json).expect("writing a manifest");
 
     let flag = format!("--pod-manifest={}", manifest.display());
-    let output = Pod::start(&[&flag]).finish().expect_code(0);
+    let output = Pod::start_insecurely("image,paths", &[&flag]).finish().expect_code(0);
 
     let kept = report(1 << 12 | 1 << 25, 0, ["0", "max", "max 100000", "10000"]);
     assert_eq!(said(&output.stdout, "kept"), kept, "{output:?}");
@@ -72,4 +72,37 @@ fn every_app_of_a_pod_has_the_rights_and_limits_of_its_own_isolators() {
     assert_eq!(said(&output.stdout, "removed"), removed);
     let modest = report(DEFAULT, 1, ["0", "max", "max 100000", "100"]);
     assert_eq!(said(&output.stdout, "modest"), modest);
+}
+
+#[test]
+fn an_app_neither_sees_nor_writes_what_is_the_administrators() {
+    // By root, whom no mode bits stop.
+    let script = "stat -c '%A %n' /sys/fs /sys/module /proc/kcore; \
+                  [ -z \"$(ls /sys/fs /sys/module | grep -v :)\" ] && echo empty; wc -c < /proc/kcore; \
+                  for file in /proc/sysrq-trigger /proc/sys/kernel/core_pattern /sys/kernel/uevent_seqnum; do \
+                      echo x 2>&1 > $file || echo \"$file is safe\"; done; echo over";
+
+    let output = Pod::start(&["example.com/busybox", "--", "-c", script]).finish().expect_code(0);
+
+    let expected = [
+        "d--------- /sys/fs",
+        "d--------- /sys/module",
+        "---------- /proc/kcore",
+        "empty",
+        "0",
+        "/proc/sysrq-trigger is safe",
+        "/proc/sys/kernel/core_pattern is safe",
+        "/sys/kernel/uevent_seqnum is safe",
+        "over",
+    ];
+    assert_eq!(said(&output.stdout, "busybox"), expected, "{output:?}");
+}
+
+#[test]
+fn an_app_without_capability_restriction_has_every_right_of_its_vm() {
+    let command = ["example.com/busybox", "--", "-c", "mount -t tmpfs none /tmp && echo mounted"];
+
+    let output = Pod::start_insecurely("image,capabilities", &command).finish().expect_code(0);
+
+    assert_eq!(said(&output.stdout, "busybox"), ["mounted"]);
 }

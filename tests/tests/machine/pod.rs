@@ -59,9 +59,15 @@ pub struct Pod {
 
 /// `rkt run` with the arguments and a file for the UUID.
 fn command(arguments: &[&str]) -> (Command, PathBuf) {
+    insecure_command("image,http", arguments)
+}
+
+/// The same with other checks turned off.
+fn insecure_command(options: &str, arguments: &[&str]) -> (Command, PathBuf) {
     let file = fresh_path("uuid");
     let save = format!("--uuid-file-save={}", file.display());
-    let mut all = vec!["run", "--insecure-options=image,http", "--net=none", &save];
+    let options = format!("--insecure-options={options}");
+    let mut all = vec!["run", &options, "--net=none", &save];
     all.extend(arguments);
     (rkt().command(all), file)
 }
@@ -71,6 +77,13 @@ impl Pod {
     #[track_caller]
     pub fn start(arguments: &[&str]) -> Self {
         let (command, file) = command(arguments);
+        Self::of(command, &file)
+    }
+
+    /// Starts a pod with these checks turned off.
+    #[track_caller]
+    pub fn start_insecurely(options: &str, arguments: &[&str]) -> Self {
+        let (command, file) = insecure_command(options, arguments);
         Self::of(command, &file)
     }
 

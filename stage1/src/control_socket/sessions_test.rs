@@ -30,6 +30,7 @@ fn app(id: u16, name: &str) -> AppSpec {
         mounts: vec![],
         files: vec![],
         stdio: Stdio::Log,
+        isolation: guest_api::Isolation::NONE,
     }
 }
 

@@ -100,6 +100,39 @@ fn deprecated_spellings_work_and_say_so() {
 }
 
 #[test]
+fn run_takes_the_same_flags() {
+    let rkt = rkt_with_image();
+    let apps = [
+        &["--name=one", "--caps-retain=CAP_KILL", "--seccomp=mode=retain,@appc.io/all", "--cpu-shares=2"][..],
+        &[
+            "--name=two",
+            "--caps-remove=CAP_KILL",
+            "--oom-score-adj=7",
+            "--user-annotation=a=1",
+            "--user-label=b=2",
+        ],
+        &["--name=three", "--cap-retain=CAP_KILL"],
+        &["--name=four", "--cap-remove=CAP_KILL"],
+    ];
+    let apps: Vec<&str> = apps.iter().flat_map(|flags| [&["./app.aci"], *flags].concat()).collect();
+
+    rkt.run(publisher::run_arguments(&[&["--uuid-file-save=uuid"], &apps[..]].concat())).expect_code(0);
+
+    let manifest =
+        fs::read(rkt.data().join("pods/run").join(rkt.uuid("uuid")).join("pod")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let last = |app: usize| {
+        let isolators = manifest["apps"][app]["app"]["isolators"].as_array().expect("a list");
+        isolators.last().expect("an isolator")["name"].clone()
+    };
+    assert_eq!(last(0), "os/linux/seccomp-retain-set");
+    assert_eq!(last(1), "os/linux/capabilities-remove-set");
+    assert_eq!(last(2), "os/linux/capabilities-retain-set");
+    assert_eq!(last(3), "os/linux/capabilities-remove-set");
+    assert_eq!(manifest["apps"][1]["app"]["userLabels"], json!({ "b": "2" }));
+}
+
+#[test]
 fn users_notes_replace_the_images_as_a_whole() {
     let rkt = rkt_with_image();
     let flags = ["--user-annotation=a=1", "--user-annotation=b=x=y", "--user-annotation=a=2"];

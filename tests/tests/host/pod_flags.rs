@@ -97,6 +97,53 @@ fn flags_of_an_app_end_up_in_the_pod_manifest() {
 }
 
 #[test]
+fn isolation_and_notes_of_an_app_end_up_in_the_pod_manifest() {
+    for command in COMMANDS {
+        let rkt = rkt_with_image();
+
+        let manifest = manifest_of(
+            &rkt,
+            command,
+            &[
+                "./app.aci",
+                "--name=one",
+                "--caps-retain=CAP_NET_ADMIN,CAP_KILL",
+                "--cpu-shares=512",
+                "--seccomp=mode=retain,errno=EPERM,read,write",
+                "--oom-score-adj=100",
+                "--user-annotation=owner=me",
+                "--user-label=tier=web",
+                "./app.aci",
+                "--name=two",
+                "--caps-remove=CAP_KILL",
+                "./app.aci",
+                "--name=three",
+                "--cap-retain=CAP_KILL",
+                "./app.aci",
+                "--name=four",
+                "--cap-remove=CAP_KILL",
+            ],
+        );
+
+        let isolator = |app: usize, name: &str| {
+            let isolators = manifest["apps"][app]["app"]["isolators"].as_array().expect("isolators");
+            isolators.iter().find(|isolator| isolator["name"] == name).map(|found| found["value"].clone())
+        };
+        let (retain, remove) = ("os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set");
+        assert_eq!(isolator(0, retain), Some(json!({ "set": ["CAP_NET_ADMIN", "CAP_KILL"] })));
+        assert_eq!(isolator(0, "os/linux/cpu-shares"), Some(json!(512)));
+        assert_eq!(isolator(0, "os/linux/oom-score-adj"), Some(json!(100)));
+        let seccomp = json!({ "set": ["read", "write"], "errno": "EPERM" });
+        assert_eq!(isolator(0, "os/linux/seccomp-retain-set"), Some(seccomp));
+        assert_eq!(manifest["apps"][0]["app"]["userAnnotations"], json!({ "owner": "me" }));
+        assert_eq!(manifest["apps"][0]["app"]["userLabels"], json!({ "tier": "web" }));
+        assert_eq!(isolator(1, remove), Some(json!({ "set": ["CAP_KILL"] })));
+        assert_eq!(isolator(2, retain), isolator(1, remove));
+        assert_eq!(isolator(3, remove), isolator(1, remove));
+    }
+}
+
+#[test]
 fn environment_comes_from_flags_files_and_the_caller() {
     for command in COMMANDS {
         let mut rkt = rkt_with_image();
@@ -185,7 +232,7 @@ fn images_are_fetched_again_as_the_pull_policy_says() {
 }
 
 #[test]
-fn prepare_takes_its_stage1_image_from_wherever_it_is() {
+fn a_stage1_image_is_taken_from_wherever_it_is() {
     let rkt = rkt_with_image();
     let fetched = rkt.run(["--insecure-options=image", "fetch", "--full", "./stub.aci"]).expect_code(0).out();
     let paths = rkt.local_config().join("paths.d");
@@ -202,10 +249,15 @@ fn prepare_takes_its_stage1_image_from_wherever_it_is() {
 
     for flag in &flags {
         let uuid = rkt.run(["prepare", "--insecure-options=image", flag, "./app.aci"]).expect_code(0).out();
+        let run =
+            ["run", "--insecure-options=image", "--ipc=private", "--uuid-file-save=uuid", flag, "./app.aci"];
+        rkt.run(run).expect_code(0).expect_out("stub: pod is up");
 
-        let pod = rkt.data().join("pods/prepared").join(uuid.trim());
-        let stage1 = fs::read_to_string(pod.join("stage1/manifest")).expect("reading");
-        assert!(stage1.contains(stub_stage1::NAME), "{flag}: {stage1}");
+        for pod in [format!("prepared/{}", uuid.trim()), format!("run/{}", rkt.uuid("uuid"))] {
+            let stage1 = rkt.data().join("pods").join(pod).join("stage1/manifest");
+            let stage1 = fs::read_to_string(stage1).expect("reading");
+            assert!(stage1.contains(stub_stage1::NAME), "{flag}: {stage1}");
+        }
     }
     let two = rkt.run(["prepare", &flags[0], &flags[1], "./app.aci"]).expect_code(RKT_FAILED);
     two.expect_err("flags --stage1-url and --stage1-name are mutually exclusive");

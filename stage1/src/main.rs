@@ -13,6 +13,7 @@ mod environment;
 mod error;
 mod escapes;
 mod exit;
+mod fault;
 mod file_server;
 mod flags;
 mod guest;

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
+use crate::fault;
 use crate::{cgroup, pod_directory};
 
 /// A record that could not be written.
@@ -25,6 +26,7 @@ fn write(temporary: PathBuf, path: PathBuf, content: &str) -> Result<(), StatusE
     let attempt = || {
         fs::write(&temporary, content)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o644))?;
+        fault::point("status.file.written");
         fs::rename(&temporary, &path)
     };
     attempt().map_err(|cause| StatusError { path, cause })
@@ -52,21 +54,28 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
         write(in_stage1(), pod_directory::stage1("rkt/env").join(app), environment)?;
     }
     write(in_pod(), PathBuf::from("runtime-config"), runtime_config)?;
+    fault::point("status.environment.written");
     // No network was set up; stage0 lists what is in here.
     write(in_pod(), PathBuf::from("net-info.json"), "[]")?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     if let Some(path) = cgroup::path(&groups) {
         write(in_pod(), PathBuf::from("subcgroup"), path)?;
     }
-    write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))
+    write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))?;
+    fault::point("status.pid.written");
+    Ok(())
 }
 
 /// Every app was started.
 pub fn pod_is_ready() -> Result<(), StatusError> {
-    link(pod_directory::stage1("rkt/supervisor-status"), "ready")
+    link(pod_directory::stage1("rkt/supervisor-status"), "ready")?;
+    fault::point("status.ready.linked");
+    Ok(())
 }
 
 /// The app has ended.
 pub fn app_ended(app: &str, status: u8) -> Result<(), StatusError> {
-    write(in_stage1(), pod_directory::stage1("rkt/status").join(app), &format!("{status}\n"))
+    write(in_stage1(), pod_directory::stage1("rkt/status").join(app), &format!("{status}\n"))?;
+    fault::point("status.app.written");
+    Ok(())
 }

@@ -37,6 +37,7 @@ use crate::status::{self, StatusError};
 
 pub use error::SupervisorError;
 
+use crate::fault;
 use console::Console;
 use error::{file_server_verdict, vmm_verdict};
 use kernel_log::KernelLog;
@@ -187,6 +188,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
     let files_ended = files.has_ended();
     vmm.kill()?;
     files.kill()?;
+    fault::point("supervisor.children.killed");
     if supervisor.forced && supervisor.conversation.has_begun() && !matches!(ending, Ok(Ending::Finished)) {
         // What the guest could not do in time, the VMM's end has done: every app was killed.
         let actions = supervisor.conversation.vm_was_killed();
@@ -197,6 +199,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
     supervisor.drain(wanted.then_some(signals))?;
     supervisor.dismiss_clients()?;
     let files = files.wait::<FileServerEnd>()?;
+    fault::point("supervisor.files.ended");
     match ending? {
         Ending::Finished => Ok(supervisor.conversation.exit_code()),
         Ending::VmmGone => {

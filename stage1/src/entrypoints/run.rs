@@ -19,6 +19,7 @@ use crate::control_socket::server::Server;
 use crate::diagnostics;
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
+use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
@@ -52,9 +53,11 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let kernel = open_stage1("vmlinux")?;
     let initramfs = open_stage1("initramfs")?;
     shares::prepare_volumes(&plan.shares)?;
+    fault::point("run.volumes.made");
 
     // Whoever is told of the pod finds it listening, however early.
     let clients = Server::listen(Path::new(SOCKET_NAME)).map_err(EntrypointError::Listen)?;
+    fault::point("run.socket.bound");
 
     let (files_vmm, files_server) = UnixStream::pair().map_err(EntrypointError::Socket)?;
     let (control, control_vmm) = UnixStream::pair().map_err(EntrypointError::Socket)?;
@@ -66,6 +69,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     };
     // The file server first: it has its tree to build while the VMM loads the kernel.
     let files = file_server::start(&plan.shares, files_server)?;
+    fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let parts = VmParts {
         memory,
@@ -77,6 +81,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         serial: serial_vmm,
     };
     let vmm = vmm_process::start(&plan.vm, parts)?;
+    fault::point("run.vmm.started");
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
@@ -84,8 +89,10 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let ended = supervisor::supervise(pod, &signals, caller);
+    fault::point("run.pod.ended");
     // Nobody listens any more; that it is gone says so best.
     let _ = std::fs::remove_file(SOCKET_NAME);
+    fault::point("run.socket.removed");
     Ok(ended?)
 }
 

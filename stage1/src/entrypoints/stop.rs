@@ -16,6 +16,7 @@ use crate::control_socket::connection::Connection;
 use crate::control_socket::protocol::{Reply, Request};
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
+use crate::fault;
 use crate::flags::StopFlags;
 use crate::pod_directory;
 
@@ -69,6 +70,7 @@ pub fn run(flags: &StopFlags) -> Result<ExitCode, EntrypointError> {
             };
         }
     };
+    fault::point("stop.asked");
     if !confirmed(&pod, connection, Instant::now() + ANSWER_TIMEOUT)? {
         return Err(StopError::NoAnswer.into());
     }

@@ -16,6 +16,7 @@ use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
 use crate::config;
 use crate::error::{Context, FileContext, Result, Stage0Error};
+use crate::fault;
 use crate::log::Log;
 use crate::pod::app_root;
 use crate::pod::locate::{FoundPod, Pods};
@@ -70,6 +71,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     }
     let (draft, file) = place.draft_file()?;
     app.write(file).context("error building aci")?;
+    fault::point("export.written");
     draft.publish(arguments.overwrite, EXISTS).context("error building aci")?;
     Ok(0)
 }

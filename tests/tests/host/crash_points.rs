@@ -200,6 +200,13 @@ fn scenarios(fixtures: &Fixtures) -> Vec<Scenario> {
             text(&["trust", "--root", "--skip-fingerprint-review", "key.asc"]),
             &[],
         ),
+        scenario("export", an_exited_pod, text(&["export", UUID, "out.aci"]), &["exists"]),
+        scenario(
+            "export after a reboot",
+            an_exited_pod_after_a_reboot,
+            text(&["export", UUID, "out.aci"]),
+            &["exists"],
+        ),
         scenario("image rm", rendered_images, text(&["image", "rm", NAME]), &["no image IDs found"]),
         scenario("image gc", rendered_images, text(&IMAGE_GC), &[]),
         scenario("image export", fetched_images, text(&["image", "export", NAME, "out.aci"]), &["exists"]),
@@ -278,6 +285,9 @@ impl Subject<'_> {
             let state = rkt.status_value(&uuid, "state").expect("a state");
             let is_running = state == "running" && !self.running.borrow().is_empty();
             assert!(is_running || UNLOCKED.contains(&state.as_str()), "{uuid} is {state:?}");
+            if state != "aborted prepare" {
+                rkt.run(["cat-manifest", &uuid]).expect_code(0);
+            }
         }
     }
 }

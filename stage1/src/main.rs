@@ -20,6 +20,7 @@ mod guest;
 mod isolation;
 mod jail;
 mod kvm_device;
+mod log_files;
 mod name_files;
 mod output;
 mod plan;
@@ -59,6 +60,8 @@ mod isolation_test;
 mod jail_test;
 #[cfg(test)]
 mod kvm_device_test;
+#[cfg(test)]
+mod log_files_test;
 #[cfg(test)]
 mod name_files_test;
 #[cfg(test)]

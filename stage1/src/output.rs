@@ -1,4 +1,4 @@
-//! All output of a pod on its way to rkt's standard output and standard error.
+//! All output of a pod on its way to rkt's standard output and standard error, and into the logs.
 //!
 //! Responsible for: turns between the apps' streams, a bound on the lines that wait for a slow reader, whole lines where both
 //! outputs lead to one reader. Must not know: the guest and its credit, which bounds what waits here unformatted. Follows
@@ -11,6 +11,7 @@ use std::time::Duration;
 use guest_api::{AppId, StdioStream};
 
 use crate::diagnostics;
+use crate::log_files::{LogError, LogFiles};
 use crate::sink::{self, Sink};
 use crate::stdio::{Line, LineAssembler};
 
@@ -87,25 +88,30 @@ pub struct Outputs<'fd> {
     one_reader: bool,
     /// Kernel messages that nobody was quick enough to read.
     lost_messages: u64,
+    /// Written as output arrives: a reader of ours that is slow does not keep it from them.
+    logs: LogFiles,
 }
 
 const STREAMS: [StdioStream; 2] = [StdioStream::Stdout, StdioStream::Stderr];
 
 impl<'fd> Outputs<'fd> {
-    /// Writes to `stdout` and `stderr`.
-    pub fn new(stdout: BorrowedFd<'fd>, stderr: BorrowedFd<'fd>) -> Self {
+    /// Writes to `stdout` and `stderr`, and to `logs`.
+    pub fn new(stdout: BorrowedFd<'fd>, stderr: BorrowedFd<'fd>, logs: LogFiles) -> Self {
         Self {
             apps: Vec::new(),
             one_reader: sink::lead_to_one_reader(stdout, stderr),
             stdout: Sink::new(stdout),
             stderr: Sink::new(stderr),
             lost_messages: 0,
+            logs,
         }
     }
 
     /// From now on `app`, whose process is `pid`, has output.
     pub fn started(&mut self, app: AppId, name: &str, pid: u32) {
         self.apps.push(AppOutput { app, stdout: Stream::new(name, pid), stderr: Stream::new(name, pid) });
+        let logged = self.logs.started(app, name);
+        self.warn(logged);
     }
 
     /// From now on `app` has output that is passed on as it is.
@@ -118,6 +124,8 @@ impl<'fd> Outputs<'fd> {
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
         if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
             output.stream(stream).raw.extend(data);
+            let logged = self.logs.push(app, stream, data);
+            self.warn(logged);
         }
     }
 
@@ -125,6 +133,8 @@ impl<'fd> Outputs<'fd> {
     pub fn close(&mut self, app: AppId, stream: StdioStream) {
         if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
             output.stream(stream).ended = true;
+            let logged = self.logs.close(app, stream);
+            self.warn(logged);
         }
     }
 
@@ -134,6 +144,14 @@ impl<'fd> Outputs<'fd> {
             for stream in STREAMS {
                 output.stream(stream).ended = true;
             }
+        }
+        let logged = self.logs.close_all();
+        self.warn(logged);
+    }
+
+    fn warn(&mut self, problem: Option<LogError>) {
+        if let Some(problem) = problem {
+            self.say(&problem.to_string());
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use guest_api::{AppId, StdioStream};
 
+use super::log_files::LogFiles;
 use super::output::{Outputs, Written};
 
 const APP: AppId = AppId(0);
@@ -14,7 +15,9 @@ const NOW: Duration = Duration::from_secs(1);
 fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
     let (mut reader, writer) = pipe().unwrap();
     let (_errors, error_writer) = pipe().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     outputs.started(APP, "app", 7);
     outputs.push(APP, StdioStream::Stdout, b"one\ntw");
     outputs.close(APP, StdioStream::Stdout);
@@ -27,13 +30,40 @@ fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
     let mut text = [0; 53];
     reader.read_exact(&mut text).unwrap();
     assert_eq!(&text, b"[    1.000000] app[7]: one\n[    1.000000] app[7]: tw\n");
+    let log = std::fs::read_to_string(directory.path().join("app.log")).unwrap();
+    let texts: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
+    assert_eq!(texts, ["stdout F one", "stdout F tw"]);
+}
+
+#[test]
+fn logs_do_not_wait_for_a_reader_and_their_failure_is_said_once() {
+    let (_reader, writer) = pipe().unwrap();
+    let (mut errors, error_writer) = pipe().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("bad.log")).unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), LogFiles::new(directory.path()));
+    outputs.started(APP, "good", 7);
+    outputs.started(OTHER, "bad", 8);
+
+    outputs.push(APP, StdioStream::Stdout, &b"0123456789\n".repeat(20_000));
+    outputs.push(OTHER, StdioStream::Stdout, b"lost\n");
+    outputs.flush(NOW);
+
+    let log = std::fs::read_to_string(directory.path().join("good.log")).unwrap();
+    assert_eq!(log.lines().count(), 20_000);
+    let mut text = vec![0; 4096];
+    let count = errors.read(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text[..count]);
+    assert_eq!(text.matches("warning: logs are incomplete: cannot write").count(), 1, "{text}");
 }
 
 #[test]
 fn line_breaks_that_nobody_reads_cost_no_more_than_they_are() {
     let (_reader, writer) = pipe().unwrap();
     let (_errors, error_writer) = pipe().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     outputs.started(APP, "app", 7);
     outputs.push(APP, StdioStream::Stdout, &vec![b'\n'; 256 * 1024]);
 
@@ -47,7 +77,9 @@ fn line_breaks_that_nobody_reads_cost_no_more_than_they_are() {
 fn app_that_floods_does_not_keep_another_from_its_turn() {
     let (mut reader, writer) = pipe().unwrap();
     let (_errors, error_writer) = pipe().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     outputs.started(APP, "flood", 7);
     outputs.started(OTHER, "quiet", 8);
     outputs.push(APP, StdioStream::Stdout, &b"0123456789\n".repeat(20_000));
@@ -66,7 +98,9 @@ fn line_that_is_half_out_is_finished_before_the_other_output_has_its_turn() {
     // Sixteen pages, the last with room for a part of the long line and for the short one.
     writer.write_all(&[b'\n'; 15 * 4096 + 500]).unwrap();
     let error_writer = writer.try_clone().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     outputs.started(APP, "app", 7);
     outputs.push(APP, StdioStream::Stdout, &[&[b'x'; 9000][..], b"\n"].concat());
     outputs.push(APP, StdioStream::Stderr, b"short\n");
@@ -95,7 +129,9 @@ fn line_that_is_half_out_is_finished_before_the_other_output_has_its_turn() {
 fn kernel_that_talks_to_nobody_loses_its_messages_and_nothing_else() {
     let (_reader, writer) = pipe().unwrap();
     let (mut errors, error_writer) = pipe().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     for _ in 0..10_000 {
         outputs.kernel_message(&[b'k'; 100]);
         outputs.flush(NOW);
@@ -122,7 +158,9 @@ fn kernel_that_talks_to_nobody_loses_its_messages_and_nothing_else() {
 fn saying_something_waits_for_nobody() {
     let (_reader, writer) = pipe().unwrap();
     let (_errors, error_writer) = pipe().unwrap();
-    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd());
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     for _ in 0..2000 {
         outputs.say(&"x".repeat(100));
     }

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guest_api::{AppId, Identity, PodSpec, ToGuest};
@@ -30,6 +31,7 @@ use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
 use crate::guest::{Action, Conversation, Violation};
+use crate::log_files::{self, LogFiles};
 use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
@@ -168,7 +170,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         boot_timeout,
         conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
         control: Control::new(control)?,
-        outputs: Outputs::new(caller.stdout, caller.stderr),
+        outputs: Outputs::new(caller.stdout, caller.stderr, LogFiles::new(Path::new(log_files::DIRECTORY))),
         console: guest.apps.iter().find_map(|app| Console::new(app.id, app.stdio, caller.stdin)),
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),

@@ -16,6 +16,7 @@ pub mod gc;
 pub mod image;
 pub mod images;
 pub mod list;
+pub mod logs;
 pub mod pod_names;
 pub mod preparation;
 pub mod prepare;
@@ -95,6 +96,12 @@ pub enum Command {
     #[command(about = "List pods", override_usage = "list")]
     List(list::Arguments),
     #[command(
+        about = "Print the output of the apps of a rkt pod",
+        long_about = "Prints what the apps of a pod have written so far, also when the pod has ended.\n\nStandard error is printed on standard error. If the lines can be those of several apps, they begin with the app's name.\nThe logs of a pod are limited to 50 MiB for each app, and go with the pod. Interactive apps have none.",
+        override_usage = "logs [--app=NAME] [--follow] [--since=TIME|DURATION] [--lines=N] --uuid-file=FILE | UUID"
+    )]
+    Logs(logs::Arguments),
+    #[command(
         about = "Prepare to run image(s) in a pod in rkt",
         long_about = "IMAGE should be a string referencing an image; either a hash, local file on disk, or URL.\nThey will be checked in that order and the first match will be used.\n\nThe result is the UUID of a pod that run-prepared runs, also after a reboot.\n\nAn \"--\" may be used to inhibit rkt prepare's parsing of subsequent arguments,\nwhich will instead be appended to the preceding image app's exec arguments.\nEnd the image arguments with a lone \"---\" to resume argument parsing.",
         override_usage = "prepare [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] [--quiet] IMAGE [-- image-args...[---]]..."
@@ -163,6 +170,7 @@ impl Command {
                 std::iter::once("image").chain(command).collect()
             }
             Command::List(_) => vec!["list"],
+            Command::Logs(_) => vec!["logs"],
             Command::Prepare(_) => vec!["prepare"],
             Command::Rm(_) => vec!["rm"],
             Command::Run(_) => vec!["run"],
@@ -241,6 +249,7 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
         }
         Command::Image(image::Arguments { command: None }) => Ok(cli::print_help(&["image"])),
         Command::List(arguments) => list::run(&arguments, globals, log),
+        Command::Logs(arguments) => logs::run(&arguments, globals),
         Command::Prepare(arguments) => prepare::run(&arguments, list, globals, log),
         Command::Rm(arguments) => rm::run(&arguments, globals, log),
         Command::Run(arguments) => run::run(&arguments, list, globals, log),

@@ -14,6 +14,8 @@ pub mod launch;
 pub mod lifecycle;
 pub mod locate;
 pub mod lock;
+pub mod log_file;
+pub mod logs;
 pub mod manifest;
 pub mod metadata_service;
 pub mod mounts;
@@ -35,6 +37,8 @@ mod copy_test;
 mod lifecycle_test;
 #[cfg(test)]
 mod locate_test;
+#[cfg(test)]
+mod logs_test;
 #[cfg(test)]
 mod manifest_test;
 #[cfg(test)]

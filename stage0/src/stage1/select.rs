@@ -17,6 +17,8 @@ use crate::store::{ImageStore, Import, Key, Remote};
 
 /// Name of our own stage1 image.
 const DEFAULT_NAME: &str = "coreos.com/rkt/stage1-kvm";
+/// Its short name on the command line.
+const DEFAULT_ALIAS: &str = "kvm";
 /// Its file name, beside the rkt binary or in the directory of images.
 const DEFAULT_FILE: &str = "stage1-kvm.aci";
 /// Where packages put stage1 images. Files in there are as trustworthy as rkt itself.
@@ -38,12 +40,13 @@ impl Selection<'_> {
     /// The image the flags ask for, else the default one.
     pub fn select(&self, choice: Option<&Stage1Choice>) -> Result<Key> {
         let key = match choice {
-            None => self.default_image(),
+            None => self.image(self.configuration.stage1()?),
             Some(Stage1Choice::Url(url)) => self.at_location(url),
             Some(Stage1Choice::Path(path)) => {
                 let absolute = std::path::absolute(path).file("find", Path::new(path));
                 absolute.and_then(|path| self.in_file(&path))
             }
+            Some(Stage1Choice::Name(name)) if is_own(name) => self.own_image(),
             Some(Stage1Choice::Name(name)) => (self.fetch)(name),
             Some(Stage1Choice::Hash(hash)) => {
                 self.store.resolve_key(hash).context("could not find the stage1 image")
@@ -61,8 +64,16 @@ impl Selection<'_> {
         self.in_file(&directory.unwrap_or_else(|| PathBuf::from(IMAGES_DIRECTORY)).join(name))
     }
 
-    fn default_image(&self) -> Result<Key> {
-        let Stage1Config { name, version, location } = self.configuration.stage1()?;
+    /// Our own image, from where the configuration says unless that is about another one.
+    fn own_image(&self) -> Result<Key> {
+        let configured = self.configuration.stage1()?;
+        let is_own = configured.name.as_ref().is_none_or(|name| name == DEFAULT_NAME);
+        self.image(if is_own { configured } else { Stage1Config::default() })
+    }
+
+    /// The configured image; what the configuration does not say is said by this program.
+    fn image(&self, configured: Stage1Config) -> Result<Key> {
+        let Stage1Config { name, version, location } = configured;
         let name = name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
         if is_final(&version)
@@ -157,6 +168,16 @@ impl Selection<'_> {
     }
 }
 
+/// Whether a name means the image that belongs to this rkt: nobody publishes that one under its name, so it is not
+/// looked for anywhere else.
+fn is_own(name: &str) -> bool {
+    let version = match name.strip_prefix(DEFAULT_NAME) {
+        None => return name == DEFAULT_ALIAS,
+        Some(rest) => rest,
+    };
+    version.is_empty() || version.strip_prefix(':') == Some(env!("CARGO_PKG_VERSION"))
+}
+
 /// A release's image never changes, so the one in the store will do. While a version is in the making (`-dirty`,
 /// `-alpha.1`) it changes with every build.
 fn is_final(version: &str) -> bool {
@@ -194,6 +215,16 @@ mod tests {
     fn versions_in_the_making_are_not_taken_from_the_store() {
         assert!(is_final("2.0.0"));
         assert!(!is_final("2.0.0-alpha.1") && !is_final("2.0.0-dirty"));
+    }
+
+    #[test]
+    fn our_own_image_has_a_short_name_and_is_ours_in_our_version_only() {
+        let ours = format!("coreos.com/rkt/stage1-kvm:{}", env!("CARGO_PKG_VERSION"));
+
+        assert!(["kvm", "coreos.com/rkt/stage1-kvm", &ours].into_iter().all(is_own));
+        let others =
+            ["coreos.com/rkt/stage1-kvm:1.30.0", "coreos.com/rkt/stage1-kvm-x", "fly", "example.com/kvm"];
+        assert!(!others.into_iter().any(is_own));
     }
 
     #[test]

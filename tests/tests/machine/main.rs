@@ -9,6 +9,7 @@ mod docker_images;
 mod enter;
 mod environment;
 mod failures;
+mod foreign_stage0;
 mod interactive;
 mod isolation;
 mod life;

@@ -68,7 +68,9 @@ fn a_service_finds_and_removes_its_last_pod_by_the_file() {
     for round in 0..3 {
         let rm = rkt.run(["rm", "--uuid-file=service.uuid"]);
         if round == 0 {
-            rm.expect_code(RKT_FAILED).expect_err("unable to read UUID from file").expect_err("service.uuid");
+            rm.expect_code(RKT_FAILED)
+                .expect_err("unable to resolve UUID from file")
+                .expect_err("service.uuid");
         } else {
             rm.expect_code(0).expect_out(&format!("\"{last}\""));
         }

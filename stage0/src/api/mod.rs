@@ -13,6 +13,7 @@ mod exit;
 mod filter;
 mod images;
 mod listen;
+mod logs;
 mod pods;
 mod reader;
 mod server;

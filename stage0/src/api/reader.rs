@@ -42,6 +42,11 @@ impl Reader {
         Reader { data, pods, log, complaints: Mutex::default() }
     }
 
+    /// The pods.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
     /// The pods that one of the filters wants, by UUID. Of one that cannot be read whole, what can be read is shown.
     pub fn list_pods(&self, filters: &[PodFilter], detail: bool) -> Result<Vec<Pod>, Status> {
         let images = detail.then(|| self.images()?.by_id()).transpose().map_err(|e| status::of_store(&e))?;

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::events::{History, listen};
 use super::exit::Exiting;
+use super::logs;
 use super::reader::Reader;
 use super::wire::public_api_server::PublicApi;
 use super::wire::{
@@ -36,6 +37,7 @@ pub struct Service {
     reader: Arc<Reader>,
     reads: Arc<Semaphore>,
     history: Arc<History>,
+    log_readers: Arc<Semaphore>,
     exiting: Exiting,
 }
 
@@ -47,6 +49,7 @@ impl Service {
             reader: Arc::new(reader),
             reads: Arc::new(Semaphore::new(MAX_READS)),
             history,
+            log_readers: Arc::new(Semaphore::new(logs::MAX_READERS)),
             exiting,
         }
     }
@@ -124,7 +127,12 @@ impl PublicApi for Service {
         Ok(Response::new(Box::pin(events)))
     }
 
-    async fn get_logs(&self, _: Request<GetLogsRequest>) -> Result<Response<Self::GetLogsStream>, Status> {
-        Err(Status::unimplemented("not implemented yet"))
+    async fn get_logs(
+        &self,
+        request: Request<GetLogsRequest>,
+    ) -> Result<Response<Self::GetLogsStream>, Status> {
+        let pods = self.reader.pods().clone();
+        let lines = logs::read(pods, request.into_inner(), &self.log_readers, self.exiting.clone())?;
+        Ok(Response::new(Box::pin(lines)))
     }
 }

@@ -8,6 +8,7 @@ mod api_client;
 mod api_events;
 mod api_images;
 mod api_listen;
+mod api_logs;
 mod api_pods;
 mod archives;
 mod cat_manifest;

@@ -57,7 +57,7 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// Where the compiler leaves a binary of the product.
-fn built(name: &str) -> PathBuf {
+pub(crate) fn built(name: &str) -> PathBuf {
     workspace::target().join(TARGET).join("release").join(name)
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn command() -> Result<()> {
 pub(crate) const RUSTFLAGS: &str =
     "-C target-feature=+crt-static --cfg getrandom_backend=\"linux_getrandom\"";
 
-fn compile(what: &[&str]) -> Result<()> {
+pub(crate) fn compile(what: &[&str]) -> Result<()> {
     run(cargo()
         .args(["build", "--release", "--quiet", "--target", TARGET])
         .args(what)
@@ -104,7 +104,7 @@ fn initramfs(guest_init: &Path) -> Result<Vec<u8>> {
     packed.context("cannot pack the initramfs")
 }
 
-fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Result<Vec<u8>> {
+pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Result<Vec<u8>> {
     let manifest = json!({
         "acKind": "ImageManifest",
         "acVersion": "0.8.11",
@@ -177,7 +177,7 @@ pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     fs::rename(&unfinished, to).with_context(|| format!("cannot put {} into place", to.display()))
 }
 
-fn write(to: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write(to: &Path, bytes: &[u8]) -> Result<()> {
     let unfinished = unfinished(to);
     fs::write(&unfinished, bytes).with_context(|| format!("cannot write {}", to.display()))?;
     fs::rename(&unfinished, to).with_context(|| format!("cannot put {} into place", to.display()))

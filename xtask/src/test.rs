@@ -110,6 +110,7 @@ fn run_tier(tier: Tier, filters: &[String]) -> Result<Tally> {
         Tier::Host => host(filters),
         Tier::Machine => {
             images::oci::publish_all()?;
+            faults::stage1()?;
             in_machine(&[suite("machine")?], filters)
         }
         Tier::Bench => bench::smoke(),

@@ -4,7 +4,9 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alone;
+mod concurrency;
 mod confinement;
+mod crash_points;
 mod docker_images;
 mod enter;
 mod environment;

@@ -1,0 +1,114 @@
+//! stage1 killed at every labelled point of its life: its virtual machine and its helpers die with it, the pod's lock falls,
+//! and `gc` brings the machine to where it was before.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use nix::sys::signal::Signal;
+use rkt_tests::command::{self, Running, Stream, limit};
+use rkt_tests::faults::{self, Moment};
+use rkt_tests::leaks;
+
+use crate::pod::{INSPECT, fresh_path, rkt};
+
+/// Virtual machines at a time.
+const AT_A_TIME: usize = 4;
+
+/// Collects whatever can be collected.
+const GC: [&str; 2] = ["gc", "--grace-period=0s"];
+
+/// Points that `rkt stop` and `rkt gc` pass; all others are passed by `rkt run`.
+const STOP_POINT: &str = "stop.asked";
+const GC_POINT: &str = "gc.done";
+
+/// The stage1 that can be killed.
+struct Stage1 {
+    flag: String,
+}
+
+impl Stage1 {
+    fn fetch() -> Self {
+        let image = faults::file("stage1-kvm.aci");
+        let image = image.to_str().expect("UTF-8");
+        let id = rkt().run(["fetch", "--insecure-options=image", "--full", image]).expect_code(0).out();
+        Self { flag: format!("--stage1-hash={}", id.trim()) }
+    }
+
+    /// `rkt run` of an app that carries out `steps`.
+    fn run(&self, file: &str, steps: &[&str]) -> Vec<String> {
+        let save = format!("--uuid-file-save={file}");
+        let words =
+            [&["run", "--insecure-options=image", "--net=none", &save, &self.flag, INSPECT, "--"], steps];
+        words.concat().into_iter().map(str::to_owned).collect()
+    }
+
+    /// Starts a pod that runs until it is stopped; returns its UUID too.
+    fn start(&self) -> (Running, String) {
+        let file = fresh_path("uuid");
+        let steps = ["print-msg", "ready", "sleep", "100000"];
+        let mut pod = rkt().start(self.run(file.to_str().expect("UTF-8"), &steps));
+        pod.wait_for(Stream::Out, "ready", limit(60));
+        let uuid = rkt().wait_for_uuid(&mut pod, &file);
+        (pod, uuid)
+    }
+
+    /// Kills stage1 at the point; returns the pod's UUID.
+    fn killed_at(&self, point: &str) -> String {
+        let file = fresh_path("uuid");
+        let mut command = rkt().command(self.run(file.to_str().expect("UTF-8"), &["print-msg", "hello"]));
+        Moment { point: point.to_owned(), hit: 1 }.ends(&mut command);
+
+        let output = command::run(&mut command, limit(60));
+
+        assert_eq!(output.code(), 128 + Signal::SIGKILL as i32, "not killed at {point}: {output:?}");
+        let uuid = std::fs::read_to_string(&file).expect("rkt wrote the UUID");
+        // The pod's helpers die with stage1, and have a moment for it.
+        rkt().wait_for_state(&uuid, "exited");
+        uuid
+    }
+}
+
+#[test]
+fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
+    let stage1 = Stage1::fetch();
+    let host = leaks::Host::now();
+    let points = faults::points("stage1");
+    assert!(points.len() >= 10, "{points:?}");
+    let points: Vec<&String> =
+        points.iter().filter(|point| ![STOP_POINT, GC_POINT].contains(&point.as_str())).collect();
+
+    let mut uuids: Vec<String> = Vec::new();
+    for some in points.chunks(AT_A_TIME) {
+        thread::scope(|scope| {
+            let killed: Vec<_> = some.iter().map(|point| scope.spawn(|| stage1.killed_at(point))).collect();
+            uuids.extend(killed.into_iter().map(|killed| killed.join().expect("it was killed")));
+        });
+    }
+    // A stop that is killed when it has asked: the pod ends all the same.
+    let (pod, uuid) = stage1.start();
+    let mut stop = rkt().command(["stop", &uuid]);
+    Moment { point: STOP_POINT.to_owned(), hit: 1 }.ends(&mut stop);
+    let stopped = command::run(&mut stop, limit(60));
+    assert!(stopped.err().contains("signal: 9") || stopped.code() == 0, "{stopped:?}");
+    rkt().run(["stop", &uuid]).expect_code(0);
+    pod.finish(limit(60));
+    uuids.push(uuid);
+    // A gc whose stage1 is killed says so and goes on.
+    let mut gc = rkt().command(GC);
+    Moment { point: GC_POINT.to_owned(), hit: 1 }.ends(&mut gc);
+    command::run(&mut gc, limit(120)).expect_code(0).expect_err("signal: 9");
+
+    rkt().run(GC).expect_code(0);
+
+    let known: BTreeSet<String> = ["run", "prepare", "exited-garbage", "garbage", "embryo"]
+        .iter()
+        .flat_map(|stage| rkt().pods_in(stage))
+        .collect();
+    for uuid in &uuids {
+        assert!(!known.contains(uuid), "{uuid} was not collected");
+        let left = leaks::of_pod(uuid);
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+    let left = host.left();
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}

@@ -114,7 +114,7 @@ fn the_newest_interface_version_runs_enters_and_stops_a_pod_on_overlays() {
     assert_eq!(entered.expect_code(9).out(), "entered\n");
     stopped.expect_code(0);
     let output = running.finish(limit(60)).expect_code(4);
-    assert_eq!(said(&output.stdout, "app"), ["ready", "bye"]);
+    assert_eq!(said(&output.stdout, "app"), ["ready", "got SIGTERM", "bye"]);
     let upper = "overlay/stage1/upper/rkt";
     assert_eq!(pod.read(&format!("{upper}/status/app")), "4\n", "status is found without any mount");
     let ready = fs::read_link(pod.path().join(upper).join("supervisor-status"));

@@ -11,6 +11,7 @@ use crate::cli::globals::GlobalFlags;
 use crate::clock;
 use crate::config;
 use crate::error::{Context, Result, Stage0Error};
+use crate::image::printable;
 use crate::log::Log;
 use crate::output;
 use crate::pod::inspect::Network;
@@ -133,7 +134,8 @@ fn app_cells(pod: &FoundPod) -> Result<Vec<AppCells>> {
         let image = match pod.image_manifest(app.name.as_str()) {
             Err(_) => "--".to_owned(),
             Ok(image) => match image.labels.get("version") {
-                Some(version) => format!("{}:{version}", image.name),
+                // A version is any text, and its writer must not write over the terminal or into other columns.
+                Some(version) => printable(&format!("{}:{version}", image.name)),
                 None => image.name.to_string(),
             },
         };

@@ -58,6 +58,20 @@ fn list_has_a_row_for_each_app_and_says_what_it_cannot_know() {
 }
 
 #[test]
+fn an_image_whose_version_is_a_row_of_its_own_makes_no_row() {
+    let data = tempfile::tempdir().unwrap();
+    let pod = pod(data.path());
+    let image = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/server",
+        "labels":[{"name":"version","value":"1\n6f1\tother\u001b[2J"}]}"#;
+    write(&pod.path().join("appsinfo/server/manifest"), image, 1000);
+
+    let rows = rows(&pod, false, UNIX_EPOCH).unwrap();
+
+    assert!(rows.contains("\texample.com/server:1\u{fffd}6f1\u{fffd}other\u{fffd}[2J\texited\t"), "{rows:?}");
+    assert_eq!(rows.lines().count(), 2);
+}
+
+#[test]
 fn full_list_has_whole_uuids_and_image_ids_of_nineteen_characters() {
     let data = tempfile::tempdir().unwrap();
 

@@ -28,6 +28,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::log::Log;
 
 /// How often everything is looked at although nothing was noticed, in case that something was overlooked.
@@ -37,8 +39,18 @@ const UNWATCHED_SWEEP: Duration = Duration::from_secs(1);
 
 /// Begins to watch. What is there already is no event. Returns when everything that happens from now on will be noticed.
 pub fn watch(data: PathBuf, log: Log) -> std::io::Result<Arc<History>> {
+    allow_many_descriptors();
     let history = Arc::new(History::default());
     pod_watch::start(&data, Arc::clone(&history), log)?;
     image_watch::start(data, Arc::clone(&history), log)?;
     Ok(history)
+}
+
+/// A descriptor is held for each running pod, and another for each connection: a host with a thousand pods needs more than the
+/// usual 1,024. As many as may be had are enough, however many that is.
+fn allow_many_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    // The usual ones are enough for most hosts.
+    let _: rustix::io::Result<()> =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }

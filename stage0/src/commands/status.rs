@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     Ok(0)
 }
 
-/// Looks at the pod until `done`; a pod that is gone is returned as it was last seen.
+/// Looks at the pod until `done`. Errors: the time is up, or the pod was removed meanwhile, so that nothing can be said of it.
 fn wait_for(
     pods: &Pods,
     mut pod: FoundPod,
@@ -124,7 +124,7 @@ fn wait_for(
         std::thread::sleep(POLL);
         match pod.again(pods)? {
             Some(again) => pod = again,
-            None => return Ok(pod),
+            None => return Err(no_matches(&pod.uuid().to_string())),
         }
     }
     Ok(pod)
@@ -161,6 +161,21 @@ pub(super) fn describe(pod: &FoundPod) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pod::lifecycle::Pod;
+    use crate::pod::state::Stage;
+
+    #[test]
+    fn a_pod_that_is_removed_while_it_is_waited_for_is_not_said_to_run() {
+        let data = tempfile::tempdir().unwrap();
+        let pods = Pods::of(data.path());
+        let running = Pod::create(&pods).unwrap().into_run().unwrap();
+        let found = pods.open(running.uuid(), Stage::Run).unwrap().unwrap();
+        std::fs::remove_dir(running.path()).unwrap();
+
+        let error = wait_for(&pods, found, Wait::Forever, |pod| pod.state().is_finished()).unwrap_err();
+
+        assert_eq!(error.to_string(), no_matches(&running.uuid().to_string()).to_string());
+    }
 
     #[test]
     fn waiting_is_a_truth_value_or_a_duration() {

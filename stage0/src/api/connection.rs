@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
@@ -24,6 +25,11 @@ const MAX_CONNECTIONS: usize = 512;
 /// Pause after a connection could not be taken. Descriptors that ran out do not come back sooner by asking again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What every client begins with, "PRI * HTTP/2.0" and so on (RFC 9113, 3.4).
+const PREFACE_BYTES: usize = 24;
+/// Time for that. A client that says nothing must not hold its place; one that has said it is asked whether it is still there.
+const PREFACE_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The connections that arrive, as tonic takes them.
 pub type Incoming = ReceiverStream<io::Result<Connection>>;
 
@@ -31,7 +37,15 @@ pub type Incoming = ReceiverStream<io::Result<Connection>>;
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
+    preface: Option<Preface>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// As much of its beginning as a client has not sent yet.
+#[derive(Debug)]
+struct Preface {
+    missing: usize,
+    deadline: Pin<Box<Sleep>>,
 }
 
 #[derive(Debug)]
@@ -72,12 +86,20 @@ async fn accept_each(
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         match take().await {
             Ok(socket) => {
-                if sender.send(Ok(Connection { socket, _permit: permit })).await.is_err() {
+                if sender.send(Ok(Connection::new(socket, permit, PREFACE_PATIENCE))).await.is_err() {
                     return;
                 }
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+    }
+}
+
+impl Connection {
+    /// Must be called in a runtime.
+    fn new(socket: Socket, permit: OwnedSemaphorePermit, patience: Duration) -> Self {
+        let deadline = Box::pin(tokio::time::sleep_until(Instant::now() + patience));
+        Connection { socket, preface: Some(Preface { missing: PREFACE_BYTES, deadline }), _permit: permit }
     }
 }
 
@@ -93,10 +115,19 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.socket {
+        let before = buffer.filled().len();
+        let read = match &mut self.socket {
             Socket::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
             Socket::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+        };
+        let Some(preface) = &mut self.preface else { return read };
+        preface.missing = preface.missing.saturating_sub(buffer.filled().len().saturating_sub(before));
+        if preface.missing == 0 {
+            self.preface = None;
+        } else if read.is_pending() && preface.deadline.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        read
     }
 }
 
@@ -124,5 +155,43 @@ impl AsyncWrite for Connection {
             Socket::Tcp(socket) => Pin::new(socket).poll_shutdown(context),
             Socket::Unix(socket) => Pin::new(socket).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    async fn read(connection: &mut Connection) -> io::Result<usize> {
+        let mut bytes = [0; 64];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        poll_fn(|context| Pin::new(&mut *connection).poll_read(context, &mut buffer)).await?;
+        Ok(buffer.filled().len())
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_loses_its_place_and_one_that_has_spoken_may_be_silent() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+
+        runtime.block_on(async {
+            let permits = Arc::new(Semaphore::new(2));
+            let connect = || {
+                let (client, socket) = UnixStream::pair().unwrap();
+                let permit = Arc::clone(&permits).try_acquire_owned().unwrap();
+                (client, Connection::new(Socket::Unix(socket), permit, PATIENCE))
+            };
+            let ((mute, mut unheard), (client, mut heard)) = (connect(), connect());
+            mute.try_write(b"PRI").unwrap();
+            client.try_write(&[b'x'; PREFACE_BYTES]).unwrap();
+
+            assert_eq!(read(&mut unheard).await.unwrap(), 3);
+            assert_eq!(read(&mut unheard).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            assert_eq!(read(&mut heard).await.unwrap(), PREFACE_BYTES);
+            assert!(tokio::time::timeout(2 * PATIENCE, read(&mut heard)).await.is_err());
+        });
     }
 }

@@ -6,7 +6,6 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rkt_tests::command::{Finished, Running, limit};
@@ -17,18 +16,12 @@ use rkt_tests::rkt::RKT_FAILED;
 
 use crate::pod::{INSPECT, fresh_path, rkt};
 
-/// Pods started in all, if time allows, and shells.
+/// Pods started in all, and shells.
 const PODS: usize = 50;
 const SHELLS: usize = 8;
 
-/// Virtual machines at a time: an emulated machine has two processors for them.
+/// Virtual machines at a time: an emulated machine has one processor for all of them.
 const AT_A_TIME: usize = 6;
-
-/// How long pods are started. An emulated machine does not get through all of them.
-const TIME: Duration = Duration::from_secs(80);
-
-/// Fewer than this would show nothing.
-const FEWEST: usize = 12;
 
 #[derive(Default)]
 struct Host {
@@ -116,13 +109,12 @@ fn end(mut pod: Running, signal: Signal) {
 fn pods_that_eight_shells_start_stop_and_collect_at_once_leave_nothing() {
     rkt();
     let (before, mut random, host) = (leaks::Host::now(), Random::new(), Host::default());
-    let deadline = Instant::now() + TIME;
 
     thread::scope(|scope| {
         for _ in 0..SHELLS {
             let (host, mut random) = (&host, random.fork());
             scope.spawn(move || {
-                while host.started.load(Ordering::Relaxed) < PODS && Instant::now() < deadline {
+                while host.started.load(Ordering::Relaxed) < PODS {
                     host.step(&mut random);
                 }
             });
@@ -136,9 +128,7 @@ fn pods_that_eight_shells_start_stop_and_collect_at_once_leave_nothing() {
     for _ in 0..2 {
         expect_done_or_refused("gc", &rkt().run(["gc", "--grace-period=0s", "--expire-prepared=0s"]));
     }
-    let started = started.into_inner();
-    println!("{started} pods");
-    assert!(started >= FEWEST, "{started} pods in {TIME:?}");
+    assert!(started.into_inner() >= PODS);
     for uuid in uuids.into_inner().expect("no panic with the lock") {
         for stage in fs::read_dir(rkt().data().join("pods")).expect("listing").flatten() {
             assert!(!stage.path().join(&uuid).exists(), "{uuid} is still in {}", stage.path().display());

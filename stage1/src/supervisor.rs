@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, Identity, PodSpec, ToGuest};
+use guest_api::{AppId, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
@@ -47,6 +47,10 @@ use wait::poll_until;
 
 /// How much longer than the apps' grace period the guest has to sync and unmount before the VM is killed.
 const HALT_GRACE: Duration = Duration::from_secs(10);
+
+/// What may wait for the guest to read it before it is not listened to any more: two of the longest messages. guest-init reads
+/// whatever it has to say itself. A hostile guest that does not would have answers to what it says fill the host's memory.
+const MAX_UNREAD_BYTES: usize = 2 * MAX_FRAME_BYTES;
 
 /// The apps' grace period.
 const STOP_GRACE: Duration = Duration::from_millis(STOP_GRACE_MS as u64);
@@ -149,6 +153,8 @@ struct Supervisor<'fd> {
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
+    /// Somebody has asked for that, not only a hang-up: whoever does once more wants it at once.
+    asked_to_stop: bool,
     /// The pod is stopped by force.
     forced: bool,
 }
@@ -179,6 +185,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         clients,
         kill_at: Deadline::default(),
         stop_requested: false,
+        asked_to_stop: false,
         forced: false,
     };
     let mut ending = supervisor.run(&vmm, &files, signals);
@@ -227,7 +234,7 @@ impl Supervisor<'_> {
             if ready.serial {
                 self.relay_kernel_messages();
             }
-            if ready.control {
+            if ready.control && self.may_hear_guest() {
                 self.control.fill()?;
                 self.converse()?;
             }
@@ -281,7 +288,7 @@ impl Supervisor<'_> {
         let mut waited: Vec<(Source, PollFd<'_>)> = Vec::new();
         let mut add = |source, fd, flags| waited.push((source, PollFd::from_borrowed_fd(fd, flags)));
         let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN, !self.control.is_closed());
+        flags.set(PollFlags::IN, !self.control.is_closed() && self.may_hear_guest());
         flags.set(PollFlags::OUT, self.control.has_outgoing());
         if !flags.is_empty() {
             add(Source::Control, self.control.descriptor(), flags);
@@ -325,6 +332,11 @@ impl Supervisor<'_> {
         Ok(ready)
     }
 
+    /// Whether the guest reads what it is sent.
+    fn may_hear_guest(&self) -> bool {
+        self.control.outgoing_bytes() < MAX_UNREAD_BYTES
+    }
+
     /// The pod is to end in order.
     fn stop(&mut self) -> Result<(), SupervisorError> {
         self.stop_requested = true;
@@ -338,6 +350,7 @@ impl Supervisor<'_> {
     /// The pod is to end at once.
     fn kill(&mut self) -> Result<(), SupervisorError> {
         self.stop_requested = true;
+        self.asked_to_stop = true;
         self.forced = true;
         self.sessions.pod_ends();
         let (asked, actions) = self.conversation.kill();

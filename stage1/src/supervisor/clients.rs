@@ -58,7 +58,10 @@ impl Supervisor<'_> {
                     let gone = self.clients.remove(client);
                     self.take_events(gone.into_iter().collect())?;
                 }
-                Effect::Stop { force: false } => self.stop()?,
+                Effect::Stop { force: false } => {
+                    self.asked_to_stop = true;
+                    self.stop()?;
+                }
                 Effect::Stop { force: true } => {
                     // The client is to know before a pod that has not started dies of it.
                     self.flush_clients()?;

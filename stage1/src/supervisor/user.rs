@@ -15,14 +15,14 @@ use super::error::SupervisorError;
 use crate::signals;
 
 impl Supervisor<'_> {
-    /// The first signal stops the pod in order, the next one kills it. A hang-up counts as a request only: a session's
-    /// end may send it along with SIGTERM. An interactive app gets what a person at its terminal would send it.
+    /// The first signal stops the pod in order, the next one kills it. A hang-up stops it, but does not count: a session's end
+    /// may send it along with SIGTERM, and of the two it is read first. An interactive app gets what a person at its terminal would send it.
     pub(super) fn take_signals(&mut self, signals: &SignalFd) -> Result<(), SupervisorError> {
         while let Some(signal) = signals::next(signals).map_err(SupervisorError::Wait)? {
             if self.pass_to_console(signal)? {
                 continue;
             }
-            if self.stop_requested && signal != Signal::SIGHUP {
+            if signal != Signal::SIGHUP && std::mem::replace(&mut self.asked_to_stop, true) {
                 return Err(SupervisorError::Killed("a second signal asked for it"));
             }
             self.stop()?;

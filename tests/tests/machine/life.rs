@@ -50,6 +50,20 @@ fn ctrl_c_and_sigterm_stop_the_apps_in_order() {
 }
 
 #[test]
+fn a_hang_up_that_comes_with_sigterm_does_not_count_as_a_second_request() {
+    let mut pod = Pod::inspect(&[&PATIENT[..], &["bye", "exit", "0"]].concat());
+    pod.wait_for("ready");
+
+    // Both wait until it goes on, and are read in the order of their numbers: the hang-up first.
+    for signal in [Signal::SIGSTOP, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT] {
+        pod.running().send(signal);
+    }
+
+    let output = pod.finish().expect_code(0);
+    assert_eq!(said(&output.stdout, "inspect"), ["ready", "got SIGTERM", "bye"]);
+}
+
+#[test]
 fn an_app_that_ignores_sigterm_is_killed_after_the_grace_period() {
     let mut pod = Pod::inspect(&["ignore", "TERM", "print-msg", "ready", "sleep", "100000"]);
     pod.wait_for("ready");

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -19,6 +20,9 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use super::SOCKET_NAME;
 use super::connection::{Connection, ConnectionError};
 use super::protocol::Reply;
+
+/// How long the end of a process may take once it has begun: the kernel gives back its memory and files, on a loaded host too.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
 
 /// Why a supervisor cannot be asked.
 #[derive(Debug, thiserror::Error)]
@@ -65,8 +69,11 @@ impl PodProcess {
         let place = |path: &str| std::fs::metadata(path).map(|it| (it.dev(), it.ino()));
         match (place(&format!("/proc/{number}/cwd")), place(".")) {
             (Ok(theirs), Ok(ours)) if theirs == ours => Ok(Self { pid, pidfd }),
-            // A process that has ended has no working directory any more.
-            _ if ends(&pidfd) => Err(ClientError::NotRunning),
+            // An ending process has given its working directory back some time before it can be seen to have ended.
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound && ends(&pidfd, LAST_MOMENTS) => {
+                Err(ClientError::NotRunning)
+            }
+            _ if ends(&pidfd, Duration::ZERO) => Err(ClientError::NotRunning),
             _ => Err(ClientError::Stranger(number)),
         }
     }
@@ -104,9 +111,10 @@ impl PodProcess {
     }
 }
 
-/// Whether the process has ended.
-fn ends(pidfd: &OwnedFd) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    matches!(rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)), Ok(1..))
+/// Whether the process ends within this time.
+fn ends(pidfd: &OwnedFd, time: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags};
+    let Ok(timeout) = time.try_into() else { return false };
+    let poll = || rustix::event::poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout));
+    matches!(rustix::io::retry_on_intr(poll), Ok(1..))
 }

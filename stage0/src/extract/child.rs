@@ -23,6 +23,8 @@ const FIRST_OTHER_DESCRIPTOR: libc::c_uint = 3;
 pub fn run() -> u8 {
     match serve() {
         Ok(()) => 0,
+        // rkt has died while the answer was on its way, so nobody waits for words either.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => crate::cli::EXIT_FAILURE,
         Err(error) => {
             let text = format!("extracttar: {error}: this is a part of rkt and not to be run by hand");
             crate::output::complain(&text);

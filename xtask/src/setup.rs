@@ -22,7 +22,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
         "images, signatures and servers of the tests",
         &["gnupg", "openssl", "skopeo", "umoci", "docker-registry", "appc-spec"],
     ),
-    ("checking completion scripts and manual pages", &["zsh", "fish", "mandoc"]),
+    ("checking completion scripts, manual pages and unit files", &["zsh", "fish", "mandoc", "systemd"]),
 ];
 
 /// What fuzzing needs beyond that: the fuzzer is C++.

@@ -7,14 +7,7 @@ use tonic::{Code, Status};
 
 use crate::api_client::wire::{Event, EventFilter, EventType, ListenEventsRequest};
 use crate::api_client::{Api, pair};
-use crate::publisher::{self, run_arguments};
-
-/// An rkt with a runnable image.
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
+use crate::publisher::{self, rkt_with_image, run_arguments};
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");

@@ -4,37 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
-use rkt_tests::command::{Running, Stream, limit};
 use rkt_tests::rkt::TestRkt;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use crate::api_client::wire::{AppState, PodFilter, PodState};
 use crate::api_client::{Api, pair};
-use crate::publisher::{self, run_arguments};
-
-/// An rkt with a runnable image.
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
-
-/// Starts a pod that runs until the file `hold` is removed.
-fn start_held(rkt: &mut TestRkt) -> (Running, String) {
-    fs::write(rkt.path("hold"), "").expect("writing");
-    let hold = rkt.path("hold");
-    rkt.set_env("STUB_HOLD", hold);
-    let mut pod = rkt.start(run_arguments(&["--uuid-file-save=uuid", "./app.aci"]));
-    pod.wait_for(Stream::Out, "stub: pod is up", limit(60));
-    let uuid = rkt.uuid("uuid");
-    (pod, uuid)
-}
-
-fn release(rkt: &TestRkt, pod: Running) {
-    fs::remove_file(rkt.path("hold")).expect("removing");
-    pod.finish(limit(60)).expect_code(0);
-}
+use crate::pods::{release, start_held};
+use crate::publisher::{rkt_with_image, run_arguments};
 
 /// A pod directory in a stage, with these files.
 fn make_pod(rkt: &TestRkt, stage: &str, uuid: &str, files: &[(&str, &[u8])]) -> PathBuf {

@@ -4,40 +4,18 @@ use std::fs;
 use std::path::PathBuf;
 
 use rkt_tests::aci::Aci;
-use rkt_tests::command::{Running, Stream, limit};
+use rkt_tests::command::{Running, limit};
 use rkt_tests::oci::{Image, Layer, Layout};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
 use crate::image_commands::{fetch, fetch_new, image_of, listed};
-use crate::publisher::{self, blobs, files_below, run_arguments};
+use crate::pods::{release, start_held};
+use crate::publisher::{blobs, files_below, rkt_with_image, run_arguments};
 
 /// The rendered trees in the store.
 fn trees(rkt: &TestRkt) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(rkt.data().join("cas/tree")) else { return Vec::new() };
     entries.map(|entry| entry.expect("listing").path()).collect()
-}
-
-/// An rkt with the stub stage1 and a runnable image `app.aci`.
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
-
-/// Starts a pod that runs until the file `hold` is removed.
-fn start_held(rkt: &mut TestRkt) -> Running {
-    fs::write(rkt.path("hold"), "").expect("writing");
-    let hold = rkt.path("hold");
-    rkt.set_env("STUB_HOLD", hold);
-    let mut pod = rkt.start(run_arguments(&["--uuid-file-save=uuid", "./app.aci"]));
-    pod.wait_for(Stream::Out, "stub: pod is up", limit(60));
-    pod
-}
-
-/// Lets the held pod end.
-fn release(rkt: &TestRkt, pod: Running) {
-    fs::remove_file(rkt.path("hold")).expect("removing");
-    pod.finish(limit(60)).expect_code(0);
 }
 
 #[test]
@@ -91,7 +69,7 @@ fn gc_removes_trees_that_no_pod_uses() {
 #[test]
 fn gc_keeps_what_a_running_pod_uses() {
     let mut rkt = rkt_with_image();
-    let pod = start_held(&mut rkt);
+    let (pod, _) = start_held(&mut rkt);
     let before = trees(&rkt);
 
     rkt.run(["image", "gc", "--grace-period=0s"]).expect_code(0);
@@ -246,7 +224,7 @@ fn render_does_not_copy_a_damaged_tree() {
 #[test]
 fn verify_does_not_take_a_tree_from_under_a_running_pod() {
     let mut rkt = rkt_with_image();
-    let pod = start_held(&mut rkt);
+    let (pod, _) = start_held(&mut rkt);
     let app = trees(&rkt)
         .into_iter()
         .map(|tree| tree.join("rootfs/app"))

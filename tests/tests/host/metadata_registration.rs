@@ -6,16 +6,10 @@ use rkt_tests::command::{self, Finished, limit};
 use rkt_tests::metadata_service::{MetadataService, with_run_rkt};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
-use crate::publisher::{self, run_arguments};
+use crate::publisher::{rkt_with_image, run_arguments};
 
 const UNREACHABLE: &str =
     "could not reach the metadata service.\nMake sure metadata service is currently running";
-
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
 
 #[track_caller]
 fn run(rkt: &TestRkt, service: &MetadataService, arguments: &[&str]) -> Finished {

@@ -4,13 +4,7 @@ use std::fs;
 
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
-use crate::publisher::{self, run_arguments};
-
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
+use crate::publisher::{rkt_with_image, run_arguments};
 
 /// Runs a pod with these flags; the arguments stage1 got, and a file of its `/etc`.
 fn run(rkt: &TestRkt, flags: &[&str]) -> (Vec<String>, impl Fn(&str) -> Option<String> + use<>) {

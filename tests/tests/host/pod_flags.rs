@@ -10,16 +10,10 @@ use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use rkt_tests::stub_stage1;
 use serde_json::{Value, json};
 
-use crate::publisher;
+use crate::publisher::{self, rkt_with_image};
 
 /// The two commands that make pods.
 const COMMANDS: [&str; 2] = ["run", "prepare"];
-
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
 
 /// Makes a pod with the stub stage1; the pod's manifest.
 #[track_caller]

@@ -8,17 +8,10 @@ use nix::sys::signal::Signal;
 use rkt_tests::command::{Running, Stream, limit};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
-use crate::publisher::{self, run_arguments};
-
-/// An rkt with the stub stage1 and a runnable image `app.aci`.
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
+use crate::publisher::{rkt_with_image, run_arguments};
 
 /// Starts a pod that runs until the file `hold` is removed; returns its UUID.
-fn start_held(rkt: &mut TestRkt) -> (Running, String) {
+pub fn start_held(rkt: &mut TestRkt) -> (Running, String) {
     fs::write(rkt.path("hold"), "").expect("writing");
     let hold = rkt.path("hold");
     rkt.set_env("STUB_HOLD", hold);
@@ -29,7 +22,7 @@ fn start_held(rkt: &mut TestRkt) -> (Running, String) {
 }
 
 /// Lets the held pod end.
-fn release(rkt: &TestRkt, pod: Running) {
+pub fn release(rkt: &TestRkt, pod: Running) {
     fs::remove_file(rkt.path("hold")).expect("removing");
     pod.finish(limit(60)).expect_code(0);
 }

@@ -6,13 +6,7 @@ use std::path::{Path, PathBuf};
 use rkt_tests::command::{Running, Stream, limit};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
-use crate::publisher;
-
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
+use crate::publisher::rkt_with_image;
 
 /// `rkt prepare` with the stub stage1 and further arguments.
 fn prepare_arguments<'a>(further: &[&'a str]) -> Vec<&'a str> {

@@ -3,16 +3,10 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use rkt_tests::rkt::{RKT_FAILED, TestRkt};
+use rkt_tests::rkt::RKT_FAILED;
 use rkt_tests::stub_stage1::Stub;
 
-use crate::publisher::{self, run_arguments};
-
-fn rkt_with_image() -> TestRkt {
-    let rkt = publisher::rkt();
-    publisher::image(&rkt, "app.aci");
-    rkt
-}
+use crate::publisher::{rkt_with_image, run_arguments};
 
 #[test]
 fn files_of_a_copied_pod_are_moved_into_its_range_and_stage1_is_told() {

@@ -22,6 +22,13 @@ pub fn rkt() -> TestRkt {
     rkt
 }
 
+/// The same with a runnable image `app.aci`.
+pub fn rkt_with_image() -> TestRkt {
+    let rkt = rkt();
+    image(&rkt, "app.aci");
+    rkt
+}
+
 /// Writes a small runnable image into the rkt's directory.
 pub fn image(rkt: &TestRkt, file: &str) -> PathBuf {
     let path = rkt.path(file);

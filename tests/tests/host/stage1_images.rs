@@ -150,8 +150,8 @@ fn a_hash_is_looked_up_in_the_store_only() {
     unknown.expect_code(RKT_FAILED).expect_err("error getting stage1 image");
 }
 
-#[test]
-fn a_file_of_the_images_directory_is_as_trustworthy_as_where_that_is() {
+/// An rkt whose configuration says where stage1 images are, with one, `mine.aci`.
+fn rkt_with_images_directory() -> TestRkt {
     let rkt = rkt_with_app();
     fs::create_dir(rkt.path("images")).expect("creating");
     stub_stage1::write(&rkt.path("images/mine.aci"));
@@ -159,6 +159,12 @@ fn a_file_of_the_images_directory_is_as_trustworthy_as_where_that_is() {
         "rktKind": "paths", "rktVersion": "v1", "stage1-images": rkt.path("images"),
     });
     configure(&rkt, "paths", &paths);
+    rkt
+}
+
+#[test]
+fn a_file_of_the_images_directory_is_as_trustworthy_as_where_that_is() {
+    let rkt = rkt_with_images_directory();
 
     let flag = "--stage1-from-dir=mine.aci";
     assert_eq!(stage1_of(&rkt, &["--insecure-options=image"], &[flag]), stub_stage1::NAME);
@@ -168,13 +174,7 @@ fn a_file_of_the_images_directory_is_as_trustworthy_as_where_that_is() {
 
 #[test]
 fn an_unsigned_file_of_a_configured_images_directory_is_refused() {
-    let rkt = rkt_with_app();
-    fs::create_dir(rkt.path("images")).expect("creating");
-    stub_stage1::write(&rkt.path("images/mine.aci"));
-    let paths = serde_json::json!({
-        "rktKind": "paths", "rktVersion": "v1", "stage1-images": rkt.path("images"),
-    });
-    configure(&rkt, "paths", &paths);
+    let rkt = rkt_with_images_directory();
 
     let output = rkt.run(["run", "--stage1-from-dir=mine.aci", "example.com/app"]);
 

@@ -41,16 +41,18 @@ mod message;
 
 #[cfg(test)]
 mod frame_test;
+#[cfg(test)]
+mod stdio_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, FileMount, Hello, Identity, Isolation, MountSpec, PodSpec, Process, SessionId,
-    SessionSpec, Stdio, StdioStream, ToGuest, ToHost, WindowSize,
+    AppExit, AppId, AppSpec, Endpoint, FileMount, Hello, Identity, Isolation, MountSpec, PodSpec, Process,
+    SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, WindowSize,
 };
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
 /// same stage1 image, so a mismatch is a packaging error and not something to negotiate around.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// vsock context ID of the host (virtio specification 1.2, 5.10.4).
 pub const HOST_CID: u32 = 2;

@@ -30,33 +30,75 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
-/// What a process finds at its standard descriptors.
+/// What a process finds at one of its standard descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Stdio {
-    /// Input from /dev/null, a pipe for each output: what is run for its log.
-    Log,
-    /// A pipe each.
-    Pipes,
-    /// One terminal for all three, which is also the process's controlling terminal. All that is written to it arrives as
-    /// [`StdioStream::Stdout`]; there is no other stream.
-    Terminal(WindowSize),
+pub enum Endpoint {
+    /// /dev/null.
+    Null,
+    /// A pipe.
+    Pipe,
+    /// The process's one terminal, which is also its controlling terminal.
+    Terminal,
+}
+
+/// What a process finds at its standard descriptors: any mix, with one terminal for all of those that are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stdio {
+    /// Descriptor 0.
+    pub stdin: Endpoint,
+    /// Descriptor 1.
+    pub stdout: Endpoint,
+    /// Descriptor 2.
+    pub stderr: Endpoint,
+    /// What size the terminal starts with, if there is one.
+    pub terminal_size: WindowSize,
 }
 
 impl Stdio {
+    /// Input from /dev/null, a pipe for each output: what is run for its log.
+    pub const LOG: Self = Self::without_terminal(Endpoint::Null);
+
+    /// A pipe each.
+    pub const PIPES: Self = Self::without_terminal(Endpoint::Pipe);
+
+    const fn without_terminal(stdin: Endpoint) -> Self {
+        let (stdout, stderr) = (Endpoint::Pipe, Endpoint::Pipe);
+        Self { stdin, stdout, stderr, terminal_size: WindowSize { rows: 0, columns: 0 } }
+    }
+
+    /// One terminal for all three.
+    pub const fn terminal(size: WindowSize) -> Self {
+        let terminal = Endpoint::Terminal;
+        Self { stdin: terminal, stdout: terminal, stderr: terminal, terminal_size: size }
+    }
+
+    /// Whether there is a terminal.
+    pub fn has_terminal(self) -> bool {
+        [self.stdin, self.stdout, self.stderr].contains(&Endpoint::Terminal)
+    }
+
+    /// As which stream everything arrives that is written to the terminal, its echo included: the first output that is not a
+    /// pipe. If both are, only an echo is left, and nobody gets it.
+    pub fn terminal_stream(self) -> Option<StdioStream> {
+        let free = |(_, endpoint): &(StdioStream, Endpoint)| *endpoint != Endpoint::Pipe;
+        let outputs = [(StdioStream::Stdout, self.stdout), (StdioStream::Stderr, self.stderr)];
+        outputs.into_iter().find(free).map(|(stream, _)| stream).filter(|_| self.has_terminal())
+    }
+
     /// The streams that carry output, each of them closed by a [`ToHost::OutputClosed`].
     pub fn streams(self) -> &'static [StdioStream] {
-        match self {
-            Self::Log | Self::Pipes => &[StdioStream::Stdout, StdioStream::Stderr],
-            Self::Terminal(_) => &[StdioStream::Stdout],
+        let carries = |stream, endpoint| endpoint == Endpoint::Pipe || self.terminal_stream() == Some(stream);
+        match (carries(StdioStream::Stdout, self.stdout), carries(StdioStream::Stderr, self.stderr)) {
+            (true, true) => &[StdioStream::Stdout, StdioStream::Stderr],
+            (true, false) => &[StdioStream::Stdout],
+            (false, true) => &[StdioStream::Stderr],
+            (false, false) => &[],
         }
     }
 
     /// Whether there is somewhere for a [`ToGuest::Input`] to go.
     pub fn takes_input(self) -> bool {
-        match self {
-            Self::Log => false,
-            Self::Pipes | Self::Terminal(_) => true,
-        }
+        self.stdin != Endpoint::Null
     }
 }
 

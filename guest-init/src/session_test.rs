@@ -11,7 +11,7 @@ fn spec(id: SessionId) -> SessionSpec {
         app: AppId(0),
         command: vec!["/bin/true".to_owned()],
         environment: Vec::new(),
-        stdio: Stdio::Log,
+        stdio: Stdio::LOG,
     }
 }
 

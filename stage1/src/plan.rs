@@ -309,9 +309,9 @@ fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Res
 /// What the apps, or the one interactive app, find at their standard descriptors.
 fn stdio(flags: &RunFlags, host: &HostFacts) -> Stdio {
     match (&host.terminal, flags.interactive) {
-        (_, false) => Stdio::Log,
-        (None, true) => Stdio::Pipes,
-        (Some(terminal), true) => Stdio::Terminal(terminal.size),
+        (_, false) => Stdio::LOG,
+        (None, true) => Stdio::PIPES,
+        (Some(terminal), true) => Stdio::terminal(terminal.size),
     }
 }
 

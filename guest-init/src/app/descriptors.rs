@@ -5,7 +5,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use guest_api::{Stdio, StdioStream, WindowSize};
+use guest_api::{Endpoint, Stdio, StdioStream};
 use nix::unistd::{Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -27,52 +27,71 @@ pub struct Descriptors {
     terminal: Option<Terminal>,
 }
 
+/// A process's end of one standard descriptor.
+#[derive(Debug)]
+enum End {
+    Null,
+    Pipe(OwnedFd),
+    Terminal,
+}
+
 /// The process's ends.
 #[derive(Debug)]
-pub enum Handed {
-    /// One descriptor for each.
-    Three {
-        /// Descriptor 0.
-        stdin: OwnedFd,
-        /// Whether somebody writes to descriptor 0.
-        takes_input: bool,
-        /// Descriptor 1.
-        stdout: OwnedFd,
-        /// Descriptor 2.
-        stderr: OwnedFd,
-    },
-    /// A terminal for all of them.
-    Terminal(UserSide),
+pub struct Handed {
+    stdin: End,
+    stdout: End,
+    stderr: End,
+    /// PID 1's, which the app has no say in.
+    null: OwnedFd,
+    terminal: Option<UserSide>,
 }
 
 /// Makes both.
 pub fn make(stdio: Stdio) -> Result<(Descriptors, Handed), InitError> {
-    match stdio {
-        Stdio::Log => {
-            let null = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(InitError::kernel("open /dev/null"))?;
-            three(Input::none(), null, false)
-        }
-        Stdio::Pipes => {
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(InitError::kernel("open /dev/null"))?;
+    let (terminal, user_side) = if stdio.has_terminal() {
+        let opened = Terminal::open(pty::MULTIPLEXER, stdio.terminal_size);
+        let (terminal, user_side) = opened.map_err(InitError::kernel("make a terminal"))?;
+        (Some(terminal), Some(user_side))
+    } else {
+        (None, None)
+    };
+    let controller = || terminal.as_ref().map(controller).transpose();
+    let (input, stdin) = match stdio.stdin {
+        Endpoint::Null => (Input::none(), End::Null),
+        Endpoint::Pipe => {
             let (stdin, end) = pipe()?;
-            three(Input::pipe(end).map_err(InitError::kernel("prepare a pipe"))?, stdin, true)
+            (Input::pipe(end).map_err(InitError::kernel("prepare a pipe"))?, End::Pipe(stdin))
         }
-        Stdio::Terminal(size) => terminal(size),
-    }
+        Endpoint::Terminal => {
+            let input = controller()?.map_or(Ok(Input::none()), Input::terminal);
+            (input.map_err(InitError::kernel("prepare a terminal"))?, End::Terminal)
+        }
+    };
+    let output = |stream, endpoint| {
+        let end = match endpoint {
+            Endpoint::Null => End::Null,
+            Endpoint::Terminal => End::Terminal,
+            Endpoint::Pipe => {
+                let (source, end) = pipe()?;
+                let source = Stream::pipe(source).map_err(InitError::kernel("prepare a pipe"))?;
+                return Ok((source, End::Pipe(end)));
+            }
+        };
+        // Not only if this descriptor is the terminal: what is echoed on it has to go somewhere.
+        let source = controller()?.filter(|_| stdio.terminal_stream() == Some(stream));
+        let source = source.map_or(Ok(Stream::none()), Stream::terminal);
+        Ok((source.map_err(InitError::kernel("prepare a terminal"))?, end))
+    };
+    let (stdout_source, stdout) = output(StdioStream::Stdout, stdio.stdout)?;
+    let (stderr_source, stderr) = output(StdioStream::Stderr, stdio.stderr)?;
+    let descriptors = Descriptors { input, stdout: stdout_source, stderr: stderr_source, terminal };
+    Ok((descriptors, Handed { stdin, stdout, stderr, null, terminal: user_side }))
 }
 
-fn three(input: Input, stdin: OwnedFd, takes_input: bool) -> Result<(Descriptors, Handed), InitError> {
-    let stream = |pipe| Stream::pipe(pipe).map_err(InitError::kernel("prepare a pipe"));
-    let (stdout, stdout_end) = pipe()?;
-    let (stderr, stderr_end) = pipe()?;
-    let descriptors = Descriptors { input, stdout: stream(stdout)?, stderr: stream(stderr)?, terminal: None };
-    Ok((descriptors, Handed::Three { stdin, takes_input, stdout: stdout_end, stderr: stderr_end }))
-}
-
-fn terminal(size: WindowSize) -> Result<(Descriptors, Handed), InitError> {
-    let doing = "make a terminal";
-    let (terminal, user_side) = Terminal::open(pty::MULTIPLEXER, size).map_err(InitError::kernel(doing))?;
-    Ok((Descriptors::of_terminal(terminal)?, Handed::Terminal(user_side)))
+fn controller(terminal: &Terminal) -> Result<OwnedFd, InitError> {
+    terminal.controller().map_err(InitError::kernel("share a terminal's controlling side"))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), InitError> {
@@ -85,11 +104,10 @@ impl Descriptors {
 
     /// All of a process whose descriptors are one terminal.
     pub fn of_terminal(terminal: Terminal) -> Result<Self, InitError> {
-        let doing = "share a terminal's controlling side";
-        let controller = || terminal.controller().map_err(InitError::kernel(doing));
+        let doing = "prepare a terminal";
         Ok(Self {
-            input: Input::terminal(controller()?).map_err(InitError::kernel(doing))?,
-            stdout: Stream::terminal(controller()?).map_err(InitError::kernel(doing))?,
+            input: Input::terminal(controller(&terminal)?).map_err(InitError::kernel(doing))?,
+            stdout: Stream::terminal(controller(&terminal)?).map_err(InitError::kernel(doing))?,
             stderr: Stream::none(),
             terminal: Some(terminal),
         })
@@ -141,32 +159,31 @@ impl Descriptors {
 impl Handed {
     /// Makes these the standard descriptors of the calling process, which is about to run as `ids` in `root`.
     pub fn take(&self, root: &RootDir, ids: &Ids) -> Result<(), InitError> {
-        let doing = "give the process its standard descriptors";
-        match self {
-            Self::Three { stdin, takes_input, stdout, stderr } => {
-                // A pipe can be opened anew through /dev/stdout by its owner only. /dev/null belongs to everybody.
-                for pipe in takes_input.then_some(stdin).into_iter().chain([stdout, stderr]) {
-                    own(pipe, ids, Some(Gid::from_raw(ids.gid)))?;
-                }
-                let take = || {
-                    dup2_stdin(stdin.as_fd())?;
-                    dup2_stdout(stdout.as_fd())?;
-                    dup2_stderr(stderr.as_fd())
-                };
-                take().map_err(InitError::kernel(doing))
-            }
-            Self::Terminal(user_side) => {
+        const DOING: &str = "give the process its standard descriptors";
+        let terminal = match &self.terminal {
+            None => None,
+            Some(user_side) => {
                 // Its group is `tty` and stays so.
                 own(user_side, ids, None)?;
-                let terminal = user_side.take(root).map_err(InitError::kernel(doing))?;
-                let take = || {
-                    dup2_stdin(terminal.as_fd())?;
-                    dup2_stdout(terminal.as_fd())?;
-                    dup2_stderr(terminal.as_fd())
-                };
-                take().map_err(InitError::kernel(doing))
+                Some(user_side.take(root).map_err(InitError::kernel(DOING))?)
             }
-        }
+        };
+        let end = |end| match end {
+            &End::Null => Ok(self.null.as_fd()),
+            End::Terminal => Ok(terminal.as_ref().unwrap_or(&self.null).as_fd()),
+            End::Pipe(pipe) => {
+                // It can be opened anew through /dev/stdout by its owner only.
+                own(pipe, ids, Some(Gid::from_raw(ids.gid)))?;
+                Ok(pipe.as_fd())
+            }
+        };
+        let (stdin, stdout, stderr) = (end(&self.stdin)?, end(&self.stdout)?, end(&self.stderr)?);
+        let take = || {
+            dup2_stdin(stdin)?;
+            dup2_stdout(stdout)?;
+            dup2_stderr(stderr)
+        };
+        take().map_err(InitError::kernel(DOING))
     }
 }
 

@@ -56,7 +56,7 @@ fn app(program: &str, path: Option<&str>) -> AppSpec {
         supplementary_gids: Vec::new(),
         mounts: Vec::new(),
         files: Vec::new(),
-        stdio: guest_api::Stdio::Log,
+        stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
     }
 }

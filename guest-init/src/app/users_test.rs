@@ -32,7 +32,7 @@ fn app(user: &str, group: &str) -> AppSpec {
         supplementary_gids: vec![7, 8],
         mounts: Vec::new(),
         files: Vec::new(),
-        stdio: guest_api::Stdio::Log,
+        stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
     }
 }

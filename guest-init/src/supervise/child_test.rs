@@ -24,7 +24,7 @@ fn look_after(process: &Process, descriptors: Descriptors) -> (Child, report::Re
 }
 
 fn log() -> Descriptors {
-    descriptors::make(Stdio::Log).unwrap().0
+    descriptors::make(Stdio::LOG).unwrap().0
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Deaf {
         let mut reporters = Vec::new();
         for process in [APP, SESSION] {
             let (report, reporter) = report::pair().unwrap();
-            let descriptors = descriptors::make(Stdio::Pipes).unwrap().0;
+            let descriptors = descriptors::make(Stdio::PIPES).unwrap().0;
             let started = Started { pid: Pid::from_raw(i32::MAX), report, descriptors };
             supervisor.children.insert(process, Child::new(started));
             reporters.push(reporter);
@@ -77,7 +77,7 @@ fn lost(supervisor: &Supervisor<'_>) -> bool {
 fn exec(id: u32) -> ToGuest {
     let command = vec!["/bin/true".to_owned()];
     let id = SessionId(id);
-    ToGuest::Exec(SessionSpec { id, app: AppId(7), command, environment: Vec::new(), stdio: Stdio::Log })
+    ToGuest::Exec(SessionSpec { id, app: AppId(7), command, environment: Vec::new(), stdio: Stdio::LOG })
 }
 
 #[test]

@@ -322,7 +322,7 @@ impl Sessions {
             app: AppId(u16::try_from(index).unwrap_or(u16::MAX)),
             command: request.command,
             environment,
-            stdio: request.terminal.map_or(Stdio::Pipes, Stdio::Terminal),
+            stdio: request.terminal.map_or(Stdio::PIPES, Stdio::terminal),
         };
         self.next =
             self.next.checked_add(1).ok_or_else(|| failed("too many commands were run".to_owned()))?;

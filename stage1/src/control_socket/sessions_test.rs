@@ -29,7 +29,7 @@ fn app(id: u16, name: &str) -> AppSpec {
         supplementary_gids: vec![],
         mounts: vec![],
         files: vec![],
-        stdio: Stdio::Log,
+        stdio: Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
     }
 }
@@ -86,7 +86,7 @@ fn command_runs_in_the_app_it_names_with_its_environment_and_the_callers_termina
         app: AppId(1),
         command: vec!["sh".into(), "-c".into(), "a  b".into()],
         environment: vec![("A".into(), "1".into()), ("TERM".into(), "screen".into())],
-        stdio: Stdio::Pipes,
+        stdio: Stdio::PIPES,
     };
     assert_eq!(effects, [send(ToGuest::Exec(spec))]);
 }
@@ -100,7 +100,7 @@ fn command_on_a_terminal_gets_one_of_the_same_size() {
     let effects = sessions.request(CLIENT, Request::Exec(asked));
 
     let [Effect::Send(message)] = effects.as_slice() else { panic!("{effects:?}") };
-    assert!(matches!(&**message, ToGuest::Exec(spec) if spec.stdio == Stdio::Terminal(size)));
+    assert!(matches!(&**message, ToGuest::Exec(spec) if spec.stdio == Stdio::terminal(size)));
 }
 
 #[test]

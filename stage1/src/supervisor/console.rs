@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use guest_api::{AppId, INITIAL_INPUT_CREDIT_BYTES, MAX_INPUT_BYTES, Process, Stdio, ToGuest};
+use guest_api::{AppId, Endpoint, INITIAL_INPUT_CREDIT_BYTES, MAX_INPUT_BYTES, Process, Stdio, ToGuest};
 use rustix::io::Errno;
 
 use crate::escapes::{Escapes, Keys};
@@ -49,7 +49,7 @@ impl<'fd> Console<'fd> {
         stdio.takes_input().then(|| Self {
             app,
             stdin,
-            is_terminal: matches!(stdio, Stdio::Terminal(_)),
+            is_terminal: stdio.stdin == Endpoint::Terminal,
             raw: None,
             escapes: Escapes::default(),
             credit: INITIAL_INPUT_CREDIT_BYTES,

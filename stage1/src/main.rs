@@ -33,6 +33,7 @@ mod sink;
 mod sizing;
 mod status;
 mod stdio;
+mod streams;
 mod supervisor;
 mod terminal;
 mod vmm_process;
@@ -78,6 +79,8 @@ mod sink_test;
 mod sizing_test;
 #[cfg(test)]
 mod stdio_test;
+#[cfg(test)]
+mod streams_test;
 #[cfg(test)]
 mod volumes_test;
 

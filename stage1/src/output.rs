@@ -14,6 +14,7 @@ use crate::diagnostics;
 use crate::log_files::{LogError, LogFiles};
 use crate::sink::{self, Sink};
 use crate::stdio::{Line, LineAssembler};
+use crate::streams::{Mode, Streams};
 
 /// Bytes of finished lines that may wait in front of a reader before apps' bytes stay as they are. A line costs dozens of
 /// times its text if the app writes nothing but line breaks, so it is the lines that need a bound.
@@ -42,11 +43,14 @@ struct Stream {
     /// Not cut into lines yet; the guest's credit is its bound.
     raw: VecDeque<u8>,
     ended: bool,
+    logged: bool,
 }
 
 impl Stream {
-    fn new(name: &str, pid: u32) -> Self {
-        Self { lines: LineAssembler::new(name, pid), raw: VecDeque::new(), ended: false }
+    fn new(name: &str, pid: u32, destination: Mode) -> Self {
+        let logged = destination != Mode::Interactive;
+        let lines = if logged { LineAssembler::new(name, pid) } else { LineAssembler::raw() };
+        Self { lines, raw: VecDeque::new(), ended: false, logged }
     }
 
     /// Cuts the next few bytes, and what is left at the stream's end.
@@ -107,24 +111,23 @@ impl<'fd> Outputs<'fd> {
         }
     }
 
-    /// From now on `app`, whose process is `pid`, has output.
-    pub fn started(&mut self, app: AppId, name: &str, pid: u32) {
-        self.apps.push(AppOutput { app, stdout: Stream::new(name, pid), stderr: Stream::new(name, pid) });
-        let logged = self.logs.started(app, name);
-        self.warn(logged);
-    }
-
-    /// From now on `app` has output that is passed on as it is.
-    pub fn started_raw(&mut self, app: AppId) {
-        let stream = || Stream { lines: LineAssembler::raw(), raw: VecDeque::new(), ended: false };
-        self.apps.push(AppOutput { app, stdout: stream(), stderr: stream() });
+    /// From now on `app`, whose process is `pid`, has output: on its way to `streams`, of which rkt's own are passed on as they
+    /// are and nowhere else.
+    pub fn started(&mut self, app: AppId, name: &str, pid: u32, streams: &Streams) {
+        let stream = |stream| Stream::new(name, pid, streams.destination(stream));
+        let (stdout, stderr) = (stream(StdioStream::Stdout), stream(StdioStream::Stderr));
+        let logged = stdout.logged || stderr.logged;
+        self.apps.push(AppOutput { app, stdout, stderr });
+        let started = if logged { self.logs.started(app, name) } else { None };
+        self.warn(started);
     }
 
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
         if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
-            output.stream(stream).raw.extend(data);
-            let logged = self.logs.push(app, stream, data);
+            let state = output.stream(stream);
+            state.raw.extend(data);
+            let logged = if state.logged { self.logs.push(app, stream, data) } else { None };
             self.warn(logged);
         }
     }

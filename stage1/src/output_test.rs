@@ -6,6 +6,7 @@ use guest_api::{AppId, StdioStream};
 
 use super::log_files::LogFiles;
 use super::output::{Outputs, Written};
+use super::streams::Streams;
 
 const APP: AppId = AppId(0);
 const OTHER: AppId = AppId(1);
@@ -18,7 +19,7 @@ fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
     let directory = tempfile::tempdir().unwrap();
     let logs = LogFiles::new(directory.path());
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
-    outputs.started(APP, "app", 7);
+    outputs.started(APP, "app", 7, &Streams::LOG);
     outputs.push(APP, StdioStream::Stdout, b"one\ntw");
     outputs.close(APP, StdioStream::Stdout);
 
@@ -42,8 +43,8 @@ fn logs_do_not_wait_for_a_reader_and_their_failure_is_said_once() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("bad.log")).unwrap();
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), LogFiles::new(directory.path()));
-    outputs.started(APP, "good", 7);
-    outputs.started(OTHER, "bad", 8);
+    outputs.started(APP, "good", 7, &Streams::LOG);
+    outputs.started(OTHER, "bad", 8, &Streams::LOG);
 
     outputs.push(APP, StdioStream::Stdout, &b"0123456789\n".repeat(20_000));
     outputs.push(OTHER, StdioStream::Stdout, b"lost\n");
@@ -64,7 +65,7 @@ fn line_breaks_that_nobody_reads_cost_no_more_than_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let logs = LogFiles::new(directory.path());
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
-    outputs.started(APP, "app", 7);
+    outputs.started(APP, "app", 7, &Streams::LOG);
     outputs.push(APP, StdioStream::Stdout, &vec![b'\n'; 256 * 1024]);
 
     outputs.flush(NOW);
@@ -80,8 +81,8 @@ fn app_that_floods_does_not_keep_another_from_its_turn() {
     let directory = tempfile::tempdir().unwrap();
     let logs = LogFiles::new(directory.path());
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
-    outputs.started(APP, "flood", 7);
-    outputs.started(OTHER, "quiet", 8);
+    outputs.started(APP, "flood", 7, &Streams::LOG);
+    outputs.started(OTHER, "quiet", 8, &Streams::LOG);
     outputs.push(APP, StdioStream::Stdout, &b"0123456789\n".repeat(20_000));
     outputs.push(OTHER, StdioStream::Stdout, b"hello\n");
 
@@ -101,7 +102,7 @@ fn line_that_is_half_out_is_finished_before_the_other_output_has_its_turn() {
     let directory = tempfile::tempdir().unwrap();
     let logs = LogFiles::new(directory.path());
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
-    outputs.started(APP, "app", 7);
+    outputs.started(APP, "app", 7, &Streams::LOG);
     outputs.push(APP, StdioStream::Stdout, &[&[b'x'; 9000][..], b"\n"].concat());
     outputs.push(APP, StdioStream::Stderr, b"short\n");
 

@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
-use guest_api::{AppId, AppSpec, MountSpec, Stdio};
+use guest_api::{AppId, AppSpec, MountSpec};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
 use crate::name_files::{self, NameSources};
+use crate::streams::{self, StreamError, Streams};
 use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
 use crate::{environment, isolation, sizing};
@@ -80,6 +81,15 @@ pub enum PlanError {
         /// Its handler.
         handler: String,
     },
+    /// The app's streams cannot be what its annotations ask for.
+    #[error("app {app:?}: invalid standard streams")]
+    Streams {
+        /// The app.
+        app: String,
+        /// What they ask for.
+        #[source]
+        cause: StreamError,
+    },
     /// The app's isolators ask for what cannot be.
     #[error("app {app:?}: invalid isolators")]
     Isolation {
@@ -131,6 +141,8 @@ pub struct GuestPlan {
     pub hostname: String,
     /// Its apps, in manifest order.
     pub apps: Vec<AppSpec>,
+    /// What the streams of each app, in the same order, are connected to.
+    pub streams: Vec<Streams>,
 }
 
 /// What of the host's files the guest sees.
@@ -185,6 +197,7 @@ pub fn plan(
 
     let mut sections = Vec::new();
     let mut apps = Vec::new();
+    let mut all_streams = Vec::new();
     let mut environment_files = Vec::new();
     let mut shared: BTreeMap<String, SharedVolume> = BTreeMap::new();
     for (index, runtime) in pod.apps.iter().enumerate() {
@@ -204,9 +217,16 @@ pub fn plan(
                 .and_modify(|volume| volume.read_only &= mount.volume.read_only)
                 .or_insert_with(|| mount.volume.clone());
         }
-        let terminal = host.terminal.as_ref().filter(|_| flags.interactive);
+        let streams = Streams::of(runtime, flags.interactive)
+            .map_err(|cause| PlanError::Streams { app: runtime.name.to_string(), cause })?;
+        if streams.is_interactive() && pod.apps.len() > 1 {
+            return Err(PlanError::Interactive);
+        }
+        let stdio = streams.in_guest(host.terminal.as_ref().map(|terminal| terminal.size));
+        let own = host.terminal.as_ref().filter(|_| streams.is_interactive());
+        let terminal = own.map_or(streams::TERMINAL_TYPE, |terminal| &terminal.kind);
         let environment =
-            environment::complete(&runtime.name, section, terminal.map(|terminal| terminal.kind.as_str()));
+            environment::complete(&runtime.name, section, stdio.has_terminal().then_some(terminal));
         environment_files.push((runtime.name.to_string(), environment::file(&environment)));
         apps.push(AppSpec {
             id,
@@ -230,10 +250,11 @@ pub fn plan(
                 })
                 .collect(),
             files: files.clone(),
-            stdio: stdio(flags, host),
+            stdio,
             isolation,
         });
         sections.push(section);
+        all_streams.push(streams);
     }
 
     Ok(Plan {
@@ -246,7 +267,7 @@ pub fn plan(
             apps: apps.iter().map(|app| app.name.clone()).collect(),
             volumes: shared.into_values().collect(),
         },
-        guest: GuestPlan { hostname, apps },
+        guest: GuestPlan { hostname, apps, streams: all_streams },
         environment_files,
         warnings,
     })
@@ -304,15 +325,6 @@ fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Res
         return Err(PlanError::EventHandler { app, handler });
     }
     Ok(section)
-}
-
-/// What the apps, or the one interactive app, find at their standard descriptors.
-fn stdio(flags: &RunFlags, host: &HostFacts) -> Stdio {
-    match (&host.terminal, flags.interactive) {
-        (_, false) => Stdio::LOG,
-        (None, true) => Stdio::PIPES,
-        (Some(terminal), true) => Stdio::terminal(terminal.size),
-    }
 }
 
 /// Converted docker images name a group that need not exist, equal to the user (rkt-reference 6.4).

@@ -36,6 +36,7 @@ use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
 use crate::status::{self, StatusError};
+use crate::streams::{Mode, Streams};
 
 pub use error::SupervisorError;
 
@@ -177,7 +178,10 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
         control: Control::new(control)?,
         outputs: Outputs::new(caller.stdout, caller.stderr, LogFiles::new(Path::new(log_files::DIRECTORY))),
-        console: guest.apps.iter().find_map(|app| Console::new(app.id, app.stdio, caller.stdin)),
+        console: guest.apps.iter().zip(&guest.streams).find_map(|(app, streams)| {
+            let own = streams.stdin == Mode::Interactive;
+            own.then(|| Console::new(app.id, app.stdio, caller.stdin))
+        }),
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
         guest,
@@ -396,10 +400,11 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::AppStarted { app, pid } => {
-                    if !self.start_console(app)? {
-                        let name = self.guest.apps.get(usize::from(app.0)).map_or("", |it| it.name.as_str());
-                        self.outputs.started(app, name, pid);
-                    }
+                    self.start_console(app)?;
+                    let index = usize::from(app.0);
+                    let name = self.guest.apps.get(index).map_or("", |it| it.name.as_str());
+                    let streams = self.guest.streams.get(index).unwrap_or(&Streams::LOG);
+                    self.outputs.started(app, name, pid, streams);
                     let effects = self.sessions.app_started(app);
                     self.carry_out_effects(effects)?;
                 }

@@ -23,6 +23,7 @@ use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
+use crate::streams::Streams;
 use crate::supervisor::{self, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
 use crate::{
@@ -41,13 +42,17 @@ const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 /// Runs the pod in the working directory.
 pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
-    let signals = take_signals(flags.interactive)?;
+    let mut signals = take_signals(flags.interactive)?;
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
 
     let plan = make_plan(flags)?;
     for warning in &plan.warnings {
         diagnostics::say(warning.subsystem, &warning.text);
+    }
+    if plan.guest.streams.iter().any(Streams::is_interactive) {
+        // Those that have come since wait to be read.
+        signals = take_signals(true)?;
     }
     let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
     let kernel = open_stage1("vmlinux")?;

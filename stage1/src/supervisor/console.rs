@@ -44,9 +44,9 @@ pub struct Console<'fd> {
 }
 
 impl<'fd> Console<'fd> {
-    /// Reads `stdin` for an app with this stdio; none if that takes no input.
-    pub fn new(app: AppId, stdio: Stdio, stdin: BorrowedFd<'fd>) -> Option<Self> {
-        stdio.takes_input().then(|| Self {
+    /// Reads `stdin` for an app with this stdio.
+    pub fn new(app: AppId, stdio: Stdio, stdin: BorrowedFd<'fd>) -> Self {
+        Self {
             app,
             stdin,
             is_terminal: stdio.stdin == Endpoint::Terminal,
@@ -56,7 +56,7 @@ impl<'fd> Console<'fd> {
             started: false,
             open: true,
             finished: false,
-        })
+        }
     }
 
     /// The app whose input it is.

@@ -74,17 +74,16 @@ impl Supervisor<'_> {
         self.stop()
     }
 
-    /// Whether the app that has been started is the interactive one.
-    pub(super) fn start_console(&mut self, app: AppId) -> Result<bool, SupervisorError> {
+    /// An app has been started; if it is the interactive one, it gets what is typed.
+    pub(super) fn start_console(&mut self, app: AppId) -> Result<(), SupervisorError> {
         let Some(console) = self.console.as_mut().filter(|console| console.app() == app) else {
-            return Ok(false);
+            return Ok(());
         };
         match console.start() {
             Ok(message) => message.map_or(Ok(()), |message| self.control.send(&message))?,
             Err(error) => self.outputs.say(&format!("warning: cannot use the terminal: {error}")),
         }
-        self.outputs.started_raw(app);
-        Ok(true)
+        Ok(())
     }
 
     /// Passes on what was typed.

@@ -1,5 +1,5 @@
-//! A stage1 image that is four shell scripts: it does what the stage1 ABI asks of `run`, `enter`, `stop` and `gc` (rkt's
-//! stage1 implementors' guide) without a virtual machine, so that all of stage0 can be tested anywhere. It is also the
+//! A stage1 image that is nine shell scripts: it does what the stage1 ABI asks of `run`, `enter`, `stop`, `gc`, `attach`
+//! and `app/…` (rkt's stage1 implementors' guide) without a virtual machine, so that all of stage0 can be tested anywhere. It is also the
 //! foreign stage1 that shows that stage0 keeps to the ABI.
 //!
 //! What the image says of itself is set by [`Stub`]. What its entrypoints do is set by variables in rkt's environment,
@@ -25,9 +25,20 @@
 //! | `STUB_GC_CODE=CODE` | `gc`'s exit code |
 //! | `STUB_GC_NOTE=FILE` | `gc` appends its arguments |
 //!
+//! Those that work on the apps of a running pod see nothing of rkt's environment. What they do is set by files in the pod's
+//! directory, NAME being `add`, `start`, `stop`, `rm` or `attach`:
+//!
+//! | file | effect |
+//! |---|---|
+//! | `stub-NAME-code` | the entrypoint complains and ends with the code in it, having done nothing |
+//! | `stub-NAME-hold` | it waits until the file is gone |
+//! | `stub-attach-echo` | `attach` copies its input to its output |
+//!
+//! `stub-apps` has a file for each app that was added, with `started` in it while the app runs.
+//!
 //! Each entrypoint but `gc` leaves in the pod's directory what it was called with: `stub-arguments`,
 //! `stub-environment` (as `export -p` prints it), `stub-directory`, `stub-program`, and the same with `stub-enter-` and
-//! `stub-stop-`. The scripts start as few processes as they can, as hundreds of pods run on them.
+//! `stub-stop-`, or with `stub-app-NAME-`. The scripts start as few processes as they can, as hundreds of pods run on them.
 
 use std::path::Path;
 
@@ -95,6 +106,7 @@ else
 fi
 [ -z "$stopped" ] || code=${STUB_STOPPED_CODE:-0}
 for app in stage1/rootfs/opt/stage2/*; do
+    [ -d "$app" ] || continue
     if [ -n "$STUB_RUN_APPS" ]; then
         code=0
         chroot "$app/rootfs" /app || code=$?
@@ -151,6 +163,67 @@ echo "stub: gc"
 exit "${STUB_GC_CODE:-0}"
 "#;
 
+/// What the entrypoints for apps begin with. Output is rkt's to show or not.
+macro_rules! crossing {
+    ($name:literal) => {
+        concat!(
+            "#!/bin/sh\nPATH=$PATH:/usr/bin:/bin\n",
+            "tr '\\0' '\\n' </proc/$$/environ >stub-app-",
+            $name,
+            "-environment\nprintf '%s\\n' \"$@\" >stub-app-",
+            $name,
+            "-arguments\npwd -P >stub-app-",
+            $name,
+            "-directory\nprintf '%s\\n' \"$0\" >stub-app-",
+            $name,
+            "-program\nwhile [ -e stub-",
+            $name,
+            "-hold ]; do sleep 0.05; done\nif [ -e stub-",
+            $name,
+            "-code ]; then\n    read -r code <stub-",
+            $name,
+            "-code\n    echo \"stub: ",
+            $name,
+            " failed\" >&2\n    exit \"$code\"\nfi\n",
+            "for argument in \"$@\"; do\n    case $argument in --app=*) app=${argument#*=} ;; esac\ndone\n"
+        )
+    };
+}
+
+const ATTACH: &str = concat!(crossing!("attach"), "[ ! -e stub-attach-echo ] || exec cat\n");
+
+const APP_ADD: &str = concat!(
+    crossing!("add"),
+    r#"
+echo "stub: add $app"
+mkdir -p stub-apps
+[ -d "stage1/rootfs/opt/stage2/$app/rootfs" ] || exit 1
+[ ! -e "stub-apps/$app" ] || exit 1
+: >"stub-apps/$app"
+"#
+);
+
+const APP_START: &str = concat!(
+    crossing!("start"),
+    r#"
+echo "stub: start $app"
+[ -e "stub-apps/$app" ] || exit 5
+echo started >"stub-apps/$app"
+"#
+);
+
+const APP_STOP: &str = concat!(
+    crossing!("stop"),
+    r#"
+echo "stub: stop $app"
+[ -s "stub-apps/$app" ] || exit 5
+: >"stub-apps/$app"
+echo 0 >"stage1/rootfs/rkt/status/$app"
+"#
+);
+
+const APP_RM: &str = concat!(crossing!("rm"), "echo \"stub: rm $app\"\nrm -f \"stub-apps/$app\"\n");
+
 /// A stage1 image to be.
 #[derive(Debug, Clone)]
 pub struct Stub {
@@ -160,7 +233,7 @@ pub struct Stub {
     pub version: &'static str,
     /// Text of its annotation `interface-version`; none if empty.
     pub interface: &'static str,
-    /// The entrypoints it has, of `run`, `enter`, `stop` and `gc`.
+    /// The entrypoints it has.
     pub entrypoints: Vec<&'static str>,
     /// Further annotations.
     pub annotations: Vec<(&'static str, &'static str)>,
@@ -172,7 +245,17 @@ impl Default for Stub {
             name: NAME,
             version: VERSION,
             interface: "6",
-            entrypoints: vec!["run", "enter", "stop", "gc"],
+            entrypoints: vec![
+                "run",
+                "enter",
+                "stop",
+                "gc",
+                "app/add",
+                "app/start",
+                "app/stop",
+                "app/rm",
+                "attach",
+            ],
             annotations: Vec::new(),
         }
     }
@@ -194,7 +277,17 @@ impl Stub {
     /// The image.
     pub fn aci(&self) -> Aci {
         let mut image = Aci::new(&self.manifest());
-        for (file, script) in [("init", RUN), ("enter", ENTER), ("stop", STOP), ("gc", GC)] {
+        for (file, script) in [
+            ("init", RUN),
+            ("enter", ENTER),
+            ("stop", STOP),
+            ("gc", GC),
+            ("app_add", APP_ADD),
+            ("app_start", APP_START),
+            ("app_stop", APP_STOP),
+            ("app_rm", APP_RM),
+            ("attach", ATTACH),
+        ] {
             image = image.file(&format!("rootfs/{file}"), 0o755, script.as_bytes());
         }
         for directory in ["etc", "opt", "opt/stage2", "rkt", "rkt/status", "rkt/env"] {
@@ -207,7 +300,7 @@ impl Stub {
         let annotation = |name: &str, value: &str| json!({ "name": format!("coreos.com/rkt/stage1/{name}"), "value": value });
         let mut annotations = Vec::new();
         for entrypoint in &self.entrypoints {
-            let file = if *entrypoint == "run" { "init" } else { entrypoint };
+            let file = if *entrypoint == "run" { "init".to_owned() } else { entrypoint.replace('/', "_") };
             annotations.push(annotation(entrypoint, &format!("/{file}")));
         }
         if !self.interface.is_empty() {

@@ -9,6 +9,7 @@ use clap::{ArgAction, Parser};
 use super::isolators::{
     CapabilitySet, SeccompFilter, parse_capabilities, parse_cpu_shares, parse_oom_score_adj, parse_seccomp,
 };
+use super::stdio::{InputMode, OutputMode};
 use super::values::{parse_bool, parse_pair};
 use super::volume::parse_mount;
 use crate::output;
@@ -113,6 +114,18 @@ pub struct AppFlags {
     /// oom-score-adj isolator override (example: '--oom-score-adj=-500')
     #[arg(long, value_parser = parse_oom_score_adj, allow_hyphen_values = true)]
     pub oom_score_adj: Option<i64>,
+
+    /// where the app's standard input comes from
+    #[arg(long, value_name = "string")]
+    pub stdin: Option<InputMode>,
+
+    /// where the app's standard output goes
+    #[arg(long, value_name = "string")]
+    pub stdout: Option<OutputMode>,
+
+    /// where the app's standard error goes
+    #[arg(long, value_name = "string")]
+    pub stderr: Option<OutputMode>,
 }
 
 impl AppFlags {

@@ -5,6 +5,7 @@
 
 pub mod app_flags;
 pub mod apps;
+pub mod attach_mode;
 pub mod definition;
 pub mod flag;
 pub mod globals;
@@ -15,6 +16,7 @@ pub mod launch_flags;
 pub mod option_list;
 pub mod pod_flags;
 pub mod port;
+pub mod stdio;
 pub mod usage;
 pub mod values;
 pub mod volume;

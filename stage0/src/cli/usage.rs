@@ -28,8 +28,14 @@ pub fn describe(error: &clap::Error) -> String {
         }
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
             let value = text(error, ContextKind::InvalidValue);
-            let cause =
-                std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            let cause = match (std::error::Error::source(error), error.get(ContextKind::ValidValue)) {
+                (Some(cause), _) => format!(": {cause}"),
+                (None, Some(ContextValue::Strings(words))) => {
+                    let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
+                    format!(": must be one of {}", words.join(", "))
+                }
+                (None, _) => String::new(),
+            };
             format!("invalid argument {value:?} for {flag}{cause}")
         }
         _ => {

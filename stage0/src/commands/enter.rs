@@ -11,7 +11,6 @@ use crate::error::{Context, Result, Stage0Error};
 use crate::log::Log;
 use crate::pod::first_process;
 use crate::pod::locate::Pods;
-use crate::pod::state::State;
 use crate::stage1::call::{EnterOptions, exec_enter};
 use crate::stage1::{Entrypoint, Stage1Manifest};
 use crate::store::TreeStore;
@@ -50,12 +49,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     let data = config::data_directory(globals)?;
     let pods = Pods::of(&data);
     let pod = pods.resolve(uuid)?;
-    if pod.state() != State::Running {
-        return Err(Stage0Error::refused(format!(
-            "pod {:?} isn't currently running",
-            pod.uuid().to_string()
-        )));
-    }
+    pod.expect_running()?;
     let pid = first_process::wait(&pods, &pod)
         .context(format!("unable to determine the pid for pod {:?}", pod.uuid().to_string()))?;
     let app = AppChoice { command: "enter", wanted: &arguments.app }

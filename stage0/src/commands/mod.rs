@@ -5,6 +5,7 @@
 
 pub mod api_service;
 pub mod app_choice;
+pub mod attach;
 pub mod cat_manifest;
 pub mod completion;
 pub mod config;
@@ -47,6 +48,12 @@ pub enum Command {
         override_usage = "api-service [--listen=\"localhost:15441\"]"
     )]
     ApiService(api_service::Arguments),
+    #[command(
+        about = "Attach to an app running within a rkt pod",
+        long_about = "UUID should be the UUID of a running pod.\n\nWhat can be attached to are the streams or the terminal that the app was given\nby --stdin, --stdout and --stderr when its pod was prepared or the app was added.",
+        override_usage = "attach [--app=APPNAME] [--mode=MODE] UUID"
+    )]
+    Attach(attach::Arguments),
     #[command(
         about = "Inspect and print the pod manifest",
         long_about = "UUID should be the UUID of a pod.",
@@ -157,6 +164,7 @@ impl Command {
     pub fn path(&self) -> Vec<&'static str> {
         match self {
             Command::ApiService(_) => vec!["api-service"],
+            Command::Attach(_) => vec!["attach"],
             Command::Completion(_) => vec!["completion"],
             Command::Config(_) => vec!["config"],
             Command::CatManifest(_) => vec!["cat-manifest"],
@@ -236,6 +244,7 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
         Command::ApiService(arguments) => api_service::run(&arguments, globals, log),
+        Command::Attach(arguments) => attach::run(&arguments, globals, log),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, globals),
         Command::CatManifest(arguments) => cat_manifest::run(&arguments, globals),

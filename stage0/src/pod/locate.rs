@@ -163,6 +163,16 @@ impl FoundPod {
         &self.path
     }
 
+    /// Errors: it did not run when it was looked at.
+    pub fn expect_running(&self) -> Result<()> {
+        match self.state() {
+            State::Running => Ok(()),
+            _ => {
+                Err(Stage0Error::refused(format!("pod {:?} isn't currently running", self.uuid.to_string())))
+            }
+        }
+    }
+
     /// The same pod as it is now; `None` when it is gone.
     pub fn again(&self, pods: &Pods) -> Result<Option<FoundPod>> {
         pods.open(self.uuid, self.stage)

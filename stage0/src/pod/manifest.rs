@@ -13,6 +13,7 @@ use super::ports::check_ports;
 use crate::cli::app_flags::AppFlags;
 use crate::cli::apps::AppArguments;
 use crate::cli::isolators::SetMode;
+use crate::cli::stdio::{InputMode, OutputMode};
 use crate::error::{Context, Result, Stage0Error};
 
 /// Name of the annotation that tells mutable pods.
@@ -84,6 +85,7 @@ fn runtime_app(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
     for (key, value) in &flags.annotation {
         annotations.set(key.parse().context("error parsing --annotation")?, value.as_str());
     }
+    set_stdio(&mut annotations, flags)?;
     Ok(RuntimeApp {
         name,
         image: RuntimeImage {
@@ -96,6 +98,22 @@ fn runtime_app(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
         mounts: merge_mounts(&flags.mount, &settings.mounts),
         annotations,
     })
+}
+
+/// What no flag says is left to stage1: input from nowhere, outputs to the log.
+fn set_stdio(annotations: &mut appc::Annotations, flags: &AppFlags) -> Result<()> {
+    let modes = [
+        ("stdin", flags.stdin.map(InputMode::as_str)),
+        ("stdout", flags.stdout.map(OutputMode::as_str)),
+        ("stderr", flags.stderr.map(OutputMode::as_str)),
+    ];
+    for (stream, mode) in modes {
+        if let Some(mode) = mode {
+            let name = format!("coreos.com/rkt/stage2/{stream}");
+            annotations.set(name.parse().context("bad annotation name")?, mode);
+        }
+    }
+    Ok(())
 }
 
 fn app_section(arguments: &AppArguments, image: &AppImage, settings: &PodSettings) -> Result<App> {

@@ -4,6 +4,7 @@
 //! flavor does. Follows rkt-reference.md 4.
 
 pub mod call;
+pub mod crossing;
 pub mod select;
 
 #[cfg(test)]
@@ -24,6 +25,8 @@ pub enum Entrypoint {
     Stop,
     /// Clean up after it.
     Gc,
+    /// Connect this terminal to an app.
+    Attach,
 }
 
 impl Entrypoint {
@@ -33,6 +36,7 @@ impl Entrypoint {
             Entrypoint::Enter => "enter",
             Entrypoint::Stop => "stop",
             Entrypoint::Gc => "gc",
+            Entrypoint::Attach => "attach",
         }
     }
 }

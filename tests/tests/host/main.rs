@@ -11,6 +11,7 @@ mod api_listen;
 mod api_logs;
 mod api_pods;
 mod archives;
+mod attach;
 mod cat_manifest;
 mod command_line;
 mod completion;

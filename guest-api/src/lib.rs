@@ -35,20 +35,32 @@
 //! Messages to a session that the guest has forgotten cross its `SessionExited` or `SessionFailed` on the wire and are no
 //! error. A pod's end does not wait for sessions: between the first SIGKILL and `Halting` they may end without
 //! `SessionExited`.
+//!
+//! A connection of an app to the metadata service is a tunnel, a stream of bytes in both directions:
+//!
+//! ```text
+//!   TunnelOpened              ->                             at any time after Configure
+//!   TunnelData, TunnelCredit  <->    TunnelData, TunnelCredit
+//!   TunnelEnd                 <->    TunnelEnd               last TunnelData of a side; in any order
+//! ```
 
 mod frame;
 mod message;
+mod tunnel;
 
 #[cfg(test)]
 mod frame_test;
 #[cfg(test)]
 mod stdio_test;
+#[cfg(test)]
+mod tunnel_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
     AppExit, AppId, AppSpec, Endpoint, FileMount, Hello, Identity, Isolation, MountSpec, PodSpec, Process,
-    SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, WindowSize,
+    SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId, WindowSize,
 };
+pub use tunnel::{TunnelFault, TunnelState};
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
 /// same stage1 image, so a mismatch is a packaging error and not something to negotiate around.
@@ -85,3 +97,21 @@ pub const MAX_INPUT_BYTES: usize = 16 * 1024;
 /// Sessions a pod may have at once. Each costs three pipes, the credit of their streams and a process; nobody types into as
 /// many terminals, and health checks come one at a time.
 pub const MAX_SESSIONS: usize = 64;
+
+/// Where apps find the metadata service: on the pod's own loopback, so that it does not matter which networks the pod has.
+pub const METADATA_ADDRESS: std::net::Ipv4Addr = std::net::Ipv4Addr::LOCALHOST;
+
+/// The port that rkt's metadata service has on a host (rkt-reference 6.10).
+pub const METADATA_PORT: u16 = 18112;
+
+/// Connections to the metadata service that a pod may have at once. A request is answered within milliseconds, so a hundred
+/// apps that all start at the same time wait for each other without noticing it.
+pub const MAX_TUNNELS: usize = 32;
+
+/// Bytes that each side may send through a tunnel before the other grants more with [`ToGuest::TunnelCredit`] or
+/// [`ToHost::TunnelCredit`]: most manifests fit, and 32 tunnels cost the host no more than 2 MiB in each direction.
+pub const INITIAL_TUNNEL_CREDIT_BYTES: u32 = 64 * 1024;
+
+/// Largest payload of one [`ToGuest::TunnelData`] or [`ToHost::TunnelData`]: a quarter of the credit, so that one message is on
+/// its way while another is written.
+pub const MAX_TUNNEL_BYTES: usize = 16 * 1024;

@@ -12,6 +12,10 @@ pub struct AppId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u32);
 
+/// Number the guest gives a connection to the metadata service. It may be given again once both sides have ended the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TunnelId(pub u16);
+
 /// Whose standard descriptors a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Process {
@@ -131,6 +135,8 @@ pub struct PodSpec {
     pub stop_on_failure: bool,
     /// How long apps have between SIGTERM and SIGKILL when the pod stops, in milliseconds.
     pub stop_grace_ms: u32,
+    /// Whether apps reach the metadata service at [`crate::METADATA_ADDRESS`], [`crate::METADATA_PORT`].
+    pub metadata_service: bool,
 }
 
 /// What makes two VMs of one template different pods.
@@ -319,6 +325,23 @@ pub enum ToGuest {
     HangUp(SessionId),
     /// Send SIGKILL to everything at once, then halt. What apps wrote before is still sent, and how they ended.
     Kill,
+    /// Bytes from the metadata service, at most [`crate::MAX_TUNNEL_BYTES`], within the tunnel's credit.
+    TunnelData {
+        /// The connection.
+        tunnel: TunnelId,
+        /// The bytes, unchanged.
+        data: Vec<u8>,
+    },
+    /// What the guest sent through the tunnel has gone on: it may send as many more bytes.
+    TunnelCredit {
+        /// The connection.
+        tunnel: TunnelId,
+        /// Bytes, added to what is left.
+        bytes: u32,
+    },
+    /// The service has closed the connection, or was not there to take it: nothing more comes, and what still arrives for it
+    /// is dropped. Once both sides have said it, the number is free.
+    TunnelEnd(TunnelId),
 }
 
 /// From guest-init to stage1.
@@ -404,4 +427,24 @@ pub enum ToHost {
         /// Bytes, added to what is left.
         bytes: u32,
     },
+    /// An app has connected to the metadata service. Only if the pod uses it ([`PodSpec::metadata_service`]), and at most
+    /// [`crate::MAX_TUNNELS`] at a time.
+    TunnelOpened(TunnelId),
+    /// Bytes for the metadata service, at most [`crate::MAX_TUNNEL_BYTES`], within the tunnel's credit.
+    TunnelData {
+        /// The connection.
+        tunnel: TunnelId,
+        /// The bytes, unchanged.
+        data: Vec<u8>,
+    },
+    /// What the host sent through the tunnel has gone on: it may send as many more bytes.
+    TunnelCredit {
+        /// The connection.
+        tunnel: TunnelId,
+        /// Bytes, added to what is left.
+        bytes: u32,
+    },
+    /// The app says nothing more on the connection; it may still want the answer. Once both sides have said it, the number is
+    /// free.
+    TunnelEnd(TunnelId),
 }

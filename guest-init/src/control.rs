@@ -178,5 +178,8 @@ pub fn name(message: &ToGuest) -> &'static str {
         ToGuest::Signal { .. } => "Signal",
         ToGuest::HangUp(_) => "HangUp",
         ToGuest::Kill => "Kill",
+        ToGuest::TunnelData { .. } => "TunnelData",
+        ToGuest::TunnelCredit { .. } => "TunnelCredit",
+        ToGuest::TunnelEnd(_) => "TunnelEnd",
     }
 }

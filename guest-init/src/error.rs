@@ -42,6 +42,9 @@ pub enum InitError {
     /// The host gave a command the number of another one.
     #[error("the host lost count of its sessions")]
     SessionNumber(#[source] crate::session::Refusal),
+    /// A connection to the metadata service that no app has opened.
+    #[error("the host speaks of tunnel {0}, which does not exist")]
+    UnknownTunnel(u16),
     /// A command for an app that the pod does not have.
     #[error("the pod has no app number {0}")]
     UnknownApp(u16),

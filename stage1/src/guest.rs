@@ -104,6 +104,12 @@ pub enum Violation {
     /// More output than was granted, or in pieces larger than agreed.
     #[error("{0} sent more output than the host granted")]
     BeyondCredit(String),
+    /// A connection that the pod cannot have: it does not use the metadata service, has too many, or has this one already.
+    #[error("the guest opened tunnel {0}, which it may not")]
+    TunnelNotAllowed(u16),
+    /// A connection that it has not opened.
+    #[error("the guest speaks of tunnel {0}, which does not exist")]
+    UnknownTunnel(u16),
     /// Credit for input that was never sent.
     #[error("the guest granted credit for input that it was not sent")]
     BeyondInput,
@@ -301,6 +307,10 @@ impl Conversation {
             | ToHost::InputCredit { process: Process::Session(_), .. }) => {
                 Ok(vec![Action::OfSession(of_session)])
             }
+            ToHost::TunnelOpened(tunnel) => Err(Violation::TunnelNotAllowed(tunnel.0)),
+            ToHost::TunnelData { tunnel, .. }
+            | ToHost::TunnelCredit { tunnel, .. }
+            | ToHost::TunnelEnd(tunnel) => Err(Violation::UnknownTunnel(tunnel.0)),
         }
     }
 
@@ -387,5 +397,9 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::SessionFailed { .. } => "SessionFailed",
         ToHost::SessionExited { .. } => "SessionExited",
         ToHost::InputCredit { .. } => "InputCredit",
+        ToHost::TunnelOpened(_) => "TunnelOpened",
+        ToHost::TunnelData { .. } => "TunnelData",
+        ToHost::TunnelCredit { .. } => "TunnelCredit",
+        ToHost::TunnelEnd(_) => "TunnelEnd",
     }
 }

@@ -13,6 +13,7 @@ fn spec() -> PodSpec {
         apps: vec![],
         stop_on_failure: true,
         stop_grace_ms: 0,
+        metadata_service: false,
     }
 }
 

@@ -382,6 +382,7 @@ impl Supervisor<'_> {
                 apps: self.guest.apps.clone(),
                 stop_on_failure: true,
                 stop_grace_ms: STOP_GRACE_MS,
+                metadata_service: false,
             };
             let actions = self.conversation.receive(message, spec)?;
             self.carry_out(actions)?;

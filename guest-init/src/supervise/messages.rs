@@ -68,6 +68,9 @@ impl Supervisor<'_> {
                     child.signal(signal);
                 }
             }
+            ToGuest::TunnelData { tunnel, .. }
+            | ToGuest::TunnelCredit { tunnel, .. }
+            | ToGuest::TunnelEnd(tunnel) => return Err(InitError::UnknownTunnel(tunnel.0)),
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ fn spec() -> PodSpec {
         apps: Vec::new(),
         stop_on_failure: true,
         stop_grace_ms: 0,
+        metadata_service: false,
     }
 }
 

@@ -16,6 +16,7 @@
 //!                             <-     Resize, Signal          per process; without effect once it has ended
 //!   Exited                    ->                             one per started app, after all that it wrote
 //!                             <-     Stop, Kill              at any time after Configure
+//!                             <-     Clock                   at any time after Configure
 //!   Halting                   ->                             last message; the VM resets itself next
 //! ```
 //!

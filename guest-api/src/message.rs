@@ -342,6 +342,11 @@ pub enum ToGuest {
     /// The service has closed the connection, or was not there to take it: nothing more comes, and what still arrives for it
     /// is dropped. Once both sides have said it, the number is free.
     TunnelEnd(TunnelId),
+    /// The host's clock was set, the host slept, or so much time has passed that the guest's clock may have drifted: follow it.
+    Clock {
+        /// Host wall clock when the message was written, in nanoseconds since the Unix epoch.
+        realtime_ns: u64,
+    },
 }
 
 /// From guest-init to stage1.

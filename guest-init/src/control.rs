@@ -181,5 +181,6 @@ pub fn name(message: &ToGuest) -> &'static str {
         ToGuest::TunnelData { .. } => "TunnelData",
         ToGuest::TunnelCredit { .. } => "TunnelCredit",
         ToGuest::TunnelEnd(_) => "TunnelEnd",
+        ToGuest::Clock { .. } => "Clock",
     }
 }

@@ -1,15 +1,14 @@
 //! Becoming one particular pod: host name, clock, randomness.
 //!
 //! Responsible for: everything that must differ between two VMs cloned from one template, done before any app starts.
-//! Must not know: apps. Follows random(4) and clock_settime(2).
+//! Must not know: apps, what clocks there are. Follows random(4).
 
 use std::os::fd::AsRawFd;
 
 use guest_api::Identity;
 use rustix::fs::{Mode, OFlags};
-use rustix::time::{ClockId, Timespec};
 
-use crate::InitError;
+use crate::{InitError, clock};
 
 /// `struct rand_pool_info` of random(4) with room for exactly one identity's worth.
 #[repr(C)]
@@ -28,19 +27,9 @@ pub fn assume(identity: &mut Identity) -> Result<(), InitError> {
     identity.entropy.fill(0);
     // The wiped array is never read again; without this the compiler may leave the secret where it was.
     std::hint::black_box(&identity.entropy);
-    set_clock(identity.realtime_ns)?;
+    clock::set(identity.realtime_ns)?;
     rustix::system::sethostname(identity.hostname.as_bytes())
         .map_err(InitError::kernel(format!("set the host name to {:?}", identity.hostname)))
-}
-
-fn set_clock(realtime_ns: u64) -> Result<(), InitError> {
-    const NANOSECONDS: u64 = 1_000_000_000;
-    let out_of_range = |_| InitError::Specification(format!("{realtime_ns} ns is no wall clock time"));
-    let time = Timespec {
-        tv_sec: i64::try_from(realtime_ns / NANOSECONDS).map_err(out_of_range)?,
-        tv_nsec: i64::try_from(realtime_ns % NANOSECONDS).map_err(out_of_range)?,
-    };
-    rustix::time::clock_settime(ClockId::Realtime, time).map_err(InitError::kernel("set the clock"))
 }
 
 fn credit_entropy(data: &[u8; 32]) -> Result<(), InitError> {

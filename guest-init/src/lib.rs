@@ -7,6 +7,7 @@
 //! The boot order is in `main.rs`; what happens afterwards is decided in [`pod`] and [`session`], and done in [`supervise`].
 
 pub mod app;
+pub mod clock;
 pub mod console;
 pub mod control;
 pub mod error;
@@ -19,6 +20,8 @@ pub mod session;
 pub mod shutdown;
 pub mod supervise;
 
+#[cfg(test)]
+mod clock_test;
 #[cfg(test)]
 mod control_test;
 #[cfg(test)]

@@ -216,6 +216,15 @@ impl Conversation {
         }
     }
 
+    /// The guest's clock may have parted from the host's, which shows this time. A guest that has not called yet is told the
+    /// time when it does.
+    pub fn compare_clocks(&self, realtime_ns: u64) -> Vec<Action> {
+        match self.phase {
+            Phase::Starting | Phase::Running => vec![send(ToGuest::Clock { realtime_ns })],
+            Phase::Booting | Phase::Halted => vec![],
+        }
+    }
+
     /// The VM was killed, and with it every app that ran.
     pub fn vm_was_killed(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();

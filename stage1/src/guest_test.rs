@@ -273,3 +273,17 @@ fn what_is_said_of_commands_is_passed_on_once_the_guest_has_its_pod() {
     assert!(matches!(conversation.receive(message(), spec), Err(Violation::OutOfOrder { .. })));
     assert_eq!(after(&mut conversation, vec![hello(), message()]), Ok(vec![Action::OfSession(message())]));
 }
+
+#[test]
+fn guest_is_told_the_time_from_its_call_to_its_end() {
+    let mut conversation = conversation();
+    let before = conversation.compare_clocks(7);
+    conversation.receive(hello(), spec).unwrap();
+    let between = conversation.compare_clocks(8);
+    conversation.receive(ToHost::Halting, spec).unwrap();
+    let after = conversation.compare_clocks(9);
+
+    assert_eq!(before, []);
+    assert_eq!(between, [send(ToGuest::Clock { realtime_ns: 8 })]);
+    assert_eq!(after, []);
+}

@@ -17,6 +17,7 @@ mod fault;
 mod file_server;
 mod flags;
 mod guest;
+mod host_clock;
 mod isolation;
 mod jail;
 mod kvm_device;

@@ -31,6 +31,7 @@ use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
 use crate::guest::{Action, Conversation, Violation};
+use crate::host_clock::HostClock;
 use crate::log_files::{self, LogFiles};
 use crate::output::Outputs;
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
@@ -122,6 +123,7 @@ enum Source {
     Sink,
     Clients,
     Console,
+    Clock,
 }
 
 /// What the loop woke up for.
@@ -134,6 +136,7 @@ struct Ready {
     serial: bool,
     clients: bool,
     console: bool,
+    clock: bool,
 }
 
 struct Supervisor<'fd> {
@@ -151,6 +154,7 @@ struct Supervisor<'fd> {
     kernel: KernelLog,
     clients: Server,
     sessions: Sessions,
+    clock: HostClock,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -187,6 +191,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         guest,
         kernel: KernelLog::new(serial),
         clients,
+        clock: HostClock::watch().map_err(SupervisorError::Clock)?,
         kill_at: Deadline::default(),
         stop_requested: false,
         asked_to_stop: false,
@@ -247,6 +252,9 @@ impl Supervisor<'_> {
             }
             if ready.console {
                 self.read_console()?;
+            }
+            if ready.clock {
+                self.compare_clocks()?;
             }
             if ready.files {
                 files_alive = false;
@@ -314,6 +322,7 @@ impl Supervisor<'_> {
         if let Some(stdin) = self.console.as_ref().and_then(Console::descriptor) {
             add(Source::Console, stdin, PollFlags::IN);
         }
+        add(Source::Clock, self.clock.descriptor(), PollFlags::IN);
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
         let visit = self.clients.deadline();
         let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
@@ -330,6 +339,7 @@ impl Supervisor<'_> {
                 Source::Serial => ready.serial = woken,
                 Source::Clients => ready.clients |= woken,
                 Source::Console => ready.console = woken,
+                Source::Clock => ready.clock = woken,
                 Source::Sink => {}
             }
         }
@@ -339,6 +349,15 @@ impl Supervisor<'_> {
     /// Whether the guest reads what it is sent.
     fn may_hear_guest(&self) -> bool {
         self.control.outgoing_bytes() < MAX_UNREAD_BYTES
+    }
+
+    /// Has the guest follow the host's clock. One that does not read has lost its own sense of time anyway.
+    fn compare_clocks(&mut self) -> Result<(), SupervisorError> {
+        if self.clock.has_news().map_err(SupervisorError::Clock)? && self.may_hear_guest() {
+            let actions = self.conversation.compare_clocks(now_ns());
+            self.carry_out(actions)?;
+        }
+        Ok(())
     }
 
     /// The pod is to end in order.

@@ -103,13 +103,26 @@ impl Vcpu {
             Ok(VcpuExit::InternalError) => self.internal_error(),
             Ok(other) => format!("unexpected exit {other:?}"),
             Err(error) => match io::Error::from(error).kind() {
-                // A signal, or a processor that waits for its start.
-                io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock => return None,
+                io::ErrorKind::Interrupted => {
+                    self.excuse_pause();
+                    return None;
+                }
+                // A processor that waits for its start.
+                io::ErrorKind::WouldBlock => return None,
                 _ => format!("KVM_RUN failed: {error}"),
             },
         };
         let registers = registers::describe(&self.fd);
         Some(Err(Error::VcpuStopped { vcpu: self.index, reason, registers }))
+    }
+
+    /// A signal may have stopped the whole process for any time (SIGSTOP), of which the guest's clocks tell it afterwards; its
+    /// watchdogs must not take that for a processor that hangs.
+    fn excuse_pause(&self) {
+        if let Err(error) = self.fd.kvmclock_ctrl() {
+            // The guest has not come to use KVM's clock yet.
+            log::debug!("virtual CPU {}: cannot excuse a pause: {error}", self.index);
+        }
     }
 
     fn internal_error(&mut self) -> String {

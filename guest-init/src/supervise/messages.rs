@@ -8,7 +8,7 @@ use guest_api::{Process, SessionSpec, ToGuest, ToHost};
 use super::{Event, Supervisor};
 use crate::control::{Received, name};
 use crate::session::{self, Refusal};
-use crate::{InitError, app, console, pod, sentence};
+use crate::{InitError, app, clock, console, pod, sentence};
 
 use super::child::Child;
 
@@ -71,6 +71,11 @@ impl Supervisor<'_> {
             ToGuest::TunnelData { tunnel, .. }
             | ToGuest::TunnelCredit { tunnel, .. }
             | ToGuest::TunnelEnd(tunnel) => return Err(InitError::UnknownTunnel(tunnel.0)),
+            ToGuest::Clock { realtime_ns } => {
+                if let Err(error) = clock::follow(realtime_ns) {
+                    console::say(&sentence(&error));
+                }
+            }
         }
         Ok(())
     }

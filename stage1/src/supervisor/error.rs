@@ -21,6 +21,9 @@ pub enum SupervisorError {
     /// Fresh entropy for the guest could not be had.
     #[error("cannot read /dev/urandom")]
     Entropy(#[source] io::Error),
+    /// The host's clock cannot be watched.
+    #[error("cannot watch the clock")]
+    Clock(#[source] io::Error),
     /// The connection to the guest failed.
     #[error(transparent)]
     Control(#[from] ControlError),

@@ -116,3 +116,9 @@ pub const INITIAL_TUNNEL_CREDIT_BYTES: u32 = 64 * 1024;
 /// Largest payload of one [`ToGuest::TunnelData`] or [`ToHost::TunnelData`]: a quarter of the credit, so that one message is on
 /// its way while another is written.
 pub const MAX_TUNNEL_BYTES: usize = 16 * 1024;
+
+/// Size of an instruction of [`Isolation::seccomp`]: `struct sock_filter`.
+pub const FILTER_INSTRUCTION_BYTES: usize = 8;
+
+/// Largest [`Isolation::seccomp`]: what the kernel takes (`BPF_MAXINSNS`).
+pub const MAX_FILTER_BYTES: usize = 4096 * FILTER_INSTRUCTION_BYTES;

@@ -204,6 +204,9 @@ pub struct Isolation {
     pub cpu_weight: Option<u16>,
     /// Hide and write-protect what /proc and /sys hold for the machine's administrator (rkt-reference 6.3).
     pub protect_paths: bool,
+    /// Filter of its system calls, as seccomp(2) takes it: instructions of [`crate::FILTER_INSTRUCTION_BYTES`] each, at most
+    /// [`crate::MAX_FILTER_BYTES`] in all. An app with a filter that is not root's gains no privileges either.
+    pub seccomp: Option<Vec<u8>>,
 }
 
 impl Isolation {
@@ -216,6 +219,7 @@ impl Isolation {
         cpu_milli: None,
         cpu_weight: None,
         protect_paths: false,
+        seccomp: None,
     };
 }
 

@@ -129,6 +129,7 @@ pub fn of(app: &App, flags: &RunFlags) -> Result<Isolation, IsolationError> {
         })?,
         cpu_weight: number(app, CPU_SHARES, &SHARES, "a number from 2 to 262144")?.map(weight),
         protect_paths: !flags.disable_paths,
+        seccomp: None,
     })
 }
 

@@ -9,12 +9,17 @@
 //! guest                              host
 //!   Hello                     ->
 //!                             <-     Configure(PodSpec)      once; the guest is nobody before it
-//!   Started / StartFailed     ->                             one per app
-//!   Ready                     ->                             every app was started
+//!   HandlerStarted            ->                             per pre-start handler of an app
+//!   Started / StartFailed     ->                             one per app, unless a pre-start handler failed
+//!   Ready                     ->                             every app was started, and says so if it is one that does
 //!   Output, OutputClosed      ->     Credit                  per process and stream
 //!   InputCredit               ->     Input, InputClosed      per process that takes input
 //!                             <-     Resize, Signal          per process; without effect once it has ended
-//!   Exited                    ->                             one per started app, after all that it wrote
+//!   HandlerStarted            ->                             per post-stop handler of an app
+//!   HandlerFailed             ->                             what `Exited` or `StartFailed` then tells the end of
+//!   OutOfMemory               ->                             at most one per app
+//!   Exited                    ->                             one per app that was started or whose pre-start handler failed,
+//!                                                            after all that it wrote
 //!                             <-     Stop, Kill              at any time after Configure
 //!                             <-     Clock                   at any time after Configure
 //!   Halting                   ->                             last message; the VM resets itself next
@@ -58,8 +63,8 @@ mod tunnel_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, Endpoint, FileMount, Hello, Identity, Isolation, MountSpec, PodSpec, Process,
-    SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId, WindowSize,
+    AppExit, AppId, AppSpec, Endpoint, FileMount, Handler, Hello, Identity, Isolation, Lifecycle, MountSpec,
+    PodSpec, Process, SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId, WindowSize,
 };
 pub use tunnel::{TunnelFault, TunnelState};
 

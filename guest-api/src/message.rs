@@ -185,6 +185,48 @@ pub struct AppSpec {
     pub stdio: Stdio,
     /// What it may do and use.
     pub isolation: Isolation,
+    /// What happens before and after it, and when it counts as started.
+    pub lifecycle: Lifecycle,
+}
+
+/// What an app's image asks for around its own process (rkt-reference 6.8 and 6.10).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifecycle {
+    /// Programs and arguments to run, one after the other, before the app.
+    pub pre_start: Vec<Vec<String>>,
+    /// Programs and arguments to run, one after the other, once the app has ended for whatever reason.
+    pub post_stop: Vec<Vec<String>>,
+    /// The app says itself when it has started, on the socket that `NOTIFY_SOCKET` names (sd_notify(3)).
+    pub says_when_ready: bool,
+}
+
+impl Lifecycle {
+    /// The handlers for an occasion, in order.
+    pub fn handlers(&self, handler: Handler) -> &[Vec<String>] {
+        match handler {
+            Handler::PreStart => &self.pre_start,
+            Handler::PostStop => &self.post_stop,
+        }
+    }
+}
+
+/// The occasion of an event handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Handler {
+    /// Before the app.
+    PreStart,
+    /// After its end.
+    PostStop,
+}
+
+impl Handler {
+    /// As manifests spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreStart => "pre-start",
+            Self::PostStop => "post-stop",
+        }
+    }
 }
 
 /// What an app may do and use, every command in it included (rkt-reference 6.3 and 6.9).
@@ -372,7 +414,7 @@ pub enum ToHost {
         /// A sentence for the person at the terminal.
         reason: String,
     },
-    /// Every app was started.
+    /// Every app was started, and has said so if it is one that does.
     Ready,
     /// Bytes a process wrote, at most [`crate::MAX_OUTPUT_BYTES`], within the stream's credit.
     Output {
@@ -456,4 +498,29 @@ pub enum ToHost {
     /// The app says nothing more on the connection; it may still want the answer. Once both sides have said it, the number is
     /// free.
     TunnelEnd(TunnelId),
+    /// An event handler of the app runs: what the app writes from now on is written by this process.
+    HandlerStarted {
+        /// The app.
+        app: AppId,
+        /// The occasion.
+        handler: Handler,
+        /// Its process ID in the guest.
+        pid: u32,
+    },
+    /// An event handler of the app failed. The app is not started then, or has ended anyway; `Exited` or `StartFailed`
+    /// follows.
+    HandlerFailed {
+        /// The app.
+        app: AppId,
+        /// The occasion.
+        handler: Handler,
+        /// How, as a sentence without a subject: `exited with code 3`.
+        how: String,
+    },
+    /// The kernel has killed processes of the app because it used more memory than it may, or the VM had no more. At most
+    /// once, before its `Exited`.
+    OutOfMemory {
+        /// The app.
+        app: AppId,
+    },
 }

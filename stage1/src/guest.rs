@@ -9,6 +9,7 @@ use guest_api::{
     StdioStream, ToGuest, ToHost,
 };
 
+use crate::app_end;
 use crate::exit::{ExitCode, PodOutcome};
 
 /// Credit is granted in steps of a quarter of what the guest starts with: a message for every line would wake the guest for
@@ -28,6 +29,13 @@ pub enum Action {
         /// The app.
         app: AppId,
         /// Its PID in the guest.
+        pid: u32,
+    },
+    /// An event handler of the app runs: label the app's output with its PID.
+    HandlerStarted {
+        /// The app.
+        app: AppId,
+        /// The handler's PID in the guest.
         pid: u32,
     },
     /// Every app was started: tell the host so.
@@ -130,6 +138,8 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AppPhase {
     Starting,
+    /// An event handler runs, or has.
+    Prepared,
     Started,
     Ended,
 }
@@ -146,6 +156,7 @@ struct Stream {
 struct App {
     name: String,
     phase: AppPhase,
+    out_of_memory: bool,
     stdout: Stream,
     stderr: Stream,
 }
@@ -159,6 +170,9 @@ impl App {
     }
 }
 
+/// Nothing of the app has run but event handlers.
+const NOT_STARTED: &[AppPhase] = &[AppPhase::Starting, AppPhase::Prepared];
+
 /// One pod's conversation.
 #[derive(Debug)]
 pub struct Conversation {
@@ -166,18 +180,27 @@ pub struct Conversation {
     apps: Vec<App>,
     outcome: PodOutcome,
     stop_requested: bool,
+    /// The apps are sent signals: somebody asked for it, or one of them failed.
+    ending: bool,
 }
 
 impl Conversation {
     /// With a guest that has not called yet and will get the apps `names`, numbered from 0.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let stream = || Stream { credit: INITIAL_CREDIT_BYTES, earned: 0, open: true };
-        let app = |name| App { name, phase: AppPhase::Starting, stdout: stream(), stderr: stream() };
+        let app = |name| App {
+            name,
+            phase: AppPhase::Starting,
+            out_of_memory: false,
+            stdout: stream(),
+            stderr: stream(),
+        };
         Self {
             phase: Phase::Booting,
             apps: names.into_iter().map(app).collect(),
             outcome: PodOutcome::default(),
             stop_requested: false,
+            ending: false,
         }
     }
 
@@ -199,6 +222,7 @@ impl Conversation {
     /// The user wants the pod to end. A guest that has not called yet is told when it does.
     pub fn stop(&mut self) -> Vec<Action> {
         let first = !std::mem::replace(&mut self.stop_requested, true);
+        self.ending = true;
         if first && matches!(self.phase, Phase::Starting | Phase::Running) {
             vec![send(ToGuest::Stop)]
         } else {
@@ -208,7 +232,7 @@ impl Conversation {
 
     /// The pod is to end at once. False if the guest has not called yet: it has nothing to lose and is not asked.
     pub fn kill(&mut self) -> (bool, Vec<Action>) {
-        self.stop_requested = true;
+        (self.stop_requested, self.ending) = (true, true);
         match self.phase {
             Phase::Booting => (false, vec![]),
             Phase::Starting | Phase::Running => (true, vec![send(ToGuest::Kill)]),
@@ -228,8 +252,8 @@ impl Conversation {
     /// The VM was killed, and with it every app that ran.
     pub fn vm_was_killed(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
-        for (index, known) in self.apps.iter_mut().enumerate().filter(|(_, it)| it.phase == AppPhase::Started)
-        {
+        let ran = |app: &App| matches!(app.phase, AppPhase::Prepared | AppPhase::Started);
+        for (index, known) in self.apps.iter_mut().enumerate().filter(|(_, app)| ran(app)) {
             known.phase = AppPhase::Ended;
             let exit = AppExit::Signal(SIGKILL);
             self.outcome.app_ended(exit);
@@ -269,18 +293,10 @@ impl Conversation {
                 Err(Violation::OutOfOrder { message: name(&message), when: "after Halting" })
             }
             ToHost::Started { app, pid } => {
-                self.advance(app, AppPhase::Starting, AppPhase::Started, "Started")?;
+                self.advance(app, NOT_STARTED, AppPhase::Started, "Started")?;
                 Ok(vec![Action::AppStarted { app, pid }])
             }
-            ToHost::StartFailed { app, reason } => {
-                self.advance(app, AppPhase::Starting, AppPhase::Ended, "StartFailed")?;
-                let known = self.app(app)?;
-                (known.stdout.open, known.stderr.open) = (false, false);
-                self.outcome.fail();
-                let mut actions = vec![Action::StartFailed { app, reason }];
-                actions.extend(self.stop());
-                Ok(actions)
-            }
+            ToHost::StartFailed { app, reason } => self.start_failed(app, reason),
             ToHost::Ready if self.phase == Phase::Starting => {
                 self.phase = Phase::Running;
                 Ok(vec![Action::PodReady])
@@ -295,6 +311,21 @@ impl Conversation {
                 Ok(vec![Action::OutputClosed { app, stream }])
             }
             ToHost::Exited { app, exit } => self.exited(app, exit),
+            ToHost::HandlerStarted { app, pid, .. } => {
+                if self.app(app)?.phase != AppPhase::Started {
+                    self.advance(app, NOT_STARTED, AppPhase::Prepared, "HandlerStarted")?;
+                }
+                Ok(vec![Action::HandlerStarted { app, pid }])
+            }
+            ToHost::HandlerFailed { app, handler, how } => {
+                let name = &self.app(app)?.name;
+                let handler = handler.name();
+                Ok(vec![Action::Complain(format!("event handler {handler} of app {name:?} {how}"))])
+            }
+            ToHost::OutOfMemory { app } => {
+                self.app(app)?.out_of_memory = true;
+                Ok(vec![])
+            }
             ToHost::Failed { reason } => {
                 self.outcome.fail();
                 self.phase = Phase::Halted;
@@ -356,23 +387,46 @@ impl Conversation {
         Ok(vec![Action::Output { app, stream, data }])
     }
 
+    fn start_failed(&mut self, app: AppId, reason: String) -> Result<Vec<Action>, Violation> {
+        let prepared = self.app(app)?.phase == AppPhase::Prepared;
+        self.advance(app, NOT_STARTED, AppPhase::Ended, "StartFailed")?;
+        let known = self.app(app)?;
+        let streams = [StdioStream::Stdout, StdioStream::Stderr];
+        // What its event handlers wrote last need not end in a line break.
+        let open = streams.into_iter().filter(|it| std::mem::replace(&mut known.stream(*it).open, false));
+        let open: Vec<StdioStream> = open.collect();
+        let ended = open.into_iter().filter(|_| prepared);
+        let mut actions: Vec<Action> = ended.map(|stream| Action::OutputClosed { app, stream }).collect();
+        self.outcome.fail();
+        actions.push(Action::StartFailed { app, reason });
+        actions.extend(self.stop());
+        Ok(actions)
+    }
+
     fn exited(&mut self, app: AppId, exit: AppExit) -> Result<Vec<Action>, Violation> {
-        self.advance(app, AppPhase::Started, AppPhase::Ended, "Exited")?;
+        self.advance(app, &[AppPhase::Prepared, AppPhase::Started], AppPhase::Ended, "Exited")?;
         self.outcome.app_ended(exit);
-        Ok(vec![Action::RecordStatus { app, status: exit.status() }])
+        let ending = self.ending;
+        let known = self.app(app)?;
+        let report = app_end::report(&known.name, exit, ending, known.out_of_memory);
+        self.ending |= exit.status() != 0;
+        let mut actions: Vec<Action> = report.map(Action::Complain).into_iter().collect();
+        actions.push(Action::RecordStatus { app, status: exit.status() });
+        Ok(actions)
     }
 
     fn advance(
         &mut self,
         app: AppId,
-        from: AppPhase,
+        from: &[AppPhase],
         to: AppPhase,
         message: &'static str,
     ) -> Result<(), Violation> {
         let known = self.app(app)?;
-        if known.phase != from {
+        if !from.contains(&known.phase) {
             let when = match known.phase {
                 AppPhase::Starting => "of an app that was not started",
+                AppPhase::Prepared => "of an app whose event handlers were",
                 AppPhase::Started => "of an app that was started",
                 AppPhase::Ended => "of an app that ended",
             };
@@ -400,6 +454,9 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::Output { .. } => "Output",
         ToHost::OutputClosed { .. } => "OutputClosed",
         ToHost::Exited { .. } => "Exited",
+        ToHost::HandlerStarted { .. } => "HandlerStarted",
+        ToHost::HandlerFailed { .. } => "HandlerFailed",
+        ToHost::OutOfMemory { .. } => "OutOfMemory",
         ToHost::Failed { .. } => "Failed",
         ToHost::Halting => "Halting",
         ToHost::SessionStarted { .. } => "SessionStarted",

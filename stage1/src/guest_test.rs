@@ -87,7 +87,7 @@ fn exit_is_recorded_with_its_status() {
     let actions =
         after(&mut conversation(), vec![hello(), started(0), exited(0, AppExit::Signal(9))]).unwrap();
 
-    assert_eq!(actions, [Action::RecordStatus { app: AppId(0), status: 9 }]);
+    assert_eq!(actions.last(), Some(&Action::RecordStatus { app: AppId(0), status: 9 }));
 }
 
 #[test]
@@ -286,4 +286,79 @@ fn guest_is_told_the_time_from_its_call_to_its_end() {
     assert_eq!(before, []);
     assert_eq!(between, [send(ToGuest::Clock { realtime_ns: 8 })]);
     assert_eq!(after, []);
+}
+
+fn handler_started(app: u16) -> ToHost {
+    ToHost::HandlerStarted { app: AppId(app), handler: Handler::PreStart, pid: 5 }
+}
+
+#[test]
+fn event_handler_may_write_before_its_app_is_started() {
+    let mut conversation = conversation();
+
+    let output = after(&mut conversation, vec![hello(), handler_started(0), stdout(0, 3)]);
+
+    assert!(matches!(output.as_deref(), Ok([Action::Output { .. }])), "{output:?}");
+    assert_eq!(
+        after(&mut conversation, vec![started(0)]),
+        Ok(vec![Action::AppStarted { app: AppId(0), pid: 10 }])
+    );
+}
+
+#[test]
+fn app_whose_event_handler_failed_ends_with_the_handlers_status() {
+    let mut conversation = conversation();
+    let failed =
+        ToHost::HandlerFailed { app: AppId(0), handler: Handler::PreStart, how: "exited with code 3".into() };
+
+    let said = after(&mut conversation, vec![hello(), handler_started(0), failed]);
+    let ended = after(&mut conversation, vec![exited(0, AppExit::Code(3))]);
+
+    let text = "event handler pre-start of app \"web\" exited with code 3".to_owned();
+    assert_eq!(said, Ok(vec![Action::Complain(text)]));
+    assert_eq!(ended, Ok(vec![Action::RecordStatus { app: AppId(0), status: 3 }]));
+    assert_eq!(conversation.exit_code(), ExitCode(3));
+}
+
+#[test]
+fn app_that_cannot_be_started_after_its_event_handlers_has_no_open_streams() {
+    let mut conversation = conversation();
+    let failed = ToHost::StartFailed { app: AppId(0), reason: "no".into() };
+
+    let actions = after(&mut conversation, vec![hello(), handler_started(0), failed]).unwrap();
+
+    let closed = |action: &&Action| matches!(action, Action::OutputClosed { .. });
+    assert_eq!(actions.iter().filter(closed).count(), 2, "{actions:?}");
+    assert!(after(&mut conversation, vec![stdout(0, 1)]).is_err());
+}
+
+#[test]
+fn event_handler_of_an_app_that_is_over_is_a_violation() {
+    let messages = vec![hello(), started(0), exited(0, AppExit::Code(0)), handler_started(0)];
+
+    assert!(matches!(after(&mut conversation(), messages), Err(Violation::OutOfOrder { .. })));
+}
+
+#[test]
+fn death_of_an_app_is_told_in_words_unless_it_was_asked_for() {
+    let killed = |conversation: &mut Conversation, app| {
+        let actions = after(conversation, vec![exited(app, AppExit::Signal(15))]).unwrap();
+        actions.iter().any(|action| matches!(action, Action::Complain(_)))
+    };
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), started(0), started(1)]).unwrap();
+
+    assert!(killed(&mut conversation, 0), "nobody asked for it");
+    assert!(!killed(&mut conversation, 1), "the pod ends because the other one failed");
+}
+
+#[test]
+fn app_that_ran_out_of_memory_is_reported_as_such() {
+    let oom = ToHost::OutOfMemory { app: AppId(0) };
+
+    let actions =
+        after(&mut conversation(), vec![hello(), started(0), oom, exited(0, AppExit::Signal(9))]).unwrap();
+
+    let text = "app \"web\" was killed by SIGKILL: it ran out of memory".to_owned();
+    assert_eq!(actions[0], Action::Complain(text));
 }

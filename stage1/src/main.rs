@@ -3,6 +3,7 @@
 //! Responsible for: choosing the entrypoint by argv\[0\], printing its failure, ending with its exit code. Must not know: what
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
+mod app_end;
 mod cgroup;
 mod control;
 mod control_socket;
@@ -40,6 +41,8 @@ mod terminal;
 mod vmm_process;
 mod volumes;
 
+#[cfg(test)]
+mod app_end_test;
 #[cfg(test)]
 mod cgroup_test;
 #[cfg(test)]

@@ -44,21 +44,41 @@ struct Stream {
     raw: VecDeque<u8>,
     ended: bool,
     logged: bool,
+    /// Processes whose bytes come after so many of `raw`, in order.
+    speakers: VecDeque<(usize, Speaker)>,
+}
+
+#[derive(Debug)]
+struct Speaker {
+    name: String,
+    pid: u32,
 }
 
 impl Stream {
     fn new(name: &str, pid: u32, destination: Mode) -> Self {
         let logged = destination != Mode::Interactive;
         let lines = if logged { LineAssembler::new(name, pid) } else { LineAssembler::raw() };
-        Self { lines, raw: VecDeque::new(), ended: false, logged }
+        Self { lines, raw: VecDeque::new(), ended: false, logged, speakers: VecDeque::new() }
     }
 
     /// Cuts the next few bytes, and what is left at the stream's end.
     fn turn(&mut self, uptime: Duration) -> Vec<Line> {
+        let mut lines = Vec::new();
+        while let Some((0, speaker)) = self.speakers.front() {
+            // Nobody finishes another one's line.
+            lines.extend(self.lines.finish(uptime));
+            self.lines.relabel(&speaker.name, speaker.pid);
+            self.speakers.pop_front();
+        }
+        let own = self.speakers.front().map_or(TURN_BYTES, |(after, _)| TURN_BYTES.min(*after));
         let front = self.raw.as_slices().0;
-        let turn = front.get(..TURN_BYTES).unwrap_or(front);
-        let mut lines = self.lines.push(turn, uptime);
-        self.raw.drain(..turn.len());
+        let turn = front.get(..own).unwrap_or(front);
+        let length = turn.len();
+        lines.extend(self.lines.push(turn, uptime));
+        self.raw.drain(..length);
+        for (after, _) in &mut self.speakers {
+            *after = after.saturating_sub(length);
+        }
         if self.raw.is_empty() && std::mem::take(&mut self.ended) {
             lines.extend(self.lines.finish(uptime));
         }
@@ -113,7 +133,16 @@ impl<'fd> Outputs<'fd> {
 
     /// From now on `app`, whose process is `pid`, has output: on its way to `streams`, of which rkt's own are passed on as they
     /// are and nowhere else.
+    ///
+    /// One that has output already goes on with what another process of it writes.
     pub fn started(&mut self, app: AppId, name: &str, pid: u32, streams: &Streams) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+            for stream in STREAMS {
+                let state = output.stream(stream);
+                state.speakers.push_back((state.raw.len(), Speaker { name: name.to_owned(), pid }));
+            }
+            return;
+        }
         let stream = |stream| Stream::new(name, pid, streams.destination(stream));
         let (stdout, stderr) = (stream(StdioStream::Stdout), stream(StdioStream::Stderr));
         let logged = stdout.logged || stderr.logged;

@@ -37,6 +37,29 @@ fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
 }
 
 #[test]
+fn what_event_handlers_write_carries_their_own_process_ids() {
+    let (mut reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
+    outputs.started(APP, "app", 7, &Streams::LOG);
+    outputs.push(APP, StdioStream::Stdout, b"before\nhalf");
+    outputs.started(APP, "app", 8, &Streams::LOG);
+    outputs.push(APP, StdioStream::Stdout, b"during\n");
+
+    outputs.flush(NOW);
+    drop(outputs);
+    drop(writer);
+
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let labels =
+        "[    1.000000] app[7]: before\n[    1.000000] app[7]: half\n[    1.000000] app[8]: during\n";
+    assert_eq!(text, labels);
+}
+
+#[test]
 fn logs_do_not_wait_for_a_reader_and_their_failure_is_said_once() {
     let (_reader, writer) = pipe().unwrap();
     let (mut errors, error_writer) = pipe().unwrap();

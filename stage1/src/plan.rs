@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
-use guest_api::{AppId, AppSpec, MountSpec};
+use guest_api::{AppId, AppSpec, Lifecycle, MountSpec};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
@@ -252,6 +252,7 @@ pub fn plan(
             files: files.clone(),
             stdio,
             isolation,
+            lifecycle: Lifecycle::default(),
         });
         sections.push(section);
         all_streams.push(streams);

@@ -33,6 +33,13 @@ impl LineAssembler {
         Self { label: Some(format!("{name}[{pid}]")), partial: Vec::new() }
     }
 
+    /// What comes next is written by another process of the app. Nothing to a stream that passes as it is.
+    pub fn relabel(&mut self, name: &str, pid: u32) {
+        if let Some(label) = &mut self.label {
+            *label = format!("{name}[{pid}]");
+        }
+    }
+
     /// For an app that speaks to a person or a program, not to a log: every byte passes as it comes.
     pub fn raw() -> Self {
         Self { label: None, partial: Vec::new() }

@@ -421,13 +421,11 @@ impl Supervisor<'_> {
                 }
                 Action::AppStarted { app, pid } => {
                     self.start_console(app)?;
-                    let index = usize::from(app.0);
-                    let name = self.guest.apps.get(index).map_or("", |it| it.name.as_str());
-                    let streams = self.guest.streams.get(index).unwrap_or(&Streams::LOG);
-                    self.outputs.started(app, name, pid, streams);
+                    self.speaks(app, pid);
                     let effects = self.sessions.app_started(app);
                     self.carry_out_effects(effects)?;
                 }
+                Action::HandlerStarted { app, pid } => self.speaks(app, pid),
                 Action::StartFailed { app, reason } => {
                     self.outputs.say(&reason);
                     let effects = self.sessions.app_failed(app);
@@ -464,6 +462,14 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the app writes from now on is written by `pid`.
+    fn speaks(&mut self, app: AppId, pid: u32) {
+        let index = usize::from(app.0);
+        let name = self.guest.apps.get(index).map_or("", |it| it.name.as_str());
+        let streams = self.guest.streams.get(index).unwrap_or(&Streams::LOG);
+        self.outputs.started(app, name, pid, streams);
     }
 
     fn name(&self, app: AppId) -> &str {

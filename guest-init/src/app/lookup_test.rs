@@ -58,6 +58,7 @@ fn app(program: &str, path: Option<&str>) -> AppSpec {
         files: Vec::new(),
         stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
+        lifecycle: guest_api::Lifecycle::default(),
     }
 }
 

@@ -34,6 +34,7 @@ fn app(user: &str, group: &str) -> AppSpec {
         files: Vec::new(),
         stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
+        lifecycle: guest_api::Lifecycle::default(),
     }
 }
 

@@ -31,6 +31,7 @@ fn app(id: u16, name: &str) -> AppSpec {
         files: vec![],
         stdio: Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
+        lifecycle: guest_api::Lifecycle::default(),
     }
 }
 

@@ -25,6 +25,17 @@
 //!   Halting                   ->                             last message; the VM resets itself next
 //! ```
 //!
+//! The apps of a mutable pod come and go; every start of an app has a number of its own:
+//!
+//! ```text
+//!                             <-     StartApp(AppSpec)       at any time after Ready
+//!   Started / StartFailed     ->                             and all that follows for any app
+//!                             <-     StopApp                 at any time after StartApp
+//!                             <-     ForgetApp               once after its Exited or StartFailed
+//!   OutputClosed              ->                             every stream that is still open
+//!   Forgotten                 ->                             the end of the number
+//! ```
+//!
 //! A command in an app is a session, from its `Exec` on:
 //!
 //! ```text

@@ -137,6 +137,9 @@ pub struct PodSpec {
     pub stop_grace_ms: u32,
     /// Whether apps reach the metadata service at [`crate::METADATA_ADDRESS`], [`crate::METADATA_PORT`].
     pub metadata_service: bool,
+    /// Apps come and go ([`ToGuest::StartApp`]); no app's end, and no app's failure to start, ends the pod, which may have no
+    /// apps at all. It ends by [`ToGuest::Stop`] and [`ToGuest::Kill`] only.
+    pub mutable: bool,
 }
 
 /// What makes two VMs of one template different pods.
@@ -393,6 +396,16 @@ pub enum ToGuest {
         /// Host wall clock when the message was written, in nanoseconds since the Unix epoch.
         realtime_ns: u64,
     },
+    /// Start an app of a mutable pod. Its number may be that of no app which the guest has not forgotten. Answered by
+    /// [`ToHost::Started`] or [`ToHost::StartFailed`].
+    StartApp(AppSpec),
+    /// End the app: SIGTERM to all of its processes, SIGKILL to what is left after the grace period. Its
+    /// [`ToHost::Exited`] comes when its processes have ended, but for commands that were run in it. Without effect on an app
+    /// that has ended.
+    StopApp(AppId),
+    /// Nothing of the app, which has ended or was not started, is needed any more: what it left running is killed, and the
+    /// guest lets go of all it holds for the app. Answered by [`ToHost::Forgotten`].
+    ForgetApp(AppId),
 }
 
 /// From guest-init to stage1.
@@ -407,7 +420,8 @@ pub enum ToHost {
         /// Its process ID in the guest.
         pid: u32,
     },
-    /// The app could not be started. The pod fails (exit code 254) with this reason; it names the path at fault.
+    /// The app could not be started. The pod fails (exit code 254) with this reason; it names the path at fault. A mutable
+    /// pod goes on.
     StartFailed {
         /// The app.
         app: AppId,
@@ -523,4 +537,6 @@ pub enum ToHost {
         /// The app.
         app: AppId,
     },
+    /// The guest knows nothing of the app any more: its streams are closed, and its number may be given to another one.
+    Forgotten(AppId),
 }

@@ -182,5 +182,8 @@ pub fn name(message: &ToGuest) -> &'static str {
         ToGuest::TunnelCredit { .. } => "TunnelCredit",
         ToGuest::TunnelEnd(_) => "TunnelEnd",
         ToGuest::Clock { .. } => "Clock",
+        ToGuest::StartApp(_) => "StartApp",
+        ToGuest::StopApp(_) => "StopApp",
+        ToGuest::ForgetApp(_) => "ForgetApp",
     }
 }

@@ -8,6 +8,14 @@
 //! Running --Stop, failure--> Stopping --Kill, every app ended, grace over--> Sweeping --no process left--> Draining --> Over
 //!    \-------------------------Kill, every app ended-------------------------/
 //! ```
+//!
+//! In a mutable pod apps come and go while it is `Running`, and the end of every app ends nothing else:
+//!
+//! ```text
+//! Starting --executed--> Running --ended--> Draining --all sent--> Over --Forget, no process left--> unknown
+//!    \                       \--ended after StopApp--> Leaving --no process left--/              /
+//!     \--failed---------------------------------------------------------------------------------/
+//! ```
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -56,6 +64,23 @@ pub enum Event {
     ControlLost,
     /// The time of the last [`Action::SetDeadline`] is over.
     DeadlinePassed,
+    /// The host asked for the end of one app.
+    AppStopRequested(AppId),
+    /// The host needs nothing of the app any more.
+    ForgetRequested(AppId),
+    /// None of the processes of the last [`Action::Watch`] is left.
+    Emptied(AppId),
+    /// The time of the app's last [`Action::SetAppDeadline`] is over.
+    AppDeadlinePassed(AppId),
+}
+
+/// Which of an app's processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// Without commands that were run in it, which have lives of their own.
+    Own,
+    /// With them.
+    All,
 }
 
 /// Something to do, in the order given.
@@ -79,15 +104,43 @@ pub enum Action {
     Halt,
     /// Nobody listens: kill, sync, reset the VM.
     Abandon,
+    /// Send SIGKILL to every process of the app.
+    KillApp(AppId),
+    /// Report [`Event::Emptied`] once none of these processes of the app is left.
+    Watch(AppId, Whom),
+    /// Report [`Event::AppDeadlinePassed`] after this time; replaces an earlier deadline of the app.
+    SetAppDeadline(AppId, Duration),
+    /// No deadline of the app any more.
+    ClearAppDeadline(AppId),
+    /// Close the app's streams, telling the host, and let go of everything that was made for it.
+    Release(AppId),
+}
+
+/// Why an app is not started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The pod has the apps that it has.
+    #[error("the pod's apps do not come and go")]
+    Immutable,
+    /// Its number belongs to another one: the host lost count.
+    #[error("app number {0} is there already")]
+    InUse(u16),
+    /// Nothing is started any more.
+    #[error("the pod is ending")]
+    PodEnding,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum App {
     Starting,
     Running,
+    /// Its main process ended because the app was stopped; the others have until the deadline.
+    Leaving(AppExit),
     /// Ended; its last output is on its way.
     Draining(AppExit),
     Over,
+    /// Over, and what it left running was killed.
+    Forgetting,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,6 +163,9 @@ pub struct Pod {
     ready: bool,
     streams_closed: bool,
     stop_on_failure: bool,
+    mutable: bool,
+    /// Apps whose end was asked for, and whether they were killed since.
+    stopping: BTreeMap<AppId, bool>,
     grace: Duration,
 }
 
@@ -122,8 +178,40 @@ impl Pod {
             ready: false,
             streams_closed: false,
             stop_on_failure,
+            mutable: false,
+            stopping: BTreeMap::new(),
             grace,
         }
+    }
+
+    /// A pod whose apps come and go; it may have none.
+    pub fn mutable(apps: impl IntoIterator<Item = AppId>, grace: Duration) -> Self {
+        Self { mutable: true, ..Self::new(apps, false, grace) }
+    }
+
+    /// Whether an app with this number may be started now; if so, it is expected to be.
+    pub fn admit(&mut self, app: AppId) -> Result<(), Refusal> {
+        if !self.mutable {
+            return Err(Refusal::Immutable);
+        }
+        if self.apps.contains_key(&app) {
+            return Err(Refusal::InUse(app.0));
+        }
+        if self.phase != Phase::Running {
+            return Err(Refusal::PodEnding);
+        }
+        self.apps.insert(app, App::Starting);
+        Ok(())
+    }
+
+    /// Whether the pod has this app and may not forget it yet.
+    pub fn needs(&self, app: AppId) -> bool {
+        self.apps.get(&app).is_some_and(|state| !self.mutable || *state != App::Over)
+    }
+
+    /// Whether the pod has this app.
+    pub fn has(&self, app: AppId) -> bool {
+        self.apps.contains_key(&app)
     }
 
     /// Takes notice of an event and says what to do about it.
@@ -144,6 +232,10 @@ impl Pod {
             Event::KillRequested if self.phase < Phase::Sweeping => self.sweep(&mut actions),
             Event::KillRequested => {}
             Event::DeadlinePassed => self.deadline_passed(&mut actions),
+            Event::AppStopRequested(app) => self.stop_app(app, &mut actions),
+            Event::ForgetRequested(app) => self.forget(app, &mut actions),
+            Event::Emptied(app) => self.emptied(app, &mut actions),
+            Event::AppDeadlinePassed(app) => self.app_deadline_passed(app, &mut actions),
             Event::ControlLost => {
                 self.phase = Phase::Over;
                 actions.push(Action::Abandon);
@@ -163,14 +255,20 @@ impl Pod {
     fn start_failed(&mut self, app: AppId, reason: String, actions: &mut Vec<Action>) {
         if self.move_app(app, |state| (state == App::Starting).then_some(App::Over)) {
             actions.push(Action::Send(ToHost::StartFailed { app, reason }));
-            // Ready means that every app was started; now that cannot become true.
-            self.ready = true;
-            self.stop(actions);
+            if !self.mutable {
+                // Ready means that every app was started; now that cannot become true.
+                self.ready = true;
+                self.stop(actions);
+            }
         }
     }
 
     fn ended(&mut self, app: AppId, exit: AppExit, actions: &mut Vec<Action>) {
-        if self.move_app(app, |state| (state == App::Running).then_some(App::Draining(exit))) {
+        if self.stopping.contains_key(&app)
+            && self.move_app(app, |state| (state == App::Running).then_some(App::Leaving(exit)))
+        {
+            actions.push(Action::Watch(app, Whom::Own));
+        } else if self.move_app(app, |state| (state == App::Running).then_some(App::Draining(exit))) {
             actions.push(Action::Drain(app));
             if self.stop_on_failure && exit.status() != 0 {
                 self.stop(actions);
@@ -184,6 +282,56 @@ impl Pod {
         {
             *state = App::Over;
             actions.push(Action::Send(ToHost::Exited { app, exit }));
+        }
+    }
+
+    fn stop_app(&mut self, app: AppId, actions: &mut Vec<Action>) {
+        let is_there = matches!(self.apps.get(&app), Some(App::Starting | App::Running));
+        if is_there && self.phase == Phase::Running && self.stopping.insert(app, false).is_none() {
+            actions.push(Action::Terminate(app));
+            actions.push(Action::SetAppDeadline(app, self.grace));
+        }
+    }
+
+    fn forget(&mut self, app: AppId, actions: &mut Vec<Action>) {
+        if self.move_app(app, |state| (state == App::Over).then_some(App::Forgetting)) {
+            actions.push(Action::KillApp(app));
+            actions.push(Action::SetAppDeadline(app, KILL_WAIT));
+            actions.push(Action::Watch(app, Whom::All));
+        }
+    }
+
+    /// None of the app's processes is left, or what is left hangs in the kernel, killed.
+    fn emptied(&mut self, app: AppId, actions: &mut Vec<Action>) {
+        match self.apps.get(&app).copied() {
+            Some(App::Leaving(exit)) => {
+                self.apps.insert(app, App::Draining(exit));
+                actions.push(Action::ClearAppDeadline(app));
+                actions.push(Action::Drain(app));
+            }
+            Some(App::Forgetting) => {
+                self.apps.remove(&app);
+                self.stopping.remove(&app);
+                actions.push(Action::Release(app));
+                actions.push(Action::Send(ToHost::Forgotten(app)));
+            }
+            Some(App::Starting | App::Running | App::Draining(_) | App::Over) | None => {}
+        }
+    }
+
+    fn app_deadline_passed(&mut self, app: AppId, actions: &mut Vec<Action>) {
+        match self.apps.get(&app) {
+            Some(App::Starting | App::Running | App::Leaving(_)) => match self.stopping.get_mut(&app) {
+                Some(killed @ false) => {
+                    *killed = true;
+                    actions.push(Action::KillApp(app));
+                    actions.push(Action::SetAppDeadline(app, KILL_WAIT));
+                }
+                Some(true) => self.emptied(app, actions),
+                None => {}
+            },
+            Some(App::Forgetting) => self.emptied(app, actions),
+            Some(App::Draining(_) | App::Over) | None => {}
         }
     }
 
@@ -218,7 +366,11 @@ impl Pod {
                 let reason = "it hangs while its root file system is prepared".to_owned();
                 self.start_failed(app, reason, actions);
             }
-            Some(App::Running) => self.ended(app, AppExit::Signal(SIGKILL), actions),
+            Some(App::Running) => {
+                self.stopping.remove(&app);
+                self.ended(app, AppExit::Signal(SIGKILL), actions);
+            }
+            Some(App::Leaving(_) | App::Forgetting) => self.emptied(app, actions),
             Some(App::Draining(_) | App::Over) | None => {}
         }
     }
@@ -230,7 +382,8 @@ impl Pod {
             self.ready = true;
             actions.push(Action::Send(ToHost::Ready));
         }
-        if self.phase < Phase::Sweeping && self.living().next().is_none() {
+        let may_end = !self.mutable || self.phase == Phase::Stopping;
+        if may_end && self.phase < Phase::Sweeping && self.living().next().is_none() {
             self.sweep(actions);
         }
         let all_over = self.apps.values().all(|state| *state == App::Over);
@@ -249,6 +402,11 @@ impl Pod {
 
     fn drain_everything(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Draining;
+        let leaving = self.apps.iter().filter(|(_, it)| matches!(it, App::Leaving(_) | App::Forgetting));
+        let leaving: Vec<AppId> = leaving.map(|(app, _)| *app).collect();
+        for app in leaving {
+            self.emptied(app, actions);
+        }
         actions.push(Action::ClearDeadline);
         actions.push(Action::DrainEverything);
     }
@@ -257,7 +415,7 @@ impl Pod {
     fn living(&self) -> impl Iterator<Item = AppId> {
         self.apps
             .iter()
-            .filter(|(_, state)| matches!(state, App::Starting | App::Running))
+            .filter(|(_, state)| matches!(state, App::Starting | App::Running | App::Leaving(_)))
             .map(|(app, _)| *app)
     }
 

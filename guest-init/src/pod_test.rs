@@ -3,7 +3,7 @@ use std::time::Duration;
 use guest_api::{AppExit, AppId, ToHost};
 use proptest::prelude::*;
 
-use crate::pod::{Action, Event, KILL_WAIT, Pod};
+use crate::pod::{Action, Event, KILL_WAIT, Pod, Refusal, Whom};
 
 const A: AppId = AppId(1);
 const B: AppId = AppId(2);
@@ -265,4 +265,107 @@ proptest! {
         let readies = sent.iter().filter(|m| matches!(m, ToHost::Ready)).count();
         prop_assert_eq!(readies, usize::from(!fates.contains(&255)));
     }
+}
+
+/// A mutable pod with one app that was added and runs.
+fn mutable_with(app: AppId) -> Pod {
+    let mut pod = Pod::mutable([], GRACE);
+    assert_eq!(pod.on(Event::NoProcessLeft), [Action::Send(ToHost::Ready)]);
+    pod.admit(app).unwrap();
+    assert_eq!(pod.on(executed(app)), [started(app)]);
+    pod
+}
+
+#[test]
+fn mutable_pod_goes_on_when_its_last_app_fails() {
+    let mut pod = mutable_with(A);
+
+    assert_eq!(pod.on(ended(A, 3)), [Action::Drain(A)]);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 3)]);
+    assert_eq!(pod.on(Event::NoProcessLeft), []);
+    assert_eq!(pod.on(Event::StopRequested), [&[Action::SetDeadline(GRACE)][..], &sweep()].concat());
+}
+
+#[test]
+fn mutable_pod_goes_on_when_an_app_cannot_be_started() {
+    let mut pod = mutable_with(A);
+    pod.admit(B).unwrap();
+
+    let failed = pod.on(Event::StartFailed { app: B, reason: "no".to_owned() });
+
+    assert_eq!(failed, [Action::Send(ToHost::StartFailed { app: B, reason: "no".to_owned() })]);
+}
+
+#[test]
+fn stopped_app_has_ended_when_the_last_of_its_processes_has() {
+    let mut pod = mutable_with(A);
+
+    assert_eq!(pod.on(Event::AppStopRequested(A)), [Action::Terminate(A), Action::SetAppDeadline(A, GRACE)]);
+    assert_eq!(pod.on(Event::AppStopRequested(A)), []);
+    assert_eq!(pod.on(ended(A, 0)), [Action::Watch(A, Whom::Own)]);
+    assert_eq!(pod.on(Event::Emptied(A)), [Action::ClearAppDeadline(A), Action::Drain(A)]);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
+}
+
+#[test]
+fn app_that_ignores_the_request_to_stop_is_killed_alone() {
+    let mut pod = mutable_with(A);
+    pod.admit(B).unwrap();
+    pod.on(executed(B));
+    pod.on(Event::AppStopRequested(A));
+
+    let killed = pod.on(Event::AppDeadlinePassed(A));
+
+    assert_eq!(killed, [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    assert_eq!(pod.on(ended(B, 0)), [Action::Drain(B)]);
+}
+
+#[test]
+fn stopped_app_whose_last_process_hangs_is_over_after_a_while() {
+    let mut pod = mutable_with(A);
+    pod.on(Event::AppStopRequested(A));
+    pod.on(ended(A, 0));
+    pod.on(Event::AppDeadlinePassed(A));
+
+    assert_eq!(pod.on(Event::AppDeadlinePassed(A)), [Action::ClearAppDeadline(A), Action::Drain(A)]);
+}
+
+#[test]
+fn forgotten_app_is_released_when_nothing_of_it_runs_and_its_number_is_free() {
+    let mut pod = mutable_with(A);
+    pod.on(ended(A, 0));
+    assert!(pod.needs(A));
+    pod.on(Event::Drained(A));
+    assert!(!pod.needs(A));
+
+    let forgetting = pod.on(Event::ForgetRequested(A));
+
+    assert_eq!(
+        forgetting,
+        [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT), Action::Watch(A, Whom::All)]
+    );
+    assert_eq!(pod.admit(A), Err(Refusal::InUse(A.0)));
+    assert_eq!(pod.on(Event::Emptied(A)), [Action::Release(A), Action::Send(ToHost::Forgotten(A))]);
+    assert_eq!(pod.admit(A), Ok(()));
+}
+
+#[test]
+fn stop_of_a_mutable_pod_ends_apps_that_are_leaving_too() {
+    let mut pod = mutable_with(A);
+    pod.on(Event::AppStopRequested(A));
+    pod.on(ended(A, 4));
+
+    assert_eq!(pod.on(Event::StopRequested), [Action::Terminate(A), Action::SetDeadline(GRACE)]);
+    assert_eq!(pod.admit(B), Err(Refusal::PodEnding));
+    assert_eq!(pod.on(Event::DeadlinePassed), sweep());
+    let drain =
+        [Action::ClearAppDeadline(A), Action::Drain(A), Action::ClearDeadline, Action::DrainEverything];
+    assert_eq!(pod.on(Event::NoProcessLeft), drain);
+    assert_eq!(pod.on(Event::StreamsClosed), []);
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 4), Action::Halt]);
+}
+
+#[test]
+fn immutable_pod_admits_no_app() {
+    assert_eq!(running(&[A]).admit(B), Err(Refusal::Immutable));
 }

@@ -4,9 +4,11 @@
 //! which exit code. Must not know: sockets, processes, files; the supervisor carries the [`Action`]s out. Follows
 //! guest-api's message order and rkt-reference 6.8.
 
+use std::collections::BTreeMap;
+
 use guest_api::{
-    AppExit, AppId, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec, Process,
-    StdioStream, ToGuest, ToHost,
+    AppExit, AppId, AppSpec, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec,
+    Process, StdioStream, ToGuest, ToHost,
 };
 
 use crate::app_end;
@@ -79,6 +81,8 @@ pub enum Action {
         /// Why.
         reason: String,
     },
+    /// The guest knows nothing of the app any more: nothing more is said of it.
+    Forgotten(AppId),
     /// Tell the user.
     Complain(String),
     /// The guest has nothing more to say and nothing more to lose.
@@ -142,6 +146,8 @@ enum AppPhase {
     Prepared,
     Started,
     Ended,
+    /// The guest was told to forget it.
+    Forgetting,
 }
 
 #[derive(Debug)]
@@ -157,11 +163,25 @@ struct App {
     name: String,
     phase: AppPhase,
     out_of_memory: bool,
+    /// Its end was asked for.
+    stopping: bool,
     stdout: Stream,
     stderr: Stream,
 }
 
 impl App {
+    fn new(name: String) -> Self {
+        let stream = || Stream { credit: INITIAL_CREDIT_BYTES, earned: 0, open: true };
+        Self {
+            name,
+            phase: AppPhase::Starting,
+            out_of_memory: false,
+            stopping: false,
+            stdout: stream(),
+            stderr: stream(),
+        }
+    }
+
     fn stream(&mut self, stream: StdioStream) -> &mut Stream {
         match stream {
             StdioStream::Stdout => &mut self.stdout,
@@ -177,31 +197,66 @@ const NOT_STARTED: &[AppPhase] = &[AppPhase::Starting, AppPhase::Prepared];
 #[derive(Debug)]
 pub struct Conversation {
     phase: Phase,
-    apps: Vec<App>,
+    apps: BTreeMap<AppId, App>,
     outcome: PodOutcome,
     stop_requested: bool,
     /// The apps are sent signals: somebody asked for it, or one of them failed.
     ending: bool,
+    /// Apps come and go, and how they end is not how the pod ends.
+    mutable: bool,
 }
 
+#[allow(dead_code)]
 impl Conversation {
     /// With a guest that has not called yet and will get the apps `names`, numbered from 0.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
-        let stream = || Stream { credit: INITIAL_CREDIT_BYTES, earned: 0, open: true };
-        let app = |name| App {
-            name,
-            phase: AppPhase::Starting,
-            out_of_memory: false,
-            stdout: stream(),
-            stderr: stream(),
-        };
         Self {
             phase: Phase::Booting,
-            apps: names.into_iter().map(app).collect(),
+            apps: (0..).map(AppId).zip(names.into_iter().map(App::new)).collect(),
             outcome: PodOutcome::default(),
             stop_requested: false,
             ending: false,
+            mutable: false,
         }
+    }
+
+    /// The same with a guest whose apps come and go.
+    pub fn mutable(names: impl IntoIterator<Item = String>) -> Self {
+        Self { mutable: true, ..Self::new(names) }
+    }
+
+    /// Whether the guest has its pod, and apps may be added to it.
+    pub fn is_running(&self) -> bool {
+        self.phase == Phase::Running && !self.stop_requested
+    }
+
+    /// Starts an app. Its number must be that of no other; [`Self::has`] knows.
+    pub fn start_app(&mut self, spec: AppSpec) -> Vec<Action> {
+        self.apps.insert(spec.id, App::new(spec.name.clone()));
+        vec![send(ToGuest::StartApp(spec))]
+    }
+
+    /// Asks for the end of an app.
+    pub fn stop_app(&mut self, app: AppId) -> Vec<Action> {
+        let Some(known) = self.apps.get_mut(&app) else { return vec![] };
+        known.stopping = true;
+        vec![send(ToGuest::StopApp(app))]
+    }
+
+    /// Tells the guest that an app, which has ended, is needed no more.
+    pub fn forget_app(&mut self, app: AppId) -> Vec<Action> {
+        match self.apps.get_mut(&app) {
+            Some(known) if known.phase == AppPhase::Ended => {
+                known.phase = AppPhase::Forgetting;
+                vec![send(ToGuest::ForgetApp(app))]
+            }
+            _ => vec![],
+        }
+    }
+
+    /// Whether the guest knows an app of this number.
+    pub fn has(&self, app: AppId) -> bool {
+        self.apps.contains_key(&app)
     }
 
     /// Whether the guest has said its first word.
@@ -253,13 +308,13 @@ impl Conversation {
     pub fn vm_was_killed(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         let ran = |app: &App| matches!(app.phase, AppPhase::Prepared | AppPhase::Started);
-        for (index, known) in self.apps.iter_mut().enumerate().filter(|(_, app)| ran(app)) {
+        for (&app, known) in self.apps.iter_mut().filter(|(_, app)| ran(app)) {
             known.phase = AppPhase::Ended;
             let exit = AppExit::Signal(SIGKILL);
-            self.outcome.app_ended(exit);
-            if let Ok(number) = u16::try_from(index) {
-                actions.push(Action::RecordStatus { app: AppId(number), status: exit.status() });
+            if !self.mutable {
+                self.outcome.app_ended(exit);
             }
+            actions.push(Action::RecordStatus { app, status: exit.status() });
         }
         actions
     }
@@ -339,6 +394,14 @@ impl Conversation {
                 self.app(app)?;
                 Ok(vec![Action::InputCredit { app, bytes }])
             }
+            ToHost::Forgotten(app) => {
+                if self.app(app)?.phase != AppPhase::Forgetting {
+                    let when = "of an app that it was not told to forget";
+                    return Err(Violation::OutOfOrder { message: "Forgotten", when });
+                }
+                self.apps.remove(&app);
+                Ok(vec![Action::Forgotten(app)])
+            }
             of_session @ (ToHost::SessionStarted { .. }
             | ToHost::SessionFailed { .. }
             | ToHost::SessionExited { .. }
@@ -397,19 +460,23 @@ impl Conversation {
         let open: Vec<StdioStream> = open.collect();
         let ended = open.into_iter().filter(|_| prepared);
         let mut actions: Vec<Action> = ended.map(|stream| Action::OutputClosed { app, stream }).collect();
-        self.outcome.fail();
         actions.push(Action::StartFailed { app, reason });
-        actions.extend(self.stop());
+        if !self.mutable {
+            self.outcome.fail();
+            actions.extend(self.stop());
+        }
         Ok(actions)
     }
 
     fn exited(&mut self, app: AppId, exit: AppExit) -> Result<Vec<Action>, Violation> {
         self.advance(app, &[AppPhase::Prepared, AppPhase::Started], AppPhase::Ended, "Exited")?;
-        self.outcome.app_ended(exit);
         let ending = self.ending;
         let known = self.app(app)?;
-        let report = app_end::report(&known.name, exit, ending, known.out_of_memory);
-        self.ending |= exit.status() != 0;
+        let report = app_end::report(&known.name, exit, ending || known.stopping, known.out_of_memory);
+        if !self.mutable {
+            self.outcome.app_ended(exit);
+            self.ending |= exit.status() != 0;
+        }
         let mut actions: Vec<Action> = report.map(Action::Complain).into_iter().collect();
         actions.push(Action::RecordStatus { app, status: exit.status() });
         Ok(actions)
@@ -428,7 +495,7 @@ impl Conversation {
                 AppPhase::Starting => "of an app that was not started",
                 AppPhase::Prepared => "of an app whose event handlers were",
                 AppPhase::Started => "of an app that was started",
-                AppPhase::Ended => "of an app that ended",
+                AppPhase::Ended | AppPhase::Forgetting => "of an app that ended",
             };
             return Err(Violation::OutOfOrder { message, when });
         }
@@ -437,7 +504,7 @@ impl Conversation {
     }
 
     fn app(&mut self, id: AppId) -> Result<&mut App, Violation> {
-        self.apps.get_mut(usize::from(id.0)).ok_or(Violation::UnknownApp(id.0))
+        self.apps.get_mut(&id).ok_or(Violation::UnknownApp(id.0))
     }
 }
 
@@ -467,5 +534,6 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::TunnelData { .. } => "TunnelData",
         ToHost::TunnelCredit { .. } => "TunnelCredit",
         ToHost::TunnelEnd(_) => "TunnelEnd",
+        ToHost::Forgotten(_) => "Forgotten",
     }
 }

@@ -14,6 +14,7 @@ fn spec() -> PodSpec {
         stop_on_failure: true,
         stop_grace_ms: 0,
         metadata_service: false,
+        mutable: false,
     }
 }
 

@@ -402,6 +402,7 @@ impl Supervisor<'_> {
                 stop_on_failure: true,
                 stop_grace_ms: STOP_GRACE_MS,
                 metadata_service: false,
+                mutable: false,
             };
             let actions = self.conversation.receive(message, spec)?;
             self.carry_out(actions)?;
@@ -458,7 +459,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::Complain(reason) => self.outputs.say(&reason),
-                Action::Finished => {}
+                Action::Forgotten(_) | Action::Finished => {}
             }
         }
         Ok(())

@@ -55,6 +55,24 @@ pub fn join(app: AppId) -> io::Result<()> {
     fs::write(directory(app).join("cgroup.procs"), "0")
 }
 
+/// Sends SIGKILL to everything in the app's group, and to what its processes are making at this moment.
+pub fn kill(app: AppId) -> io::Result<()> {
+    tolerate_missing(fs::write(directory(app).join("cgroup.kill"), "1"))
+}
+
+/// Removes the app's group, in which nobody is left.
+pub fn remove(app: AppId) -> io::Result<()> {
+    tolerate_missing(fs::remove_dir(directory(app)))
+}
+
+/// An app whose start failed early has no group.
+fn tolerate_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Process IDs of everything in the app's group.
 pub fn processes(app: AppId) -> io::Result<Vec<i32>> {
     let list = fs::read_to_string(directory(app).join("cgroup.procs"))?;

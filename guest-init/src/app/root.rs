@@ -9,7 +9,7 @@
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use guest_api::{AppSpec, FileMount, MountSpec};
+use guest_api::{AppId, AppSpec, FileMount, MountSpec};
 use nix::sched::CloneFlags;
 use rustix::fs::{CWD, FileType, Mode, makedev, mkdirat, mknodat, symlinkat};
 use rustix::io::Errno;
@@ -46,10 +46,27 @@ const DIRECTORIES: [(&str, u32); 4] = [("/etc", 0o755), ("/run", 0o755), ("/tmp"
 /// name space would not see what another one writes to a volume of both.
 pub fn mount_sources(app: &AppSpec) {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    for source in app.mounts.iter().map(|volume| &volume.source).chain([&app.rootfs]) {
+    for source in sources(app) {
         // What cannot be opened is reported when the app is started; a volume that is a file needs no mount.
         let _ = rustix::fs::open(Path::new(SHARE).join(source), flags, Mode::empty());
     }
+}
+
+/// What the app takes from the share: paths below its root.
+pub fn sources(app: &AppSpec) -> impl Iterator<Item = &str> {
+    app.mounts.iter().map(|volume| volume.source.as_str()).chain([app.rootfs.as_str()])
+}
+
+/// Removes what [`enter`] has generated for the app.
+pub fn remove_generated_files(app: AppId) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(generated_files_of(app)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn generated_files_of(app: AppId) -> PathBuf {
+    PathBuf::from(GENERATED_FILES).join(app.0.to_string())
 }
 
 /// Gives the calling process (one that has never had threads) a mount name space of its own, and returns it.
@@ -147,7 +164,7 @@ fn volume_source(volume: &MountSpec) -> Result<OwnedFd, InitError> {
 }
 
 fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, InitError> {
-    let directory = PathBuf::from(GENERATED_FILES).join(app.id.0.to_string());
+    let directory = generated_files_of(app.id);
     let prepare = |index: usize, file: &FileMount| {
         std::fs::create_dir_all(&directory)?;
         let path = directory.join(index.to_string());

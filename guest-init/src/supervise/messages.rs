@@ -3,7 +3,7 @@
 //! Responsible for: carrying each message to the process or the state machine that it is about; messages about processes that
 //! are gone crossed the news of it on the wire and go nowhere. Must not know: framing. Follows guest-api.
 
-use guest_api::{Process, SessionSpec, ToGuest, ToHost};
+use guest_api::{AppId, AppSpec, Process, SessionSpec, ToGuest, ToHost};
 
 use super::{Event, Supervisor};
 use crate::control::{Received, name};
@@ -12,7 +12,7 @@ use crate::{InitError, app, clock, console, pod, sentence};
 
 use super::child::Child;
 
-impl Supervisor<'_> {
+impl Supervisor {
     pub(super) fn receive(&mut self) {
         match self.control.receive() {
             Ok(Received::Bytes) => self.obey_messages(),
@@ -43,6 +43,9 @@ impl Supervisor<'_> {
             ToGuest::Stop => self.events.push_back(pod::Event::StopRequested.into()),
             ToGuest::Kill => self.events.push_back(pod::Event::KillRequested.into()),
             ToGuest::Exec(spec) => self.exec(&spec)?,
+            ToGuest::StartApp(spec) => self.add_app(spec)?,
+            ToGuest::StopApp(app) => self.events.push_back(pod::Event::AppStopRequested(app).into()),
+            ToGuest::ForgetApp(app) => self.forget_app(app)?,
             ToGuest::HangUp(session) => self.events.push_back(session::Event::HungUp(session).into()),
             ToGuest::Credit { process, stream, bytes } => {
                 if let Some(child) = self.children.get_mut(&process) {
@@ -108,8 +111,39 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// Starts another app, or says why not.
+    fn add_app(&mut self, spec: AppSpec) -> Result<(), InitError> {
+        let app = spec.id;
+        match self.pod.admit(app) {
+            Ok(()) => {}
+            Err(refusal @ pod::Refusal::PodEnding) => {
+                self.control.queue(&ToHost::StartFailed { app, reason: refusal.to_string() });
+                return Ok(());
+            }
+            // The host would take the answer for that of another one.
+            Err(refusal) => return Err(InitError::AppNumber(refusal)),
+        }
+        app::root::mount_sources(&spec);
+        self.apps.insert(app, spec);
+        self.start_app(app);
+        Ok(())
+    }
+
+    fn forget_app(&mut self, app: AppId) -> Result<(), InitError> {
+        if self.pod.needs(app) {
+            return Err(InitError::AppNotOver(app.0));
+        }
+        if self.pod.has(app) {
+            self.events.push_back(pod::Event::ForgetRequested(app).into());
+        } else {
+            // One that came too late to be started.
+            self.control.queue(&ToHost::Forgotten(app));
+        }
+        Ok(())
+    }
+
     fn start_session(&self, spec: &SessionSpec) -> Result<Child, InitError> {
-        let app = self.apps.iter().find(|app| app.id == spec.app).ok_or(InitError::UnknownApp(spec.app.0))?;
+        let app = self.apps.get(&spec.app).ok_or(InitError::UnknownApp(spec.app.0))?;
         let namespace =
             self.namespaces.get(&spec.app).ok_or_else(|| InitError::AppNotStarted(app.name.clone()))?;
         app::start::session(spec, app, namespace).map(Child::new)

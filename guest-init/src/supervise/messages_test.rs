@@ -20,6 +20,7 @@ fn spec() -> PodSpec {
         stop_on_failure: true,
         stop_grace_ms: 0,
         metadata_service: false,
+        mutable: false,
     }
 }
 
@@ -31,7 +32,7 @@ struct Deaf {
 }
 
 impl Deaf {
-    fn new(spec: &PodSpec) -> (Self, Supervisor<'_>) {
+    fn new(spec: &PodSpec) -> (Self, Supervisor) {
         let (host, guest) = nix::sys::socket::socketpair(
             nix::sys::socket::AddressFamily::Unix,
             nix::sys::socket::SockType::Stream,
@@ -52,7 +53,7 @@ impl Deaf {
         (Self { host, reporters }, supervisor)
     }
 
-    fn say(&self, supervisor: &mut Supervisor<'_>, message: &ToGuest) {
+    fn say(&self, supervisor: &mut Supervisor, message: &ToGuest) {
         rustix::io::write(&self.host, &encode(message).unwrap()).unwrap();
         // Three reads hold the longest of these messages.
         (0..3).for_each(|_| supervisor.receive());
@@ -71,7 +72,7 @@ impl Deaf {
     }
 }
 
-fn lost(supervisor: &Supervisor<'_>) -> bool {
+fn lost(supervisor: &Supervisor) -> bool {
     supervisor.events.contains(&pod::Event::ControlLost.into())
 }
 

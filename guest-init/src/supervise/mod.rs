@@ -4,6 +4,7 @@
 //! [`crate::session`] decide). Follows guest-api and poll(2).
 
 mod child;
+mod departure;
 mod messages;
 mod watch;
 
@@ -29,7 +30,7 @@ use crate::app::output::Relayed;
 use crate::app::report::News;
 use crate::app::{cgroup, root, start};
 use crate::control::Control;
-use crate::pod::{self, Pod};
+use crate::pod::{self, Pod, Whom};
 use crate::session::{self, Sessions};
 use crate::{console, reap, sentence, shutdown};
 use child::Child;
@@ -60,18 +61,21 @@ impl From<session::Event> for Event {
     }
 }
 
-struct Supervisor<'a> {
+struct Supervisor {
     control: Control,
     signals: SignalFd,
     pod: Pod,
     sessions: Sessions,
-    apps: &'a [AppSpec],
+    /// Apps that the pod has, or had and may still be asked for.
+    apps: BTreeMap<AppId, AppSpec>,
     /// Apps' mount name spaces, for the commands that come later.
     namespaces: BTreeMap<AppId, OwnedFd>,
     children: BTreeMap<Process, Child>,
     events: VecDeque<Event>,
     deadline: Option<Instant>,
     draining_everything: bool,
+    /// Apps of whose last process the pod wants to know.
+    watched: BTreeMap<AppId, Whom>,
 }
 
 /// Starts the apps and sees them through to the end of the VM. The rest of the specification is in force already.
@@ -95,20 +99,26 @@ pub fn run(spec: &PodSpec, control: Control, signals: SignalFd) -> ! {
     }
 }
 
-impl<'a> Supervisor<'a> {
-    fn new(spec: &'a PodSpec, control: Control, signals: SignalFd) -> Self {
+impl Supervisor {
+    fn new(spec: &PodSpec, control: Control, signals: SignalFd) -> Self {
         let grace = Duration::from_millis(u64::from(spec.stop_grace_ms));
+        let numbers = spec.apps.iter().map(|app| app.id);
         Self {
             control,
             signals,
-            pod: Pod::new(spec.apps.iter().map(|app| app.id), spec.stop_on_failure, grace),
+            pod: if spec.mutable {
+                Pod::mutable(numbers, grace)
+            } else {
+                Pod::new(numbers, spec.stop_on_failure, grace)
+            },
             sessions: Sessions::default(),
-            apps: &spec.apps,
+            apps: spec.apps.iter().map(|app| (app.id, app.clone())).collect(),
             namespaces: BTreeMap::new(),
             children: BTreeMap::new(),
             events: VecDeque::new(),
             deadline: None,
             draining_everything: false,
+            watched: BTreeMap::new(),
         }
     }
 
@@ -117,14 +127,19 @@ impl<'a> Supervisor<'a> {
             // Nothing will ever happen to a pod without apps; let it notice.
             self.events.push_back(pod::Event::NoProcessLeft.into());
         }
-        self.apps.iter().for_each(root::mount_sources);
-        for app in self.apps {
-            match start::app(app) {
-                Ok(started) => drop(self.children.insert(Process::App(app.id), Child::new(started))),
-                Err(error) => {
-                    let reason = sentence(&error);
-                    self.events.push_back(pod::Event::StartFailed { app: app.id, reason }.into());
-                }
+        self.apps.values().for_each(root::mount_sources);
+        let apps: Vec<AppId> = self.apps.keys().copied().collect();
+        apps.into_iter().for_each(|app| self.start_app(app));
+    }
+
+    /// Makes the app's process. What it takes from the share was mounted before.
+    fn start_app(&mut self, id: AppId) {
+        let Some(app) = self.apps.get(&id) else { return };
+        match start::app(app) {
+            Ok(started) => drop(self.children.insert(Process::App(id), Child::new(started))),
+            Err(error) => {
+                let reason = sentence(&error);
+                self.events.push_back(pod::Event::StartFailed { app: id, reason }.into());
             }
         }
     }
@@ -176,6 +191,22 @@ impl<'a> Supervisor<'a> {
             pod::Action::ClearDeadline => self.deadline = None,
             pod::Action::Halt => return Some(End::Orderly),
             pod::Action::Abandon => return Some(End::Abandoned),
+            pod::Action::KillApp(app) => self.kill_app(app),
+            pod::Action::Watch(app, whom) => {
+                self.watched.insert(app, whom);
+                self.notice_emptied();
+            }
+            pod::Action::SetAppDeadline(app, time) => {
+                if let Some(child) = self.children.get_mut(&Process::App(app)) {
+                    child.deadline = Instant::now().checked_add(time);
+                }
+            }
+            pod::Action::ClearAppDeadline(app) => {
+                if let Some(child) = self.children.get_mut(&Process::App(app)) {
+                    child.deadline = None;
+                }
+            }
+            pod::Action::Release(app) => self.release(app),
         }
         None
     }
@@ -357,6 +388,7 @@ impl<'a> Supervisor<'a> {
         if ended.none_left {
             self.events.push_back(pod::Event::NoProcessLeft.into());
         }
+        self.notice_emptied();
     }
 }
 

@@ -24,7 +24,7 @@ enum Source {
     Input(Process),
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     pub(super) fn wait(&mut self) {
         let deadlines = self.children.values().filter_map(|child| child.deadline).chain(self.deadline);
         let until = if self.may_send_what_is_owed() { Some(Instant::now()) } else { deadlines.min() };
@@ -66,10 +66,11 @@ impl Supervisor<'_> {
             self.events.push_back(pod::Event::DeadlinePassed.into());
         }
         for (process, child) in &mut self.children {
-            if let Process::Session(session) = process
-                && child.deadline.take_if(|deadline| *deadline <= now).is_some()
-            {
-                self.events.push_back(session::Event::DeadlinePassed(*session).into());
+            if child.deadline.take_if(|deadline| *deadline <= now).is_some() {
+                self.events.push_back(match process {
+                    Process::App(app) => pod::Event::AppDeadlinePassed(*app).into(),
+                    Process::Session(session) => session::Event::DeadlinePassed(*session).into(),
+                });
             }
         }
     }

@@ -1,0 +1,75 @@
+//! The end of one app while its pod goes on.
+//!
+//! Responsible for: noticing that none of its processes is left, killing them, and leaving nothing behind that was made for
+//! it. Must not know: when that is to be done ([`crate::pod`] decides). Follows the kernel's
+//! Documentation/admin-guide/cgroup-v2.rst.
+
+use std::collections::BTreeSet;
+
+use guest_api::{AppId, Process};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getsid};
+
+use super::Supervisor;
+use crate::app::{cgroup, root};
+use crate::pod::{self, Whom};
+use crate::{InitError, console, mounts, sentence};
+
+impl Supervisor {
+    /// Whoever ended last in an app was a child of PID 1, or its parent was, so this is looked at after every end.
+    pub(super) fn notice_emptied(&mut self) {
+        let watched: Vec<(AppId, Whom)> = self.watched.iter().map(|(app, whom)| (*app, *whom)).collect();
+        for (app, whom) in watched {
+            if self.is_empty(app, whom) {
+                self.watched.remove(&app);
+                self.events.push_back(pod::Event::Emptied(app).into());
+            }
+        }
+    }
+
+    fn is_empty(&self, app: AppId, whom: Whom) -> bool {
+        let processes = cgroup::processes(app).unwrap_or_default();
+        if whom == Whom::All || processes.is_empty() {
+            return processes.is_empty();
+        }
+        // Every command leads a session of the kernel's.
+        let of_commands: BTreeSet<i32> = self
+            .children
+            .iter()
+            .filter(|(process, _)| matches!(process, Process::Session(_)))
+            .filter_map(|(_, child)| child.pid)
+            .collect();
+        let session = |pid: &i32| getsid(Some(Pid::from_raw(*pid))).map_or(*pid, Pid::as_raw);
+        processes.iter().all(|pid| of_commands.contains(&session(pid)))
+    }
+
+    pub(super) fn kill_app(&self, app: AppId) {
+        // The main process may not have joined the group yet.
+        if let Some(main) = self.children.get(&Process::App(app)).and_then(|child| child.pid) {
+            let _ = kill(Pid::from_raw(main), Signal::SIGKILL);
+        }
+        if let Err(error) = cgroup::kill(app) {
+            console::say(&format!("cannot kill the processes of app number {}: {error}", app.0));
+        }
+    }
+
+    /// Lets go of everything that was made for the app. Whatever of it fails, fails for a reason that only a reader of the
+    /// console can do something about; the app is over.
+    pub(super) fn release(&mut self, app: AppId) {
+        self.watched.remove(&app);
+        self.close(Process::App(app));
+        self.children.remove(&Process::App(app));
+        self.namespaces.remove(&app);
+        let Some(spec) = self.apps.remove(&app) else { return };
+        let left: BTreeSet<&str> = self.apps.values().flat_map(root::sources).collect();
+        let own: BTreeSet<&str> = root::sources(&spec).filter(|source| !left.contains(source)).collect();
+        let results = [
+            cgroup::remove(app).map_err(InitError::kernel("remove the control group of an app")),
+            root::remove_generated_files(app).map_err(InitError::kernel("remove the files of an app")),
+            mounts::release_sources(own),
+        ];
+        for error in results.into_iter().filter_map(Result::err) {
+            console::say(&sentence(&error));
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::mm::{Advice, madvise};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
@@ -49,6 +50,8 @@ const MEMFD_NAME: &str = "guest-memory";
 /// What the file is called, so that the mapping has the same name either way.
 const FILE_NAME: &str = "memfd:guest-memory";
 const MIB: u64 = 1024 * 1024;
+/// The smallest piece of memory that can be given back.
+const PAGE: u64 = 4096;
 
 /// Guest-physical address and size of each piece of RAM, in ascending order.
 pub fn ram_ranges(memory_mib: u32) -> Vec<(GuestAddress, u64)> {
@@ -117,6 +120,49 @@ impl AsRawFd for MemoryFile {
 
 fn failed(mib: u32) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> Error {
     move |source| Error::Memory { mib, source }
+}
+
+/// Why memory cannot be given back.
+#[derive(Debug, thiserror::Error)]
+pub enum ReleaseError {
+    /// Not all of it is RAM.
+    #[error("{bytes} bytes at {start:#x} are not all memory")]
+    NotMemory {
+        /// First guest-physical address.
+        start: u64,
+        /// Length.
+        bytes: u64,
+    },
+    /// The host's kernel refused.
+    #[error("cannot give memory back to the host: {0}")]
+    Host(Errno),
+}
+
+/// Gives the whole pages of a range of RAM back to the host. The guest finds zeros there when it uses them again; so does
+/// every process that has the memory mapped.
+pub fn release(ram: &GuestRam, start: GuestAddress, bytes: u64) -> Result<(), ReleaseError> {
+    let not_memory = || ReleaseError::NotMemory { start: start.raw_value(), bytes };
+    let region = ram.find_region(start).ok_or_else(not_memory)?;
+    let first = start.raw_value().checked_sub(region.start_addr().raw_value()).ok_or_else(not_memory)?;
+    let end = first.checked_add(bytes).filter(|end| *end <= region.len()).ok_or_else(not_memory)?;
+    // Pieces of RAM begin at whole pages, of the guest and of the file.
+    let (first, end) = (first.next_multiple_of(PAGE), end - end % PAGE);
+    let backing = region.file_offset().ok_or_else(not_memory)?;
+    if first >= end {
+        return Ok(());
+    }
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(backing.file(), hole, backing.start() + first, end - first)
+        .map_err(ReleaseError::Host)
+}
+
+/// Bytes of the host's memory that a guest's RAM takes, for tests.
+#[cfg(test)]
+pub fn allocated_bytes(ram: &GuestRam) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+
+    let file = ram.iter().next().and_then(|region| region.file_offset()).unwrap();
+    file.file().metadata().unwrap().blocks() * 512
 }
 
 /// RAM of any size, for tests.

@@ -23,6 +23,7 @@ use crate::event_loop::EventLoop;
 use crate::exit::{Exit, ExitLatch};
 use crate::memory::{self, GuestRam, VIRTIO_MMIO_SIZE, VIRTIO_MMIO_START};
 use crate::vcpu::{self, Vcpu};
+use crate::virtio::balloon::Balloon;
 use crate::virtio::device::VirtioDevice;
 use crate::virtio::fs::Fs;
 use crate::virtio::mmio::{DeviceHandle, MmioTransport, NOTIFY_OFFSET};
@@ -44,6 +45,7 @@ enum Slot {
     Fs = 0,
     Vsock = 1,
     Rng = 2,
+    Balloon = 3,
 }
 
 impl Slot {
@@ -226,6 +228,7 @@ fn create_devices(
         add(Slot::Vsock, Arc::new(Mutex::new(Vsock::new(config)?)))?;
     }
     add(Slot::Rng, Arc::new(Mutex::new(Rng::default())))?;
+    add(Slot::Balloon, Arc::new(Mutex::new(Balloon::default())))?;
     Ok(devices)
 }
 

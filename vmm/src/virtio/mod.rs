@@ -1,5 +1,6 @@
 //! Virtio devices and their transport.
 
+pub mod balloon;
 pub mod device;
 pub mod fs;
 pub mod mmio;
@@ -7,6 +8,8 @@ pub mod queue;
 pub mod rng;
 pub mod vsock;
 
+#[cfg(test)]
+mod balloon_test;
 #[cfg(test)]
 mod fs_test;
 #[cfg(test)]

@@ -398,7 +398,7 @@ pub enum ToGuest {
     },
     /// Start an app of a mutable pod. Its number may be that of no app which the guest has not forgotten. Answered by
     /// [`ToHost::Started`] or [`ToHost::StartFailed`].
-    StartApp(AppSpec),
+    StartApp(Box<AppSpec>),
     /// End the app: SIGTERM to all of its processes, SIGKILL to what is left after the grace period. Its
     /// [`ToHost::Exited`] comes when its processes have ended, but for commands that were run in it. Without effect on an app
     /// that has ended.

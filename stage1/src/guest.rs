@@ -233,7 +233,7 @@ impl Conversation {
     /// Starts an app. Its number must be that of no other; [`Self::has`] knows.
     pub fn start_app(&mut self, spec: AppSpec) -> Vec<Action> {
         self.apps.insert(spec.id, App::new(spec.name.clone()));
-        vec![send(ToGuest::StartApp(spec))]
+        vec![send(ToGuest::StartApp(Box::new(spec)))]
     }
 
     /// Asks for the end of an app.

@@ -43,7 +43,7 @@ impl Supervisor {
             ToGuest::Stop => self.events.push_back(pod::Event::StopRequested.into()),
             ToGuest::Kill => self.events.push_back(pod::Event::KillRequested.into()),
             ToGuest::Exec(spec) => self.exec(&spec)?,
-            ToGuest::StartApp(spec) => self.add_app(spec)?,
+            ToGuest::StartApp(spec) => self.add_app(*spec)?,
             ToGuest::StopApp(app) => self.events.push_back(pod::Event::AppStopRequested(app).into()),
             ToGuest::ForgetApp(app) => self.forget_app(app)?,
             ToGuest::HangUp(session) => self.events.push_back(session::Event::HungUp(session).into()),

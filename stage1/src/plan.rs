@@ -50,9 +50,10 @@ pub enum PlanError {
     /// `--interactive` with more than one app.
     #[error("interactive option only supports pods with one app")]
     Interactive,
-    /// A mutable pod.
-    #[error("stage1 does not support mutable pods")]
-    Mutable,
+    /// An app that stage0 has not written down.
+    #[error("the pod manifest has no app {0:?}")]
+    #[allow(dead_code)]
+    UnknownApp(String),
     /// `--mds-token`.
     #[error(
         "the metadata service cannot be reached from a pod that has loopback only (try without --mds-register)"
@@ -152,6 +153,8 @@ pub struct SharePlan {
     pub apps: Vec<String>,
     /// Volumes that appear below `volumes/`.
     pub volumes: Vec<SharedVolume>,
+    /// Others may appear while the pod runs.
+    pub may_grow: bool,
 }
 
 /// Something the user should know; the pod runs all the same.
@@ -178,6 +181,21 @@ pub struct Plan {
     pub warnings: Vec<Warning>,
 }
 
+/// One app, whichever way it comes into the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppPlan {
+    /// What the guest is told.
+    pub spec: AppSpec,
+    /// Where its standard descriptors lead.
+    pub streams: Streams,
+    /// Volumes that it uses.
+    pub volumes: Vec<SharedVolume>,
+    /// Content of `/rkt/env/APP`.
+    pub environment_file: String,
+    /// What to tell the user.
+    pub warnings: Vec<Warning>,
+}
+
 /// Decides everything about a pod. `images` holds the image manifest of every app, by app name.
 pub fn plan(
     flags: &RunFlags,
@@ -186,14 +204,10 @@ pub fn plan(
     host: &HostFacts,
 ) -> Result<Plan, PlanError> {
     let mut warnings = check_flags(flags, pod)?;
-    let hostname = flags.hostname.clone().unwrap_or_else(|| format!("rkt-{}", flags.uuid));
-    if hostname.is_empty() || hostname.len() > MAX_HOSTNAME_BYTES {
-        return Err(PlanError::Hostname(hostname));
-    }
-    if pod.apps.is_empty() {
+    let hostname = hostname(flags)?;
+    if pod.apps.is_empty() && !flags.mutable {
         return Err(PlanError::NoApps);
     }
-    let files = name_files::generate(&hostname, flags.hosts, flags.resolv_conf, &host.names);
 
     let mut sections = Vec::new();
     let mut apps = Vec::new();
@@ -203,35 +217,89 @@ pub fn plan(
     for (index, runtime) in pod.apps.iter().enumerate() {
         let id = u16::try_from(index).map(AppId).map_err(|_| PlanError::TooManyApps(pod.apps.len()))?;
         let image = images.get(&runtime.name);
-        let section = section(runtime, image)?;
-        let of_app = volumes::mounts(&runtime.name, section, &runtime.mounts, &pod.volumes)
-            .map_err(|cause| PlanError::Volumes { app: runtime.name.to_string(), cause })?;
-        warnings.extend(of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }));
-        warnings.extend(unapplied_isolators(&runtime.name, section));
-        let isolation = isolation::of(section, flags)
-            .map_err(|cause| PlanError::Isolation { app: runtime.name.to_string(), cause })?;
-        for mount in &of_app.mounts {
+        let app = app(flags, pod, runtime, image, host, id)?;
+        sections.push(section(runtime, image)?);
+        warnings.extend(app.warnings);
+        for volume in app.volumes {
             // The host enforces read-only where no app at all may write.
             shared
-                .entry(mount.volume.name.clone())
-                .and_modify(|volume| volume.read_only &= mount.volume.read_only)
-                .or_insert_with(|| mount.volume.clone());
+                .entry(volume.name.clone())
+                .and_modify(|known| known.read_only &= volume.read_only)
+                .or_insert(volume);
         }
-        let streams = Streams::of(runtime, flags.interactive)
-            .map_err(|cause| PlanError::Streams { app: runtime.name.to_string(), cause })?;
-        if streams.is_interactive() && pod.apps.len() > 1 {
-            return Err(PlanError::Interactive);
-        }
-        let stdio = streams.in_guest(host.terminal.as_ref().map(|terminal| terminal.size));
-        let own = host.terminal.as_ref().filter(|_| streams.is_interactive());
-        let terminal = own.map_or(streams::TERMINAL_TYPE, |terminal| &terminal.kind);
-        let environment =
-            environment::complete(&runtime.name, section, stdio.has_terminal().then_some(terminal));
-        environment_files.push((runtime.name.to_string(), environment::file(&environment)));
-        apps.push(AppSpec {
+        environment_files.push((app.spec.name.clone(), app.environment_file));
+        apps.push(app.spec);
+        all_streams.push(app.streams);
+    }
+
+    Ok(Plan {
+        vm: VmPlan {
+            vcpus: sizing::vcpus(sections.iter().copied(), host.cpus),
+            memory_mib: sizing::memory_mib(sections.iter().copied()),
+            command_line: command_line(flags.debug, host.extra_kernel_parameters.as_deref()),
+        },
+        shares: SharePlan {
+            apps: apps.iter().map(|app| app.name.clone()).collect(),
+            volumes: shared.into_values().collect(),
+            may_grow: flags.mutable,
+        },
+        guest: GuestPlan { hostname, apps, streams: all_streams },
+        environment_files,
+        warnings,
+    })
+}
+
+/// Decides about an app that is added to a running, mutable pod, as [`plan`] does about the pod's first ones. It gets its
+/// number when it is started.
+#[allow(dead_code)]
+pub fn added_app(
+    flags: &RunFlags,
+    pod: &PodManifest,
+    name: &str,
+    images: &BTreeMap<AcName, ImageManifest>,
+    host: &HostFacts,
+) -> Result<AppPlan, PlanError> {
+    let runtime = pod.apps.iter().find(|app| app.name.as_str() == name);
+    let runtime = runtime.ok_or_else(|| PlanError::UnknownApp(name.to_owned()))?;
+    app(flags, pod, runtime, images.get(&runtime.name), host, AppId(0))
+}
+
+fn app(
+    flags: &RunFlags,
+    pod: &PodManifest,
+    runtime: &RuntimeApp,
+    image: Option<&ImageManifest>,
+    host: &HostFacts,
+    id: AppId,
+) -> Result<AppPlan, PlanError> {
+    let name = runtime.name.to_string();
+    let section = section(runtime, image)?;
+    let of_app = volumes::mounts(&runtime.name, section, &runtime.mounts, &pod.volumes)
+        .map_err(|cause| PlanError::Volumes { app: name.clone(), cause })?;
+    let mut warnings: Vec<Warning> =
+        of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }).collect();
+    warnings.extend(unapplied_isolators(&runtime.name, section));
+    let isolation =
+        isolation::of(section, flags).map_err(|cause| PlanError::Isolation { app: name.clone(), cause })?;
+    let streams = Streams::of(runtime, flags.interactive)
+        .map_err(|cause| PlanError::Streams { app: name.clone(), cause })?;
+    if streams.is_interactive() && (pod.apps.len() > 1 || flags.mutable) {
+        return Err(PlanError::Interactive);
+    }
+    let stdio = streams.in_guest(host.terminal.as_ref().map(|terminal| terminal.size));
+    let own = host.terminal.as_ref().filter(|_| streams.is_interactive());
+    let terminal = own.map_or(streams::TERMINAL_TYPE, |terminal| &terminal.kind);
+    let environment = environment::complete(&runtime.name, section, stdio.has_terminal().then_some(terminal));
+    let volumes = of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)).collect();
+    Ok(AppPlan {
+        environment_file: environment::file(&environment),
+        volumes,
+        streams,
+        warnings,
+        spec: AppSpec {
             id,
-            name: runtime.name.to_string(),
-            rootfs: format!("apps/{}", runtime.name),
+            rootfs: format!("apps/{name}"),
+            name,
             read_only_rootfs: runtime.read_only_root_fs,
             exec: section.exec.clone(),
             environment,
@@ -249,35 +317,35 @@ pub fn plan(
                     read_only: mount.volume.read_only,
                 })
                 .collect(),
-            files: files.clone(),
+            files: name_files::generate(&hostname(flags)?, flags.hosts, flags.resolv_conf, &host.names),
             stdio,
             isolation,
             lifecycle: Lifecycle::default(),
-        });
-        sections.push(section);
-        all_streams.push(streams);
-    }
-
-    Ok(Plan {
-        vm: VmPlan {
-            vcpus: sizing::vcpus(sections.iter().copied(), host.cpus),
-            memory_mib: sizing::memory_mib(sections.iter().copied()),
-            command_line: command_line(flags.debug, host.extra_kernel_parameters.as_deref()),
         },
-        shares: SharePlan {
-            apps: apps.iter().map(|app| app.name.clone()).collect(),
-            volumes: shared.into_values().collect(),
-        },
-        guest: GuestPlan { hostname, apps, streams: all_streams },
-        environment_files,
-        warnings,
     })
 }
 
+/// How the VM sees a volume. In a mutable pod an app that may write to it can come later, unless the pod's volume itself is
+/// read-only.
+fn shown(volume: &SharedVolume, flags: &RunFlags, pod: &PodManifest) -> SharedVolume {
+    let of_pod = pod.volumes.iter().find(|it| it.name.as_str() == volume.name).filter(|_| flags.mutable);
+    let read_only = of_pod.map_or(volume.read_only, |it| it.read_only == Some(true));
+    SharedVolume { read_only, ..volume.clone() }
+}
+
+fn hostname(flags: &RunFlags) -> Result<String, PlanError> {
+    let hostname = flags.hostname.clone().unwrap_or_else(|| format!("rkt-{}", flags.uuid));
+    if hostname.is_empty() || hostname.len() > MAX_HOSTNAME_BYTES {
+        return Err(PlanError::Hostname(hostname));
+    }
+    Ok(hostname)
+}
+
 impl SharePlan {
-    /// Whether programs on the host may change what the guest sees. The pod's own trees are the guest's alone.
+    /// Whether programs on the host may change what the guest sees, now or later: for how long the guest trusts its caches is
+    /// settled when it boots. The pod's own trees are the guest's alone.
     pub fn host_may_write(&self) -> bool {
-        self.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Host { .. }))
+        self.may_grow || self.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Host { .. }))
     }
 }
 
@@ -285,9 +353,6 @@ impl SharePlan {
 fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, PlanError> {
     if flags.ipc == IpcMode::Parent {
         return Err(PlanError::ParentIpc);
-    }
-    if flags.mutable {
-        return Err(PlanError::Mutable);
     }
     if flags.interactive && pod.apps.len() > 1 {
         return Err(PlanError::Interactive);

@@ -127,7 +127,6 @@ fn what_a_vm_cannot_do_is_refused_in_rkts_words() {
             RunFlags { ipc: IpcMode::Parent, ..flags() },
             "flavor kvm requires private IPC namespace (try to remove --ipc)",
         ),
-        (RunFlags { mutable: true, ..flags() }, "stage1 does not support mutable pods"),
     ];
     for (flags, message) in cases {
         assert_eq!(plan_of(&flags, &pod).unwrap_err().to_string(), message);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::control_socket::client::ClientError;
+use crate::entrypoints::attach::AttachError;
 use crate::entrypoints::enter::EnterError;
 use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
@@ -75,6 +76,9 @@ pub enum EntrypointError {
     /// No command could be run in the pod.
     #[error(transparent)]
     Enter(#[from] EnterError),
+    /// Nothing could be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
     /// The pod could not be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),

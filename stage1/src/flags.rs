@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use appc::AcName;
 use rustix::process::Pid;
 use uuid::Uuid;
 
@@ -41,6 +42,9 @@ pub enum FlagError {
     /// Used by the entrypoints of stage1 itself; a virtual machine has no environment of its own that programs could run in.
     #[error("flag --appname is missing: this stage1 has no environment of its own to enter, only apps")]
     MissingApp,
+    /// `attach` needs an app, by a name that is one.
+    #[error("flag --app is missing or no name of an app")]
+    NoApp,
     /// `enter` needs something to run.
     #[error("there is no command behind \"--\"")]
     MissingCommand,
@@ -161,6 +165,39 @@ pub struct EnterFlags {
     pub app: String,
     /// Program and arguments.
     pub command: Vec<String>,
+}
+
+/// What `attach` is to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AttachAction {
+    /// Say what there is.
+    #[default]
+    List,
+    /// Attach to all there is.
+    Auto,
+    /// Attach to what the other flags name.
+    Custom,
+}
+
+/// Command line of the `attach` entrypoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttachFlags {
+    /// What to do.
+    pub action: AttachAction,
+    /// The app.
+    pub app: String,
+    /// Attach to the terminal's input.
+    pub tty_in: bool,
+    /// Attach to the terminal's output.
+    pub tty_out: bool,
+    /// Attach to standard input.
+    pub stdin: bool,
+    /// Attach to standard output.
+    pub stdout: bool,
+    /// Attach to standard error.
+    pub stderr: bool,
+    /// Print more.
+    pub debug: bool,
 }
 
 /// Arguments that are still to be read, with the value of the one being read.
@@ -395,5 +432,45 @@ impl EnterFlags {
             return Err(FlagError::MissingCommand);
         }
         Ok(Self { pid, app, command })
+    }
+}
+
+impl AttachFlags {
+    /// Parses the arguments behind the program's name.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, FlagError> {
+        let mut flags = Self::default();
+        let mut arguments = Arguments { rest: arguments.into_iter() };
+        let mut stray = None;
+        while let Some((argument, flag)) = arguments.next_flag(&mut stray) {
+            match flag.name.as_str() {
+                "action" => flags.action = action(arguments.value("--action", flag)?)?,
+                "app" => flags.app = arguments.value("--app", flag)?,
+                "tty-in" => flags.tty_in = boolean("--tty-in", &flag)?,
+                "tty-out" => flags.tty_out = boolean("--tty-out", &flag)?,
+                "stdin" => flags.stdin = boolean("--stdin", &flag)?,
+                "stdout" => flags.stdout = boolean("--stdout", &flag)?,
+                "stderr" => flags.stderr = boolean("--stderr", &flag)?,
+                "debug" => flags.debug = boolean("--debug", &flag)?,
+                _ => return Err(FlagError::Unknown(argument)),
+            }
+        }
+        if let Some(argument) = stray {
+            return Err(FlagError::Unknown(argument));
+        }
+        // It becomes a part of a path.
+        flags.app.parse::<AcName>().map_err(|_| FlagError::NoApp)?;
+        Ok(flags)
+    }
+}
+
+fn action(value: String) -> Result<AttachAction, FlagError> {
+    match value.as_str() {
+        "list" => Ok(AttachAction::List),
+        "auto-attach" => Ok(AttachAction::Auto),
+        "custom-attach" => Ok(AttachAction::Custom),
+        _ => {
+            let expected = "list, auto-attach or custom-attach";
+            Err(FlagError::InvalidValue { flag: "--action", value, expected })
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
 mod app_end;
+mod attachments;
 mod cgroup;
 mod control;
 mod control_socket;
@@ -94,7 +95,7 @@ use std::process::ExitCode as ProcessExitCode;
 
 use error::EntrypointError;
 use exit::ExitCode;
-use flags::{EnterFlags, GcFlags, RunFlags, StopFlags};
+use flags::{AttachFlags, EnterFlags, GcFlags, RunFlags, StopFlags};
 
 fn main() -> ProcessExitCode {
     let mut arguments = std::env::args_os();
@@ -118,16 +119,17 @@ fn dispatch(name: &str, program: &OsStr, arguments: Vec<OsString>) -> Result<Exi
     match name {
         "init" => entrypoints::run::run(&RunFlags::parse(texts())?),
         "gc" => entrypoints::gc::run(&GcFlags::parse(texts())?),
+        "attach" => entrypoints::attach::run(&AttachFlags::parse(texts())?),
         "enter" => entrypoints::enter::run(EnterFlags::parse(arguments)?),
         "stop" => entrypoints::stop::run(&StopFlags::parse(texts())?),
         _ => Err(EntrypointError::UnknownEntrypoint(program.to_string_lossy().into_owned())),
     }
 }
 
-/// Prefix of the entrypoint's failure: `enter` and `stop` speak to a person about the command that the person gave.
+/// Prefix of the entrypoint's failure: `attach`, `enter` and `stop` speak to a person about the command that the person gave.
 fn subsystem(name: &str) -> &str {
     match name {
-        "enter" | "stop" => name,
+        "attach" | "enter" | "stop" => name,
         _ => diagnostics::STAGE1,
     }
 }

@@ -23,6 +23,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
 
+use crate::attachments::{self, Attachments};
 use crate::control::Control;
 use crate::control_socket::server::Server;
 use crate::control_socket::sessions::Sessions;
@@ -30,10 +31,10 @@ use crate::deadline::Deadline;
 use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
-use crate::guest::{Action, Conversation, Violation};
+use crate::guest::{Action, Conversation};
 use crate::host_clock::HostClock;
 use crate::log_files::{self, LogFiles};
-use crate::output::Outputs;
+use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
 use crate::status::{self, StatusError};
@@ -122,6 +123,7 @@ enum Source {
     Serial,
     Sink,
     Clients,
+    Attached,
     Console,
     Clock,
 }
@@ -135,6 +137,7 @@ struct Ready {
     files: bool,
     serial: bool,
     clients: bool,
+    attached: bool,
     console: bool,
     clock: bool,
 }
@@ -155,6 +158,7 @@ struct Supervisor<'fd> {
     clients: Server,
     sessions: Sessions,
     clock: HostClock,
+    attachments: Attachments,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -188,6 +192,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         }),
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
+        attachments: Attachments::new(attachments::directory::root()),
         guest,
         kernel: KernelLog::new(serial),
         clients,
@@ -250,6 +255,9 @@ impl Supervisor<'_> {
             if ready.clients {
                 self.serve_clients()?;
             }
+            if ready.attached || self.attachments.has_bequests() {
+                self.hear_attached()?;
+            }
             if ready.console {
                 self.read_console()?;
             }
@@ -277,7 +285,7 @@ impl Supervisor<'_> {
             self.flush()?;
             self.flush_clients()?;
             self.control.flush()?;
-            if self.outputs.is_waiting() && !self.stop_requested && files_alive {
+            if self.is_waiting() && !self.stop_requested && files_alive {
                 // The guest cannot end before its apps' output is taken, and the reader has all the time it wants.
                 self.kill_at.put_off(Instant::now(), HALT_GRACE);
             }
@@ -316,7 +324,11 @@ impl Supervisor<'_> {
         for descriptor in self.outputs.blocked() {
             add(Source::Sink, descriptor, PollFlags::OUT);
         }
-        for (descriptor, flags) in self.clients.interests(self.may_hear_clients()) {
+        let may_hear = self.may_hear_clients();
+        for (descriptor, flags) in self.attachments.interests(may_hear) {
+            add(Source::Attached, descriptor, flags);
+        }
+        for (descriptor, flags) in self.clients.interests(may_hear) {
             add(Source::Clients, descriptor, flags);
         }
         if let Some(stdin) = self.console.as_ref().and_then(Console::descriptor) {
@@ -324,11 +336,11 @@ impl Supervisor<'_> {
         }
         add(Source::Clock, self.clock.descriptor(), PollFlags::IN);
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
-        let visit = self.clients.deadline();
+        let visit = self.visit_at();
         let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
         poll_until(&mut descriptors, until)?;
         let overdue = visit.is_some_and(|at| at <= Instant::now());
-        let mut ready = Ready { clients: overdue, ..Ready::default() };
+        let mut ready = Ready { clients: overdue, attached: overdue, ..Ready::default() };
         for (source, descriptor) in sources.into_iter().zip(descriptors) {
             let woken = !descriptor.revents().is_empty();
             match source {
@@ -340,10 +352,21 @@ impl Supervisor<'_> {
                 Source::Clients => ready.clients |= woken,
                 Source::Console => ready.console = woken,
                 Source::Clock => ready.clock = woken,
+                Source::Attached => ready.attached |= woken,
                 Source::Sink => {}
             }
         }
         Ok(ready)
+    }
+
+    /// When clients are to be looked at even if none of them does anything.
+    fn visit_at(&self) -> Option<Instant> {
+        [self.clients.deadline(), self.attachments.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether somebody has still to take something of an app's output.
+    fn is_waiting(&self) -> bool {
+        self.outputs.is_waiting() || self.attachments.is_waiting()
     }
 
     /// Whether the guest reads what it is sent.
@@ -438,16 +461,23 @@ impl Supervisor<'_> {
                 }
                 Action::InputCredit { app, bytes } => match &mut self.console {
                     Some(console) if console.app() == app => console.grant(bytes)?,
-                    _ => return Err(Violation::BeyondInput.into()),
+                    _ => self.attachments.grant(app, bytes)?,
                 },
                 Action::PodReady => self.warn(status::pod_is_ready()),
-                Action::Output { app, stream, data } => self.outputs.push(app, stream, &data),
-                Action::OutputClosed { app, stream } => self.outputs.close(app, stream),
+                Action::Output { app, stream, data } => {
+                    self.attachments.push(app, stream, &data);
+                    self.outputs.push(app, stream, &data);
+                }
+                Action::OutputClosed { app, stream } => {
+                    self.attachments.close(app, stream);
+                    self.outputs.close(app, stream);
+                }
                 Action::RecordStatus { app, status } => {
                     self.warn(status::app_ended(self.name(app), status));
                     if let Some(console) = self.console.as_mut().filter(|console| console.app() == app) {
                         console.finish();
                     }
+                    self.attachments.ended(app);
                     self.running = self.running.saturating_sub(1);
                     if self.running == 0 || status != 0 {
                         self.sessions.pod_ends();
@@ -471,6 +501,9 @@ impl Supervisor<'_> {
         let name = self.guest.apps.get(index).map_or("", |it| it.name.as_str());
         let streams = self.guest.streams.get(index).unwrap_or(&Streams::LOG);
         self.outputs.started(app, name, pid, streams);
+        if let Err(error) = self.attachments.started(app, name, streams) {
+            self.outputs.say(&format!("warning: nobody can attach to app {name:?}: {error}"));
+        }
     }
 
     fn name(&self, app: AppId) -> &str {
@@ -486,10 +519,17 @@ impl Supervisor<'_> {
     /// Writes what the readers take, and grants the guest as much again.
     fn flush(&mut self) -> Result<(), SupervisorError> {
         for written in self.outputs.flush(self.started.elapsed()) {
-            let actions = self.conversation.written(written.app, written.stream, written.bytes);
-            self.carry_out(actions)?;
+            if let Some(taken) = self.attachments.own_output_took(written) {
+                self.taken(taken)?;
+            }
         }
-        Ok(())
+        self.flush_attached()
+    }
+
+    /// Everybody has taken what the app wrote.
+    fn taken(&mut self, taken: Written) -> Result<(), SupervisorError> {
+        let actions = self.conversation.written(taken.app, taken.stream, taken.bytes);
+        self.carry_out(actions)
     }
 
     /// Writes everything the apps wrote. With `signals`, waits until its readers have taken it, or until a signal says that
@@ -500,21 +540,23 @@ impl Supervisor<'_> {
         }
         // Streams that a guest without last words left open.
         self.outputs.close_all();
+        self.attachments.close_all();
         loop {
             self.flush()?;
             self.flush_clients()?;
-            let Some(signals) = signals.filter(|_| self.outputs.is_waiting() && !self.forced) else {
+            let Some(signals) = signals.filter(|_| self.is_waiting() && !self.forced) else {
                 return Ok(());
             };
             let mut descriptors = vec![PollFd::new(signals, PollFlags::IN)];
             descriptors.extend(self.outputs.blocked().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT)));
-            let clients = self.clients.interests(true).into_iter();
+            let clients = self.clients.interests(true).into_iter().chain(self.attachments.interests(true));
             descriptors.extend(clients.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)));
-            poll_until(&mut descriptors, self.clients.deadline())?;
+            poll_until(&mut descriptors, self.visit_at())?;
             if self.was_told_to_leave(signals)? {
                 return Ok(());
             }
             self.serve_clients()?;
+            self.hear_attached()?;
         }
     }
 

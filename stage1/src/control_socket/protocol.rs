@@ -18,6 +18,8 @@
 //!                      <-   Exited or PodEnded     the last word; the supervisor closes
 //! ```
 //!
+//!   ResizeApp          ->
+//!
 //! Credit starts as guest-api says and is passed on from one end to the other, so what a client does not read stays in the
 //! app's pipe. A client that closes its connection leaves its command to be hung up.
 
@@ -61,6 +63,13 @@ pub enum Request {
         stream: StdioStream,
         /// How many.
         bytes: u32,
+    },
+    /// The terminal of an app gets another size. Any number a connection; there is no answer.
+    ResizeApp {
+        /// Name of the app.
+        app: String,
+        /// The size.
+        size: WindowSize,
     },
 }
 

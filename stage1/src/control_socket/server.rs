@@ -84,18 +84,9 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`, for the pod's owner only. What an earlier, killed supervisor left there is removed.
+    /// Listens at `path`, for the pod's owner only.
     pub fn listen(path: &Path) -> io::Result<Self> {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        // The socket must not be anybody's for even a moment. There is one thread, so nobody else sees this mask.
-        let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(before);
-        let listener = bound?;
-        listener.set_nonblocking(true)?;
+        let listener = listen_privately(path)?;
         Ok(Self { listener, clients: BTreeMap::new(), next: 0, paused_until: None })
     }
 
@@ -191,6 +182,21 @@ impl Server {
             }
         }
     }
+}
+
+/// A socket at `path` that only its owner may connect to. What an earlier, killed supervisor left there is removed.
+pub fn listen_privately(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The socket must not be anybody's for even a moment. There is one thread, so nobody else sees this mask.
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = bound?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Reads once and hands out what that completes. False once the client is gone or talks nonsense.

@@ -168,6 +168,13 @@ impl Sessions {
                 Ok(effect) => effect.into_iter().collect(),
                 Err(reply) => vec![Effect::Reply(client, reply)],
             },
+            Request::ResizeApp { app, size } => match self.apps.iter().position(|known| known.name == app) {
+                Some(index) => {
+                    let process = Process::App(AppId(u16::try_from(index).unwrap_or(u16::MAX)));
+                    vec![send(ToGuest::Resize { process, size })]
+                }
+                None => vec![Effect::Disconnect(client)],
+            },
             other => match self.message_to_command(client, other) {
                 Some(message) => vec![Effect::Send(Box::new(message))],
                 None => vec![Effect::Disconnect(client)],
@@ -385,7 +392,7 @@ impl Sessions {
                     state.credit.checked_add(bytes).filter(|credit| *credit <= INITIAL_CREDIT_BYTES)?;
                 Some(ToGuest::Credit { process, stream, bytes })
             }
-            Request::Stop { .. } | Request::Exec(_) => None,
+            Request::Stop { .. } | Request::Exec(_) | Request::ResizeApp { .. } => None,
         }
     }
 }

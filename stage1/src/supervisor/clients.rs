@@ -35,6 +35,26 @@ impl Supervisor<'_> {
         self.take_events(events)
     }
 
+    /// Lets programs attach to apps, and passes on what they say.
+    pub(super) fn hear_attached(&mut self) -> Result<(), SupervisorError> {
+        for message in self.attachments.hear(self.may_hear_clients(), Instant::now()) {
+            self.control.send(&message)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what attached programs take.
+    pub(super) fn flush_attached(&mut self) -> Result<(), SupervisorError> {
+        let outcome = self.attachments.flush(Instant::now());
+        for warning in outcome.warnings {
+            self.outputs.say(&warning);
+        }
+        for taken in outcome.taken {
+            self.taken(taken)?;
+        }
+        Ok(())
+    }
+
     fn take_events(&mut self, events: Vec<Event>) -> Result<(), SupervisorError> {
         for event in events {
             let effects = match event {

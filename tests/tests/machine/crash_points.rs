@@ -37,8 +37,19 @@ impl Stage1 {
     /// `rkt run` of an app that carries out `steps`.
     fn run(&self, file: &str, steps: &[&str]) -> Vec<String> {
         let save = format!("--uuid-file-save={file}");
-        let words =
-            [&["run", "--insecure-options=image", "--net=none", &save, &self.flag, INSPECT, "--"], steps];
+        let words = [
+            &[
+                "run",
+                "--insecure-options=image",
+                "--net=none",
+                &save,
+                &self.flag,
+                INSPECT,
+                "--stdout=stream",
+                "--",
+            ],
+            steps,
+        ];
         words.concat().into_iter().map(str::to_owned).collect()
     }
 

@@ -71,6 +71,22 @@ pub fn humanised(time: Option<SystemTime>, now: SystemTime) -> String {
     format!("{text} {direction}")
 }
 
+/// A time in nanoseconds since the Unix epoch as Go prints times by default: `2006-01-02 15:04:05.999999999 -0700 MST`.
+pub fn go_default(nanoseconds: i64) -> String {
+    let Ok(timestamp) = Timestamp::from_nanosecond(i128::from(nanoseconds)) else {
+        return UNKNOWN_FULL.to_owned();
+    };
+    let zoned = Zoned::new(timestamp, TimeZone::system());
+    let (seconds, offset) = (zoned.strftime("%Y-%m-%d %H:%M:%S"), zoned.strftime("%z %Z"));
+    match zoned.subsec_nanosecond() {
+        0 => format!("{seconds} {offset}"),
+        nanoseconds => {
+            let fraction = format!("{nanoseconds:09}");
+            format!("{seconds}.{} {offset}", fraction.trim_end_matches('0'))
+        }
+    }
+}
+
 /// Whole seconds since the Unix epoch.
 pub fn unix_seconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {

@@ -43,6 +43,11 @@ impl Log {
         }
     }
 
+    /// Repeats the diagnostics of another program, which has put its own name before them.
+    pub fn repeat(self, text: &str) {
+        output::complain(&for_terminal(text));
+    }
+
     /// Prints an error: the message and its innermost cause, or the whole chain with `--debug`.
     pub fn error(self, error: &dyn Error) {
         self.print(render(error, self.debug));

@@ -11,7 +11,7 @@ use super::isolators::{
 };
 use super::stdio::{InputMode, OutputMode};
 use super::values::{parse_bool, parse_pair};
-use super::volume::parse_mount;
+use super::volume::{parse_mount, parse_mount_volume};
 use crate::output;
 
 /// Memory limits below this are typing errors: `16m` means 16 thousandths of a byte.
@@ -50,6 +50,10 @@ pub struct AppFlags {
     /// mount point binding a volume to a path within an app
     #[arg(long, value_parser = parse_mount, action = ArgAction::Append)]
     pub mount: Vec<Mount>,
+
+    /// configure a volume and its mount in the app directly
+    #[arg(long, value_parser = parse_mount_volume, action = ArgAction::Append)]
+    pub mnt_volume: Vec<Mount>,
 
     /// user override for the preceding image
     #[arg(long, value_name = "string")]

@@ -17,10 +17,12 @@ use super::definition::takes_next_word;
 pub struct Grammar<'a> {
     /// The command with its own and the global flags.
     pub command: &'a Command,
-    /// Names of the per-app flags it knows; `None` means all.
-    pub app_flags: Option<&'static [&'static str]>,
+    /// Whether it knows the per-app flag of a name.
+    pub takes_app_flag: &'a dyn Fn(&str) -> bool,
     /// Whether `--` may introduce arguments of an app.
     pub app_arguments: bool,
+    /// Words before the first image that are none.
+    pub operands: usize,
 }
 
 /// One image and what was said about it.
@@ -37,6 +39,8 @@ pub struct AppArguments {
 /// The parsed list.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AppList {
+    /// What stood before the first image.
+    pub operands: Vec<String>,
     /// Flags of the pod, in order, each as one `--name=value` or `--name` token.
     pub pod_tokens: Vec<String>,
     /// Mounts named before the first image: they apply to every app.
@@ -84,6 +88,7 @@ impl Grammar<'_> {
                         (Owner::App, None) => return Err(format!("--{name} must follow an image")),
                     }
                 }
+                operand if list.operands.len() < self.operands => list.operands.push(operand.to_owned()),
                 image => drafts.push(Draft { image: image.to_owned(), ..Draft::default() }),
             }
         }
@@ -144,10 +149,7 @@ impl Grammar<'_> {
     }
 
     fn app_flag<'c>(&self, command: &'c Command, name: &str) -> Option<&'c Arg> {
-        match self.app_flags {
-            Some(known) if !known.contains(&name) => None,
-            _ => find(command, name),
-        }
+        if (self.takes_app_flag)(name) { find(command, name) } else { None }
     }
 }
 

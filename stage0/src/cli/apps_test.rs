@@ -8,8 +8,12 @@ use super::apps::{AppList, Grammar};
 fn parse(tokens: &[&str]) -> Result<AppList, String> {
     let mut root = Cli::command();
     root.build();
-    let grammar =
-        Grammar { command: root.find_subcommand("run").unwrap(), app_flags: None, app_arguments: true };
+    let grammar = Grammar {
+        command: root.find_subcommand("run").unwrap(),
+        takes_app_flag: &|_| true,
+        app_arguments: true,
+        operands: 0,
+    };
     grammar.parse(&tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>())
 }
 
@@ -121,8 +125,9 @@ fn a_command_without_app_arguments_says_so() {
     root.build();
     let grammar = Grammar {
         command: root.find_subcommand("run").unwrap(),
-        app_flags: Some(&["signature"]),
+        takes_app_flag: &|flag| flag == "signature",
         app_arguments: false,
+        operands: 0,
     };
     let parse =
         |tokens: &[&str]| grammar.parse(&tokens.iter().map(|token| (*token).to_owned()).collect::<Vec<_>>());

@@ -27,15 +27,13 @@ fn with_app_flags(command: Command) -> Command {
 
 /// The flags that the command of this name accepts behind an image.
 pub fn app_flags(command: &str) -> Vec<Arg> {
-    let accepted = commands::app_flags(command);
-    let accepts =
-        |arg: &&Arg| accepted.is_none_or(|known| arg.get_long().is_some_and(|name| known.contains(&name)));
+    let accepts = |arg: &&Arg| arg.get_long().is_some_and(|flag| commands::takes_app_flag(command, flag));
     AppFlags::command().get_arguments().filter(accepts).cloned().collect()
 }
 
 /// Whether the command of this name takes a list of images.
 pub fn takes_images(command: &str) -> bool {
-    commands::app_flags(command) != Some(&[])
+    !app_flags(command).is_empty()
 }
 
 /// What users are shown, in the simplest words of clap's: nothing hidden, and flags whose value may be left out do not take the

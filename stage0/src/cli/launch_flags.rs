@@ -81,6 +81,7 @@ impl LaunchFlags {
             interactive: self.interactive,
             mds_register: self.mds_register,
             ipc: self.ipc,
+            mutable: false,
         })
     }
 

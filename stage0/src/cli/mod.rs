@@ -118,8 +118,9 @@ fn with_apps(words: &[String], cli: Cli) -> Result<(Cli, AppList), (Vec<&'static
     let root = definition();
     let grammar = Grammar {
         command: help::find(&root, &path),
-        app_flags: commands::app_flags(name),
+        takes_app_flag: &|flag| commands::takes_app_flag(name, flag),
         app_arguments: commands::takes_app_arguments(name),
+        operands: commands::operands_before_images(name),
     };
     let list = grammar.parse(rest).map_err(|message| (path.clone(), message))?;
     if list.pod_tokens.is_empty() {

@@ -1,6 +1,6 @@
-//! `--volume` and `--mount`.
+//! `--volume`, `--mount` and `--mnt-volume`.
 //!
-//! Responsible for: their two small grammars. Must not know: which app a mount belongs to. Follows
+//! Responsible for: their small grammars. Must not know: which app a mount belongs to. Follows
 //! rkt-reference.md 1.4 and 1.5.
 
 use std::borrow::Cow;
@@ -10,55 +10,105 @@ use appc::{AcName, Mount, Volume, VolumeKind};
 /// `NAME,kind=host|empty[,source=ABS][,readOnly=B][,recursive=B][,mode=OCTAL][,uid=N][,gid=N]`. Values are literal.
 pub fn parse_volume(text: &str) -> Result<Volume, String> {
     let (name, rest) = text.split_once(',').unwrap_or((text, ""));
-    let name: AcName = name.parse().map_err(|error| format!("{error}"))?;
-    let mut volume = Volume {
-        name,
-        kind: VolumeKind::Host,
-        source: None,
-        read_only: None,
-        recursive: None,
-        mode: None,
-        uid: None,
-        gid: None,
-    };
-    let mut kind = None;
-    let mut seen = Vec::new();
+    let mut draft = Draft::default();
     for item in rest.split(',').filter(|_| !rest.is_empty()) {
         let Some((key, value)) = item.split_once('=') else {
             return Err(format!("missing '=' in volume parameter {item:?}"));
         };
-        if seen.contains(&key) {
+        draft.set(key, value)?;
+    }
+    draft.finish(name)
+}
+
+/// What is known of a volume while its parameters are read.
+#[derive(Default)]
+struct Draft {
+    seen: Vec<String>,
+    kind: Option<VolumeKind>,
+    source: Option<String>,
+    read_only: Option<bool>,
+    recursive: Option<bool>,
+    mode: Option<String>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+}
+
+impl Draft {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        if self.seen.iter().any(|seen| seen == key) {
             return Err(format!("multiple {key:?} parameters in volume"));
         }
-        seen.push(key);
+        self.seen.push(key.to_owned());
         let number = |value: &str| {
             value.parse::<u32>().map_err(|_| format!("{key} of a volume must be a number, not {value:?}"))
         };
         match key {
             "kind" => {
-                kind = Some(match value {
+                self.kind = Some(match value {
                     "host" => VolumeKind::Host,
                     "empty" => VolumeKind::Empty,
                     _ => return Err("unrecognized volume kind, should be one of host, empty".to_owned()),
                 });
             }
-            "source" => volume.source = Some(value.to_owned()),
-            "readOnly" => volume.read_only = Some(super::values::parse_bool(value)?),
-            "recursive" => volume.recursive = Some(super::values::parse_bool(value)?),
-            "mode" => volume.mode = Some(value.to_owned()),
-            "uid" => volume.uid = Some(number(value)?),
-            "gid" => volume.gid = Some(number(value)?),
+            "source" => self.source = Some(value.to_owned()),
+            "readOnly" => self.read_only = Some(super::values::parse_bool(value)?),
+            "recursive" => self.recursive = Some(super::values::parse_bool(value)?),
+            "mode" => self.mode = Some(value.to_owned()),
+            "uid" => self.uid = Some(number(value)?),
+            "gid" => self.gid = Some(number(value)?),
             _ => return Err(format!("unknown volume parameter {key:?}")),
         }
+        Ok(())
     }
-    volume.kind = kind.ok_or("unrecognized volume kind, should be one of host, empty")?;
-    if volume.kind == VolumeKind::Empty {
-        volume.mode.get_or_insert_with(|| "0755".to_owned());
-        volume.uid.get_or_insert(0);
-        volume.gid.get_or_insert(0);
+
+    fn finish(self, name: &str) -> Result<Volume, String> {
+        let kind = self.kind.ok_or("unrecognized volume kind, should be one of host, empty")?;
+        let mut volume = Volume {
+            name: name.parse::<AcName>().map_err(|error| error.to_string())?,
+            kind,
+            source: self.source,
+            read_only: self.read_only,
+            recursive: self.recursive,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+        };
+        if volume.kind == VolumeKind::Empty {
+            volume.mode.get_or_insert_with(|| "0755".to_owned());
+            volume.uid.get_or_insert(0);
+            volume.gid.get_or_insert(0);
+        }
+        volume.validate().map_err(|error| error.to_string())?;
+        Ok(volume)
     }
-    volume.validate().map_err(|error| error.to_string())?;
-    Ok(volume)
+}
+
+/// `name=NAME,kind=host|empty,target=PATH` and the parameters of a volume, decoded as a URL query after `,` became `&`: a volume
+/// of the app's own and the mount of it.
+pub fn parse_mount_volume(text: &str) -> Result<Mount, String> {
+    let (mut name, mut target) = (None, None);
+    let mut draft = Draft::default();
+    let query = text.replace(',', "&");
+    for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let slot = match key.as_ref() {
+            "name" => &mut name,
+            "target" => &mut target,
+            key => {
+                draft.set(key, &value)?;
+                continue;
+            }
+        };
+        if slot.replace(value).is_some() {
+            return Err(format!("multiple {key:?} parameters in volume"));
+        }
+    }
+    let volume = draft.finish(&name.unwrap_or_default())?;
+    match target {
+        Some(target) if !target.is_empty() => {
+            Ok(Mount { volume: volume.name.clone(), path: target.into_owned(), app_volume: Some(volume) })
+        }
+        _ => Err("path not specified".to_owned()),
+    }
 }
 
 /// `volume=NAME,target=PATH`, decoded as a URL query after `,` became `&`.
@@ -125,6 +175,29 @@ mod tests {
             parse_volume("data,kind=empty,colour=red").unwrap_err(),
             "unknown volume parameter \"colour\""
         );
+    }
+
+    #[test]
+    fn a_mount_can_bring_its_volume_along() {
+        let mount =
+            parse_mount_volume("name=data,kind=host,source=/srv/a%20b,target=/d,readOnly=true").unwrap();
+        let empty = parse_mount_volume("target=/tmp,kind=empty,name=t,mode=0700,uid=1,gid=2").unwrap();
+
+        let volume = mount.app_volume.unwrap();
+        assert_eq!((mount.volume.as_str(), mount.path.as_str()), ("data", "/d"));
+        assert_eq!((volume.source.as_deref(), volume.read_only), (Some("/srv/a b"), Some(true)));
+        let volume = empty.app_volume.unwrap();
+        assert_eq!((volume.mode.as_deref(), volume.uid, volume.gid), (Some("0700"), Some(1), Some(2)));
+        for (text, why) in [
+            ("kind=empty,target=/d", "invalid AC name"),
+            ("name=a,kind=empty", "path not specified"),
+            ("name=a,target=/d", "unrecognized volume kind"),
+            ("name=a,name=b,kind=empty,target=/d", "multiple \"name\" parameters in volume"),
+            ("name=a,kind=empty,target=/d,colour=red", "unknown volume parameter \"colour\""),
+        ] {
+            let error = parse_mount_volume(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
         .find(&pod, log)
         .context("unable to determine app name")?;
     let stage1 = pod.stage1_manifest().context("attach failed")?;
-    let crossing = Crossing::new(pod.path(), &stage1, pid).context("attach failed")?;
+    let crossing = Crossing::new(pod.path(), &stage1, pid, log).context("attach failed")?;
     let error = crossing.exec(Entrypoint::Attach, &mode.arguments(app.as_str(), globals.debug));
     Err(error).context("attach failed")
 }

@@ -40,8 +40,8 @@ impl Arguments {
     }
 }
 
-/// Runs a command in an app. Returns only if that fails.
-pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
+/// Runs a command in an app. Returns only if that fails. `typed` is what the user typed behind `rkt`.
+pub fn run(typed: &str, arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8> {
     require_superuser()?;
     let Some((uuid, command)) = arguments.rest.split_first() else {
         return Err(Stage0Error::refused("must provide a pod UUID"));
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     pod.expect_running()?;
     let pid = first_process::wait(&pods, &pod)
         .context(format!("unable to determine the pid for pod {:?}", pod.uuid().to_string()))?;
-    let app = AppChoice { command: "enter", wanted: &arguments.app }
+    let app = AppChoice { command: typed, wanted: &arguments.app }
         .find(&pod, log)
         .context("unable to determine app name")?;
     let default = [DEFAULT_COMMAND.to_owned()];

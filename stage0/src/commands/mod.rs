@@ -4,6 +4,7 @@
 //! rkt-reference.md 1.6.
 
 pub mod api_service;
+pub mod app;
 pub mod app_choice;
 pub mod attach;
 pub mod cat_manifest;
@@ -18,6 +19,7 @@ pub mod image;
 pub mod images;
 pub mod list;
 pub mod logs;
+pub mod new_pod;
 pub mod pod_names;
 pub mod preparation;
 pub mod prepare;
@@ -48,6 +50,8 @@ pub enum Command {
         override_usage = "api-service [--listen=\"localhost:15441\"]"
     )]
     ApiService(api_service::Arguments),
+    #[command(about = "Operate on apps of mutable pods", override_usage = "app [command]")]
+    App(app::Arguments),
     #[command(
         about = "Attach to an app running within a rkt pod",
         long_about = "UUID should be the UUID of a running pod.\n\nWhat can be attached to are the streams or the terminal that the app was given\nby --stdin, --stdout and --stderr when its pod was prepared or the app was added.",
@@ -164,6 +168,10 @@ impl Command {
     pub fn path(&self) -> Vec<&'static str> {
         match self {
             Command::ApiService(_) => vec!["api-service"],
+            Command::App(arguments) => {
+                let command = arguments.command.as_ref().map(app::AppCommand::name);
+                std::iter::once("app").chain(command).collect()
+            }
             Command::Attach(_) => vec!["attach"],
             Command::Completion(_) => vec!["completion"],
             Command::Config(_) => vec!["config"],
@@ -198,6 +206,9 @@ impl Command {
     /// What follows the first non-flag, for commands that take an image list.
     pub fn rest(&self) -> Option<&[String]> {
         match self {
+            Command::App(app::Arguments { command: Some(app::AppCommand::Add(arguments)) }) => {
+                Some(&arguments.rest)
+            }
             Command::Fetch(arguments) => Some(&arguments.rest),
             Command::Image(image::Arguments { command: Some(image::ImageCommand::Fetch(arguments)) }) => {
                 Some(&arguments.rest)
@@ -210,7 +221,9 @@ impl Command {
 
     /// Whether as many arguments were given as the command takes.
     pub fn check_operands(&self) -> std::result::Result<(), String> {
-        if let Command::Enter(arguments) = self {
+        if let Command::Enter(arguments)
+        | Command::App(app::Arguments { command: Some(app::AppCommand::Exec(arguments)) }) = self
+        {
             return arguments.check();
         }
         let Command::Image(image::Arguments { command: Some(command) }) = self else { return Ok(()) };
@@ -225,18 +238,26 @@ impl Command {
     }
 }
 
-/// The per-app flags a command accepts; `None` means all.
-pub fn app_flags(name: &str) -> Option<&'static [&'static str]> {
-    match name {
-        "fetch" => Some(&["signature"]),
-        "prepare" | "run" => None,
-        _ => Some(&[]),
+/// Whether a command accepts a per-app flag.
+pub fn takes_app_flag(command: &str, flag: &str) -> bool {
+    match command {
+        "fetch" => flag == "signature",
+        "prepare" | "run" => flag != "mnt-volume",
+        // `app add`, whose image is in the store.
+        "add" => !matches!(flag, "signature" | "cap-retain" | "cap-remove"),
+        _ => false,
     }
 }
 
 /// Whether `--` may introduce app arguments.
-pub fn takes_app_arguments(name: &str) -> bool {
-    matches!(name, "prepare" | "run")
+pub fn takes_app_arguments(command: &str) -> bool {
+    matches!(command, "prepare" | "run" | "add")
+}
+
+/// How many words come before the first image.
+pub fn operands_before_images(command: &str) -> usize {
+    // `app add UUID IMAGE`
+    usize::from(command == "add")
 }
 
 /// Runs a command; its exit code.
@@ -244,12 +265,14 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
         Command::ApiService(arguments) => api_service::run(&arguments, globals, log),
+        Command::App(app::Arguments { command: Some(command) }) => app::dispatch(command, list, globals, log),
+        Command::App(app::Arguments { command: None }) => Ok(cli::print_help(&["app"])),
         Command::Attach(arguments) => attach::run(&arguments, globals, log),
         Command::Completion(arguments) => completion::run(&arguments),
         Command::Config(arguments) => config::run(&arguments, globals),
         Command::CatManifest(arguments) => cat_manifest::run(&arguments, globals),
         Command::Export(arguments) => export::run(&arguments, globals, log),
-        Command::Enter(arguments) => enter::run(&arguments, globals, log),
+        Command::Enter(arguments) => enter::run("enter", &arguments, globals, log),
         Command::Fetch(arguments) => fetch::run(&arguments, list, globals),
         Command::Gc(arguments) => gc::run(&arguments, globals, log),
         Command::Help(arguments) => Ok(cli::print_help(&arguments.command)),

@@ -7,9 +7,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use appc::{AcName, Mount, PodManifest};
+use appc::{Mount, PodManifest};
 
 use super::images::Images;
+use super::new_pod::{NewPod, overlay_choice};
 use crate::cli::apps::AppList;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::pod_flags::{PrepareFlags, Stage1Choice, Stage1Flags};
@@ -19,15 +20,12 @@ use crate::image::PullPolicy;
 use crate::log::Log;
 use crate::pod::environment::{self, PodEnvironment};
 use crate::pod::lifecycle::{Pod, Prepare};
-use crate::pod::locate::Pods;
 use crate::pod::manifest::{AppImage, PodSettings, check_mounts, generate};
-use crate::pod::overlay;
 use crate::pod::ports::check_ports;
-use crate::pod::prepare::{PodContent, PodImage};
 use crate::pod::user_range::UserRange;
 use crate::stage1::Stage1Manifest;
 use crate::stage1::select::Selection;
-use crate::store::{ImageStore, Key, KeyLock, LockKind, TreeStore};
+use crate::store::{ImageStore, Key, TreeStore};
 
 /// A pod that was asked for and makes sense so far.
 pub struct Preparation<'a> {
@@ -99,22 +97,11 @@ impl<'a> Preparation<'a> {
             Some(path) => Parts::given(path, &images)?,
             None => Parts::generate(flags, self.list, &images, &finder)?,
         };
-        let overlay = overlay_choice(flags, data, log)?;
+        let overlay = overlay_choice(flags.no_overlay, data, log)?;
         let users = private_users(flags, overlay, &images, &stage1)?;
 
-        let pod = Pod::create(&Pods::of(data))?;
-        created(&pod.uuid().to_string())?;
-        // Held until the pod's directory says which trees it uses: `image gc` removes the others.
-        let _lock = KeyLock::acquire(&data.join("locks"), "prepareLock", LockKind::Shared)
-            .context("cannot get shared prepare lock")?;
-        let stage1 = pod_image(&images, &trees, &stage1)?;
-        let mut apps: Vec<(AcName, PodImage)> = Vec::with_capacity(parts.keys.len());
-        for (app, key) in parts.manifest.apps.iter().zip(&parts.keys) {
-            apps.push((app.name.clone(), pod_image(&images, &trees, key)?));
-        }
-        let content = PodContent { manifest: &parts.json, stage1: &stage1, apps: &apps, overlay, users };
-        content.write(&pod, &trees).context("error setting up stage0")?;
-        Ok(pod)
+        let apps = parts.manifest.apps.iter().map(|app| app.name.clone()).zip(parts.keys).collect();
+        NewPod { manifest: &parts.json, stage1, apps, overlay, users }.make(data, &images, &trees, created)
     }
 }
 
@@ -193,12 +180,6 @@ fn pod_environment(flags: &PrepareFlags) -> Result<PodEnvironment> {
     Ok(PodEnvironment { inherited, from_files, explicit: flags.set_env.clone() })
 }
 
-fn pod_image(images: &ImageStore, trees: &TreeStore, key: &Key) -> Result<PodImage> {
-    let manifest = images.manifest_json(key).context(format!("error reading the manifest of image {key}"))?;
-    let tree = trees.render(images, key).context(format!("error rendering image {key}"))?;
-    Ok(PodImage { manifest, tree })
-}
-
 /// A mount needs a volume of the pod's, or brings one along.
 fn check_volumes(manifest: &PodManifest) -> Result<()> {
     let mounts = manifest.apps.iter().flat_map(|app| &app.mounts);
@@ -245,17 +226,4 @@ fn private_users(
         ));
     }
     UserRange::random().map(Some)
-}
-
-fn overlay_choice(flags: &PrepareFlags, data: &Path, log: Log) -> Result<bool> {
-    if flags.no_overlay {
-        return Ok(false);
-    }
-    match overlay::unsupported(data)? {
-        None => Ok(true),
-        Some(reason) => {
-            log.print(format!("disabling overlay support: {reason:?}"));
-            Ok(false)
-        }
-    }
 }

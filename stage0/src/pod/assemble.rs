@@ -8,11 +8,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use super::overlay::Overlay;
-use super::prepare::{create_directory, write};
+use super::prepare::{create_below, create_directory, write};
 use super::prepared::PreparedApp;
 use crate::error::{FileContext, Result};
 use crate::fault;
 use crate::store::{TreeId, TreeStore};
+
+/// Where stage1's root has the apps, below the pod's directory.
+const APPS: &str = "stage1/rootfs/opt/stage2";
 
 /// The trees of a pod that uses overlays.
 #[derive(Debug)]
@@ -32,22 +35,32 @@ pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
     mount_stage1(pod, trees.store, trees.stage1)?;
     fault::point("run.stage1.mounted");
     for (name, tree) in &trees.apps {
-        let own = pod.join("overlay").join(tree.as_str());
-        let target = app_directory(pod, name).join("rootfs");
-        let overlay = Overlay {
-            lower: trees.store.rootfs(tree),
-            upper: own.join("upper").join(name),
-            work: own.join("work").join(name),
-            target: target.clone(),
-        };
-        overlay.mount()?;
-        fault::point("run.app.mounted");
-        if let Some(group) = trees.group {
-            std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
-        }
-        link_mtab(&target)?;
-        fault::point("run.app.linked");
+        mount_app(pod, trees.store, name, tree, trees.group)?;
     }
+    Ok(())
+}
+
+/// Mounts the overlay of one app.
+pub fn mount_app(pod: &Path, store: &TreeStore, name: &str, tree: &TreeId, group: Option<u32>) -> Result<()> {
+    let own = Path::new("overlay").join(tree.as_str());
+    for directory in [&own.join("upper"), &own.join("work"), &Path::new(APPS).join(name)] {
+        create_below(pod, directory)?;
+    }
+    let own = pod.join(own);
+    let target = app_directory(pod, name).join("rootfs");
+    let overlay = Overlay {
+        lower: store.rootfs(tree),
+        upper: own.join("upper").join(name),
+        work: own.join("work").join(name),
+        target: target.clone(),
+    };
+    overlay.mount()?;
+    fault::point("run.app.mounted");
+    if let Some(group) = group {
+        std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
+    }
+    link_mtab(&target)?;
+    fault::point("run.app.linked");
     Ok(())
 }
 
@@ -98,8 +111,9 @@ pub fn stage1_root(pod: &Path) -> PathBuf {
     pod.join("stage1/rootfs")
 }
 
-fn app_directory(pod: &Path, name: &str) -> PathBuf {
-    stage1_root(pod).join("opt/stage2").join(name)
+/// What stage1's root has of an app.
+pub fn app_directory(pod: &Path, name: &str) -> PathBuf {
+    pod.join(APPS).join(name)
 }
 
 fn touch(path: &Path) -> Result<()> {

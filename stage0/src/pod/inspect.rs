@@ -133,6 +133,12 @@ impl FoundPod {
         self.read_value(path).ok()?.parse().ok()
     }
 
+    /// When a file of the pod was last changed; `None` if it is not there.
+    pub fn modified(&self, path: &Path) -> Option<SystemTime> {
+        let stat = rustix::fs::statat(self.directory().as_fd(), path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        Some(modification_time(&stat))
+    }
+
     /// Where apps' exit codes turn up, relative to the pod.
     pub fn status_path(&self) -> Result<PathBuf> {
         Ok(self.stage1_path()?.join("rkt/status"))

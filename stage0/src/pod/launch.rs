@@ -49,6 +49,8 @@ pub struct LaunchSettings<'a> {
     pub mds_register: bool,
     /// How the pod's System V IPC relates to the host's.
     pub ipc: Option<Ipc>,
+    /// Apps come and go while the pod runs.
+    pub mutable: bool,
 }
 
 impl LaunchSettings<'_> {
@@ -125,12 +127,18 @@ impl<'a> Launch<'a> {
         log: Log,
     ) -> Result<Self> {
         let prepared = PreparedPod::read(&pod.open()?)?;
+        if prepared.apps.is_empty() && !settings.mutable {
+            return Err(Stage0Error::refused("pod must contain at least one application"));
+        }
         if settings.interactive && prepared.apps.len() > 1 {
             return Err(Stage0Error::refused("interactive option only supports pods with one app"));
         }
         let stage1 = Stage1Manifest(&prepared.stage1);
         stage1.entrypoint(Entrypoint::Run)?;
         stage1.interface_version()?;
+        if settings.mutable {
+            stage1.expect_mutable()?;
+        }
         prepared.check_volumes()?;
         if prepared.overlay.is_some() {
             if let Some(reason) = overlay::unsupported(data)? {
@@ -187,7 +195,7 @@ impl<'a> Launch<'a> {
             hostname: self.settings.hostname.as_deref(),
             dns_conf_mode: self.settings.names.mode(),
             insecure: self.settings.insecure,
-            mutable: false,
+            mutable: self.settings.mutable,
             ipc: self.settings.ipc.map(Ipc::as_str),
         };
         let arguments = run_arguments(&options, interface, &pod.uuid().to_string(), self.log);

@@ -14,10 +14,11 @@ use crate::cli::app_flags::AppFlags;
 use crate::cli::apps::AppArguments;
 use crate::cli::isolators::SetMode;
 use crate::cli::stdio::{InputMode, OutputMode};
+use crate::cli::values::parse_bool;
 use crate::error::{Context, Result, Stage0Error};
 
 /// Name of the annotation that tells mutable pods.
-const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
+pub const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
 
 /// An image of the store that an app runs.
 #[derive(Debug, Clone)]
@@ -61,6 +62,52 @@ pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Re
     Ok(manifest)
 }
 
+/// What was said about a pod without apps.
+#[derive(Debug, Clone, Default)]
+pub struct SandboxSettings {
+    /// Ports of the host that lead to ports of the pod.
+    pub ports: Vec<ExposedPort>,
+    /// Notes for tools.
+    pub annotations: Vec<(String, String)>,
+    /// Free text of users.
+    pub user_annotations: Vec<(String, String)>,
+    /// Free text of users.
+    pub user_labels: Vec<(String, String)>,
+}
+
+/// Makes the manifest of a pod to which apps will be added.
+pub fn sandbox(settings: &SandboxSettings) -> Result<PodManifest> {
+    let version: AcVersion = env!("CARGO_PKG_VERSION").parse().context("bad version of rkt itself")?;
+    let mut manifest = PodManifest::new(version);
+    manifest.ports = settings.ports.clone();
+    for (key, value) in &settings.annotations {
+        manifest.annotations.set(key.parse().context("error parsing --annotation")?, value.as_str());
+    }
+    manifest.annotations.set(MUTABLE.parse().context("bad annotation name")?, "true");
+    manifest.user_annotations = settings.user_annotations.iter().cloned().collect();
+    manifest.user_labels = settings.user_labels.iter().cloned().collect();
+    manifest.validate().context("error generating pod manifest")?;
+    Ok(manifest)
+}
+
+/// Makes the entry of an app that is added to a pod. Its arguments take the place of the image's.
+pub fn added_app(arguments: &AppArguments, mounts: &[Mount], image: &AppImage) -> Result<RuntimeApp> {
+    let settings = PodSettings { mounts: mounts.to_vec(), ..PodSettings::default() };
+    let command = AppArguments { arguments: Vec::new(), ..arguments.clone() };
+    let mut app = runtime_app(&command, image, &settings)?;
+    if let (Some(section), false) = (&mut app.app, arguments.arguments.is_empty()) {
+        section.exec.truncate(1);
+        section.exec.extend(arguments.arguments.iter().cloned());
+    }
+    Ok(app)
+}
+
+/// Whether apps may be added to and taken from a pod. Errors: its manifest says neither.
+pub fn is_mutable(manifest: &PodManifest) -> Result<bool> {
+    let Some(text) = manifest.annotations.get(MUTABLE) else { return Ok(false) };
+    parse_bool(text).map_err(Stage0Error::refused).context("error parsing mutable annotation")
+}
+
 /// Every mount must name a volume of the pod.
 pub fn check_mounts<'m>(mounts: impl IntoIterator<Item = &'m Mount>, volumes: &[Volume]) -> Result<()> {
     for mount in mounts {
@@ -95,7 +142,7 @@ fn runtime_app(arguments: &AppArguments, image: &AppImage, settings: &PodSetting
         },
         app: Some(app_section(arguments, image, settings)?),
         read_only_root_fs: flags.readonly_rootfs.unwrap_or(false),
-        mounts: merge_mounts(&flags.mount, &settings.mounts),
+        mounts: merge_mounts(flags.mount.iter().chain(&flags.mnt_volume), &settings.mounts),
         annotations,
     })
 }
@@ -219,9 +266,9 @@ fn limit(name: &str, quantity: &Quantity) -> Result<Isolator> {
 }
 
 /// An app's own mounts win over the pod's at the same place.
-fn merge_mounts(app: &[Mount], pod: &[Mount]) -> Vec<Mount> {
+fn merge_mounts<'m>(app: impl Iterator<Item = &'m Mount>, pod: &'m [Mount]) -> Vec<Mount> {
     let mut merged: Vec<Mount> = Vec::new();
-    for mount in app.iter().chain(pod) {
+    for mount in app.chain(pod) {
         let path = clean(&mount.path);
         if !merged.iter().any(|earlier| clean(&earlier.path) == path) {
             merged.push(mount.clone());

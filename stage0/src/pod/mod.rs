@@ -3,7 +3,11 @@
 //! Responsible for: pod directories, their locks and names, everything `rkt` writes into them. Must not know: how
 //! images are fetched, what stage1 does with a pod. Follows rkt-reference.md 2.1 to 2.7.
 
+pub mod app_add;
+pub mod app_files;
 pub mod app_root;
+pub mod app_start;
+pub mod app_state;
 pub mod assemble;
 pub mod collect;
 pub mod copy;
@@ -26,6 +30,7 @@ pub mod prepare;
 pub mod prepared;
 pub mod remove;
 pub mod report;
+pub mod sandbox;
 pub mod state;
 pub mod stop;
 pub mod user_range;

@@ -67,7 +67,7 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Creates what is missing of the three directories and mounts. `upper` takes the mode and owner of the tree's root, because
+    /// Creates what is missing of the three directories, but not what they are in, and mounts. `upper` takes the mode and owner of the tree's root, because
     /// they are the ones seen at the mount point.
     pub fn mount(&self) -> Result<()> {
         let lower = std::fs::metadata(&self.lower).file("inspect", &self.lower)?;
@@ -100,7 +100,10 @@ impl Overlay {
 }
 
 fn create(directory: &Path) -> Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).file("create", directory)
+    match std::fs::DirBuilder::new().mode(0o750).create(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.file("create", directory),
+    }
 }
 
 /// Overlayfs splits its options at commas and its lower layers at colons.

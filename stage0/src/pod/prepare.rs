@@ -104,6 +104,28 @@ pub fn create_directory(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o750).create(path).file("create", path)
 }
 
+/// Creates a directory below a pod's, and the ones between them: a pod that was moved or removed meanwhile does not come back.
+pub fn create_below(pod: &Path, directory: &Path) -> Result<()> {
+    let mut path = pod.to_owned();
+    for part in directory {
+        path.push(part);
+        match std::fs::DirBuilder::new().mode(0o750).create(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            made => made.file("create", &path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file of a pod so that nobody sees half of it.
+pub fn write_whole(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    write(new, content, mode)?;
+    std::fs::rename(new, path).file("move", new)
+}
+
 /// Writes a file of a pod.
 pub fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut file = std::fs::OpenOptions::new()

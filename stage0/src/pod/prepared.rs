@@ -43,14 +43,11 @@ pub struct PreparedApp {
 }
 
 impl PreparedPod {
-    /// Reads a pod. Errors: a file is missing or is not what it should be; the pod has no apps.
+    /// Reads a pod. Errors: a file is missing or is not what it should be.
     pub fn read(pod: &FoundPod) -> Result<Self> {
         const MANIFEST: u64 = appc::MAX_MANIFEST_BYTES as u64 + 1;
         let manifest_json = pod.read("pod", MANIFEST).context("cannot get the pod manifest")?;
         let manifest = PodManifest::from_json(&manifest_json).context("cannot get the pod manifest")?;
-        if manifest.apps.is_empty() {
-            return Err(Stage0Error::refused("pod must contain at least one application"));
-        }
         let stage1 = pod.stage1_manifest().context("cannot get the stage1 manifest")?;
         let uses_overlay = pod.uses_overlay();
         let mut apps = Vec::with_capacity(manifest.apps.len());

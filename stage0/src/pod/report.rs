@@ -9,10 +9,12 @@ use std::path::Path;
 use appc::{PodManifest, RuntimeApp, VolumeKind};
 use serde::Serialize;
 
+use super::app_state::AppTimes;
 use super::inspect::Network;
 use super::locate::FoundPod;
+use super::manifest::is_mutable;
 use super::state::State;
-use crate::clock::{unix_nanoseconds, unix_seconds};
+use crate::clock::{self, unix_nanoseconds, unix_seconds};
 use crate::error::{Result, Stage0Error};
 
 /// A pod.
@@ -65,14 +67,16 @@ pub struct MountReport {
 }
 
 impl PodReport {
+    /// The apps alone. Errors: the manifest cannot be read.
+    pub fn apps_of(pod: &FoundPod) -> Result<Vec<AppReport>> {
+        Ok(apps(pod, &pod.manifest()?))
+    }
+
     /// Describes a pod as it is. Errors: its manifest or its creation time cannot be read.
     pub fn of(pod: &FoundPod) -> Result<Self> {
         let manifest = if pod.state().has_manifest() { Some(pod.manifest()?) } else { None };
         let created = pod.creation_time().ok_or_else(|| Stage0Error::refused("invalid creation time"))?;
-        let apps = manifest
-            .iter()
-            .flat_map(|manifest| manifest.apps.iter().map(move |app| AppReport::of(pod, manifest, app)))
-            .collect::<Vec<_>>();
+        let apps = manifest.as_ref().map(|manifest| apps(pod, manifest)).unwrap_or_default();
         Ok(PodReport {
             name: pod.uuid().to_string(),
             state: pod.state().as_str(),
@@ -87,7 +91,71 @@ impl PodReport {
     }
 }
 
+/// An unreadable annotation makes no pod mutable.
+fn apps(pod: &FoundPod, manifest: &PodManifest) -> Vec<AppReport> {
+    let mutable = is_mutable(manifest).unwrap_or(false);
+    let report = |app| {
+        if mutable { AppReport::of_mutable(pod, manifest, app) } else { AppReport::of(pod, manifest, app) }
+    };
+    manifest.apps.iter().map(report).collect()
+}
+
 impl AppReport {
+    /// The app's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its state.
+    pub const fn state(&self) -> &'static str {
+        self.state
+    }
+
+    /// The same as lines `key=value`.
+    pub fn describe(&self) -> String {
+        let mut text = format!("name={}\nstate={}\nimage_id={}\n", self.name, self.state, self.image_id);
+        let mut line = |key: &str, value: String| text.push_str(&format!("{key}={value}\n"));
+        for (key, time) in [
+            ("created_at", self.created_at),
+            ("started_at", self.started_at),
+            ("finished_at", self.finished_at),
+        ] {
+            if let Some(time) = time {
+                line(key, clock::go_default(time));
+            }
+        }
+        if let Some(code) = self.exit_code {
+            line("exit_code", code.to_string());
+        }
+        if !self.mounts.is_empty() {
+            let mounts = self.mounts.iter().map(|mount| {
+                format!("{}:{}:(read_only:{})", mount.host_path, mount.container_path, mount.read_only)
+            });
+            line("mounts", mounts.collect::<Vec<_>>().join(","));
+        }
+        for (key, notes) in [("user_annotations", &self.user_annotations), ("user_labels", &self.user_labels)]
+        {
+            if !notes.is_empty() {
+                let notes = notes.iter().map(|(name, value)| format!("{name}:{value}"));
+                line(key, notes.collect::<Vec<_>>().join(","));
+            }
+        }
+        text
+    }
+
+    /// In a mutable pod each app has a life of its own.
+    fn of_mutable(pod: &FoundPod, manifest: &PodManifest, app: &RuntimeApp) -> Self {
+        let times = AppTimes::of(pod, app.name.as_str());
+        AppReport {
+            state: times.stage().as_str(),
+            created_at: times.created.map(unix_nanoseconds),
+            started_at: times.started.map(unix_nanoseconds),
+            finished_at: times.finished.map(unix_nanoseconds),
+            exit_code: times.exit_code,
+            ..Self::of(pod, manifest, app)
+        }
+    }
+
     fn of(pod: &FoundPod, manifest: &PodManifest, app: &RuntimeApp) -> Self {
         let exit_code = pod.exit_code(app.name.as_str());
         let state = match pod.state() {

@@ -27,6 +27,14 @@ pub enum Entrypoint {
     Gc,
     /// Connect this terminal to an app.
     Attach,
+    /// Add an app to the running pod.
+    AppAdd,
+    /// Start one of its apps.
+    AppStart,
+    /// Stop one.
+    AppStop,
+    /// Take one away.
+    AppRm,
 }
 
 impl Entrypoint {
@@ -37,6 +45,10 @@ impl Entrypoint {
             Entrypoint::Stop => "stop",
             Entrypoint::Gc => "gc",
             Entrypoint::Attach => "attach",
+            Entrypoint::AppAdd => "app/add",
+            Entrypoint::AppStart => "app/start",
+            Entrypoint::AppStop => "app/stop",
+            Entrypoint::AppRm => "app/rm",
         }
     }
 }
@@ -62,6 +74,15 @@ impl<'m> Stage1Manifest<'m> {
             )));
         }
         Ok(relative)
+    }
+
+    /// Errors: apps cannot come and go in its pods.
+    pub fn expect_mutable(&self) -> Result<()> {
+        let needed = [Entrypoint::AppRm, Entrypoint::AppStart, Entrypoint::AppStop];
+        match needed.into_iter().all(|entrypoint| self.entrypoint(entrypoint).is_ok()) {
+            true => Ok(()),
+            false => Err(Stage0Error::refused("stage1 does not support mutable pods")),
+        }
     }
 
     /// Whether it gives every pod host users of its own, asked or not.

@@ -10,6 +10,7 @@ mod api_images;
 mod api_listen;
 mod api_logs;
 mod api_pods;
+mod app_commands;
 mod archives;
 mod attach;
 mod cat_manifest;

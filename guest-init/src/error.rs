@@ -51,6 +51,14 @@ pub enum InitError {
     /// The host gave up an app that still runs.
     #[error("the host gave up app number {0}, which has not ended")]
     AppNotOver(u16),
+    /// The host broke the rules of a connection to the metadata service.
+    #[error("in tunnel {tunnel}, the host sent {fault}")]
+    Tunnel {
+        /// The connection.
+        tunnel: u16,
+        /// What it did.
+        fault: guest_api::TunnelFault,
+    },
     /// A command for an app that the pod does not have.
     #[error("the pod has no app number {0}")]
     UnknownApp(u16),

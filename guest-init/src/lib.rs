@@ -13,6 +13,7 @@ pub mod control;
 pub mod error;
 pub mod identity;
 pub mod loopback;
+pub mod metadata_tunnels;
 pub mod mounts;
 pub mod pod;
 pub mod reap;
@@ -24,6 +25,8 @@ pub mod supervise;
 mod clock_test;
 #[cfg(test)]
 mod control_test;
+#[cfg(test)]
+mod metadata_tunnels_test;
 #[cfg(test)]
 mod pod_test;
 #[cfg(test)]

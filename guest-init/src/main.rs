@@ -12,9 +12,11 @@ use std::ffi::{c_char, c_int};
 
 use guest_api::{Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
 use guest_init::control::Control;
+use guest_init::metadata_tunnels::MetadataTunnels;
 use guest_init::{
     InitError, console, control, identity, loopback, mounts, reap, sentence, shutdown, supervise,
 };
+use nix::sys::signalfd::SignalFd;
 
 /// Where the C library's start code goes.
 // SAFETY: the one `main` of this executable, with the signature the C library calls.
@@ -39,12 +41,12 @@ pub extern "C" fn main(_argument_count: c_int, _arguments: *const *const c_char)
 
 fn boot(mut control: Control) -> ! {
     match become_pod(&mut control) {
-        Ok((spec, signals)) => supervise::run(&spec, control, signals),
+        Ok((spec, signals, tunnels)) => supervise::run(&spec, control, signals, tunnels),
         Err(error) => shutdown::fail(control, &error),
     }
 }
 
-fn become_pod(control: &mut Control) -> Result<(PodSpec, nix::sys::signalfd::SignalFd), InitError> {
+fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, MetadataTunnels), InitError> {
     say_hello(control)?;
     // The host composes its answer meanwhile.
     mounts::leave_initial_root()?;
@@ -54,7 +56,9 @@ fn become_pod(control: &mut Control) -> Result<(PodSpec, nix::sys::signalfd::Sig
     let mut spec = configuration(control)?;
     identity::assume(&mut spec.identity)?;
     mounts::mount_share()?;
-    Ok((spec, signals))
+    // Before any app could take its place.
+    let tunnels = if spec.metadata_service { MetadataTunnels::listen()? } else { MetadataTunnels::default() };
+    Ok((spec, signals, tunnels))
 }
 
 fn say_hello(control: &mut Control) -> Result<(), InitError> {

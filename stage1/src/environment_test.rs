@@ -7,7 +7,7 @@ fn complete_of(variables: &[(&str, &str)]) -> Vec<(String, String)> {
     for (name, value) in variables {
         app.set_env(name, value);
     }
-    complete(&"redis".parse().unwrap(), &app, None)
+    complete(&"redis".parse().unwrap(), &app, None, None)
 }
 
 fn value<'a>(environment: &'a [(String, String)], name: &str) -> Vec<&'a str> {
@@ -19,6 +19,17 @@ fn app_learns_its_name_whatever_the_manifest_says() {
     let environment = complete_of(&[("AC_APP_NAME", "other")]);
 
     assert_eq!(value(&environment, "AC_APP_NAME"), ["redis"]);
+}
+
+#[test]
+fn app_finds_the_metadata_service_at_the_pods_loopback() {
+    let mut app = App::default();
+    app.set_env("AC_METADATA_URL", "http://elsewhere");
+
+    let environment = complete(&"redis".parse().unwrap(), &app, None, Some("0123"));
+
+    assert_eq!(value(&environment, "AC_METADATA_URL"), ["http://127.0.0.1:18112/0123"]);
+    assert_eq!(value(&complete_of(&[]), "AC_METADATA_URL"), [""; 0]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use guest_api::{
     AppExit, AppId, AppSpec, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec,
-    Process, StdioStream, ToGuest, ToHost,
+    Process, StdioStream, ToGuest, ToHost, TunnelFault,
 };
 
 use crate::app_end;
@@ -74,6 +74,8 @@ pub enum Action {
     },
     /// The message is about a command in an app.
     OfSession(ToHost),
+    /// The message is about a connection to the metadata service.
+    OfTunnel(ToHost),
     /// The app will never run: tell the user.
     StartFailed {
         /// The app.
@@ -122,6 +124,14 @@ pub enum Violation {
     /// A connection that it has not opened.
     #[error("the guest speaks of tunnel {0}, which does not exist")]
     UnknownTunnel(u16),
+    /// More, or something else, than a connection takes.
+    #[error("in tunnel {tunnel}, the guest sent {fault}")]
+    Tunnel {
+        /// The connection.
+        tunnel: u16,
+        /// What it did.
+        fault: TunnelFault,
+    },
     /// Credit for input that was never sent.
     #[error("the guest granted credit for input that it was not sent")]
     BeyondInput,
@@ -410,10 +420,10 @@ impl Conversation {
             | ToHost::InputCredit { process: Process::Session(_), .. }) => {
                 Ok(vec![Action::OfSession(of_session)])
             }
-            ToHost::TunnelOpened(tunnel) => Err(Violation::TunnelNotAllowed(tunnel.0)),
-            ToHost::TunnelData { tunnel, .. }
-            | ToHost::TunnelCredit { tunnel, .. }
-            | ToHost::TunnelEnd(tunnel) => Err(Violation::UnknownTunnel(tunnel.0)),
+            of_tunnel @ (ToHost::TunnelOpened(_)
+            | ToHost::TunnelData { .. }
+            | ToHost::TunnelCredit { .. }
+            | ToHost::TunnelEnd(_)) => Ok(vec![Action::OfTunnel(of_tunnel)]),
         }
     }
 

@@ -24,6 +24,7 @@ mod isolation;
 mod jail;
 mod kvm_device;
 mod log_files;
+mod metadata_tunnels;
 mod name_files;
 mod output;
 mod plan;
@@ -68,6 +69,8 @@ mod jail_test;
 mod kvm_device_test;
 #[cfg(test)]
 mod log_files_test;
+#[cfg(test)]
+mod metadata_tunnels_test;
 #[cfg(test)]
 mod name_files_test;
 #[cfg(test)]

@@ -54,11 +54,6 @@ pub enum PlanError {
     #[error("the pod manifest has no app {0:?}")]
     #[allow(dead_code)]
     UnknownApp(String),
-    /// `--mds-token`.
-    #[error(
-        "the metadata service cannot be reached from a pod that has loopback only (try without --mds-register)"
-    )]
-    MetadataService,
     /// A host name the kernel would not take.
     #[error("host name {0:?} is empty or longer than {MAX_HOSTNAME_BYTES} bytes")]
     Hostname(String),
@@ -144,6 +139,8 @@ pub struct GuestPlan {
     pub apps: Vec<AppSpec>,
     /// What the streams of each app, in the same order, are connected to.
     pub streams: Vec<Streams>,
+    /// The apps reach the metadata service.
+    pub metadata_service: bool,
 }
 
 /// What of the host's files the guest sees.
@@ -243,7 +240,12 @@ pub fn plan(
             volumes: shared.into_values().collect(),
             may_grow: flags.mutable,
         },
-        guest: GuestPlan { hostname, apps, streams: all_streams },
+        guest: GuestPlan {
+            hostname,
+            apps,
+            streams: all_streams,
+            metadata_service: flags.mds_token.is_some(),
+        },
         environment_files,
         warnings,
     })
@@ -289,7 +291,12 @@ fn app(
     let stdio = streams.in_guest(host.terminal.as_ref().map(|terminal| terminal.size));
     let own = host.terminal.as_ref().filter(|_| streams.is_interactive());
     let terminal = own.map_or(streams::TERMINAL_TYPE, |terminal| &terminal.kind);
-    let environment = environment::complete(&runtime.name, section, stdio.has_terminal().then_some(terminal));
+    let environment = environment::complete(
+        &runtime.name,
+        section,
+        stdio.has_terminal().then_some(terminal),
+        flags.mds_token.as_deref(),
+    );
     let volumes = of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)).collect();
     Ok(AppPlan {
         environment_file: environment::file(&environment),
@@ -356,9 +363,6 @@ fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, Plan
     }
     if flags.interactive && pod.apps.len() > 1 {
         return Err(PlanError::Interactive);
-    }
-    if flags.mds_token.is_some() {
-        return Err(PlanError::MetadataService);
     }
     let mut warnings = Vec::new();
     let mut warn = |text: &str| warnings.push(Warning { subsystem: "networking", text: text.to_owned() });

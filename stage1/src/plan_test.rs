@@ -285,3 +285,17 @@ fn interactive_pod_of_two_apps_is_refused() {
 
     assert_eq!(error.to_string(), "interactive option only supports pods with one app");
 }
+
+#[test]
+fn apps_of_a_registered_pod_reach_the_metadata_service_on_any_network() {
+    for network in ["none", "default"] {
+        let flags = RunFlags { mds_token: Some("0123".to_owned()), networks: net(network), ..flags() };
+
+        let plan = plan_of(&flags, &pod(&app("a", ECHO, ""), "")).unwrap();
+
+        assert!(plan.guest.metadata_service);
+        let url = ("AC_METADATA_URL".to_owned(), "http://127.0.0.1:18112/0123".to_owned());
+        assert!(plan.guest.apps[0].environment.contains(&url));
+    }
+    assert!(!plan_of(&flags(), &pod(&app("a", ECHO, ""), "")).unwrap().guest.metadata_service);
+}

@@ -34,6 +34,7 @@ use crate::file_server::FileServerEnd;
 use crate::guest::{Action, Conversation};
 use crate::host_clock::HostClock;
 use crate::log_files::{self, LogFiles};
+use crate::metadata_tunnels::{MetadataTunnels, SERVICE_SOCKET};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
@@ -122,6 +123,7 @@ enum Source {
     Files,
     Serial,
     Sink,
+    Tunnel,
     Clients,
     Attached,
     Console,
@@ -159,6 +161,7 @@ struct Supervisor<'fd> {
     sessions: Sessions,
     clock: HostClock,
     attachments: Attachments,
+    tunnels: MetadataTunnels,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -193,6 +196,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
         attachments: Attachments::new(attachments::directory::root()),
+        tunnels: MetadataTunnels::new(guest.metadata_service.then(|| Path::new(SERVICE_SOCKET))),
         guest,
         kernel: KernelLog::new(serial),
         clients,
@@ -284,6 +288,7 @@ impl Supervisor<'_> {
             }
             self.flush()?;
             self.flush_clients()?;
+            self.relay_tunnels()?;
             self.control.flush()?;
             if self.is_waiting() && !self.stop_requested && files_alive {
                 // The guest cannot end before its apps' output is taken, and the reader has all the time it wants.
@@ -331,6 +336,9 @@ impl Supervisor<'_> {
         for (descriptor, flags) in self.clients.interests(may_hear) {
             add(Source::Clients, descriptor, flags);
         }
+        for (descriptor, flags) in self.tunnels.interests(self.may_hear_clients()) {
+            add(Source::Tunnel, descriptor, flags);
+        }
         if let Some(stdin) = self.console.as_ref().and_then(Console::descriptor) {
             add(Source::Console, stdin, PollFlags::IN);
         }
@@ -353,7 +361,7 @@ impl Supervisor<'_> {
                 Source::Console => ready.console = woken,
                 Source::Clock => ready.clock = woken,
                 Source::Attached => ready.attached |= woken,
-                Source::Sink => {}
+                Source::Sink | Source::Tunnel => {}
             }
         }
         Ok(ready)
@@ -367,6 +375,14 @@ impl Supervisor<'_> {
     /// Whether somebody has still to take something of an app's output.
     fn is_waiting(&self) -> bool {
         self.outputs.is_waiting() || self.attachments.is_waiting()
+    }
+
+    /// Moves what the metadata service and the guest's apps have to say to each other.
+    fn relay_tunnels(&mut self) -> Result<(), SupervisorError> {
+        for message in self.tunnels.relay(self.may_hear_clients()) {
+            self.control.send(&message)?;
+        }
+        Ok(())
     }
 
     /// Whether the guest reads what it is sent.
@@ -424,7 +440,7 @@ impl Supervisor<'_> {
                 apps: self.guest.apps.clone(),
                 stop_on_failure: true,
                 stop_grace_ms: STOP_GRACE_MS,
-                metadata_service: false,
+                metadata_service: self.guest.metadata_service,
                 mutable: false,
             };
             let actions = self.conversation.receive(message, spec)?;
@@ -459,6 +475,7 @@ impl Supervisor<'_> {
                     let effects = self.sessions.receive(message)?;
                     self.carry_out_effects(effects)?;
                 }
+                Action::OfTunnel(message) => self.tunnels.receive(&message)?,
                 Action::InputCredit { app, bytes } => match &mut self.console {
                     Some(console) if console.app() == app => console.grant(bytes)?,
                     _ => self.attachments.grant(app, bytes)?,

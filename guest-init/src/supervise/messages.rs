@@ -71,9 +71,9 @@ impl Supervisor {
                     child.signal(signal);
                 }
             }
-            ToGuest::TunnelData { tunnel, .. }
-            | ToGuest::TunnelCredit { tunnel, .. }
-            | ToGuest::TunnelEnd(tunnel) => return Err(InitError::UnknownTunnel(tunnel.0)),
+            ToGuest::TunnelData { .. } | ToGuest::TunnelCredit { .. } | ToGuest::TunnelEnd(_) => {
+                self.tunnels.receive(&message)?;
+            }
             ToGuest::Clock { realtime_ns } => {
                 if let Err(error) = clock::follow(realtime_ns) {
                     console::say(&sentence(&error));

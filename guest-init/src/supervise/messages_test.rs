@@ -41,7 +41,8 @@ impl Deaf {
         )
         .unwrap();
         let signals = SignalFd::new(&nix::sys::signal::SigSet::empty()).unwrap();
-        let mut supervisor = Supervisor::new(spec, Control::over(guest).unwrap(), signals);
+        let mut supervisor =
+            Supervisor::new(spec, Control::over(guest).unwrap(), signals, MetadataTunnels::default());
         let mut reporters = Vec::new();
         for process in [APP, SESSION] {
             let (report, reporter) = report::pair().unwrap();

@@ -30,6 +30,7 @@ use crate::app::output::Relayed;
 use crate::app::report::News;
 use crate::app::{cgroup, root, start};
 use crate::control::Control;
+use crate::metadata_tunnels::MetadataTunnels;
 use crate::pod::{self, Pod, Whom};
 use crate::session::{self, Sessions};
 use crate::{console, reap, sentence, shutdown};
@@ -76,11 +77,12 @@ struct Supervisor {
     draining_everything: bool,
     /// Apps of whose last process the pod wants to know.
     watched: BTreeMap<AppId, Whom>,
+    tunnels: MetadataTunnels,
 }
 
 /// Starts the apps and sees them through to the end of the VM. The rest of the specification is in force already.
-pub fn run(spec: &PodSpec, control: Control, signals: SignalFd) -> ! {
-    let mut supervisor = Supervisor::new(spec, control, signals);
+pub fn run(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: MetadataTunnels) -> ! {
+    let mut supervisor = Supervisor::new(spec, control, signals, tunnels);
     supervisor.start();
     // What came on the heels of the configuration, a stop for example, was read with it.
     supervisor.obey_messages();
@@ -100,7 +102,7 @@ pub fn run(spec: &PodSpec, control: Control, signals: SignalFd) -> ! {
 }
 
 impl Supervisor {
-    fn new(spec: &PodSpec, control: Control, signals: SignalFd) -> Self {
+    fn new(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: MetadataTunnels) -> Self {
         let grace = Duration::from_millis(u64::from(spec.stop_grace_ms));
         let numbers = spec.apps.iter().map(|app| app.id);
         Self {
@@ -119,6 +121,7 @@ impl Supervisor {
             deadline: None,
             draining_everything: false,
             watched: BTreeMap::new(),
+            tunnels,
         }
     }
 
@@ -163,6 +166,9 @@ impl Supervisor {
                     }
                 }
             }
+        }
+        for message in self.tunnels.relay(self.control.has_room()) {
+            self.control.queue(&message);
         }
         match self.control.flush() {
             Ok(()) => None,

@@ -22,6 +22,8 @@ enum Source {
     Report(Process),
     Output(Process, StdioStream),
     Input(Process),
+    /// Any of the connections to the metadata service.
+    Tunnel,
 }
 
 impl Supervisor {
@@ -42,6 +44,8 @@ impl Supervisor {
                     }
                     self.grant_input(process);
                 }
+                // They are relayed whatever it was that happened.
+                Source::Tunnel => {}
                 Source::Signals => {
                     // One SIGCHLD may stand for many ended processes; what counts is that one was read.
                     while let Ok(Some(_)) = self.signals.read_signal() {}
@@ -99,6 +103,10 @@ impl Supervisor {
                     }
                 }
             }
+        }
+        for (socket, flags) in self.tunnels.interests(self.control.has_room()) {
+            sources.push(Source::Tunnel);
+            descriptors.push(PollFd::from_borrowed_fd(socket, flags));
         }
         sources.push(Source::Signals);
         descriptors.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));

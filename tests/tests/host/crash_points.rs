@@ -80,6 +80,14 @@ fn with_images(command: &str, further: &[&str]) -> Vec<String> {
     words
 }
 
+/// `rkt app sandbox` with the stage1 that is in the store.
+fn sandbox_words(further: &[&str]) -> Vec<String> {
+    let mut words = text(&["app", "sandbox", "--insecure-options=image"]);
+    words.push(format!("--stage1-name={}:1.0.0", stub_stage1::NAME));
+    words.extend(text(further));
+    words
+}
+
 impl Fixtures {
     fn new() -> Self {
         let fetched = TestRkt::with_program(&faults::file("rkt"));
@@ -137,6 +145,56 @@ fn a_running_pod(subject: &Subject<'_>) {
     let mut pod = Running::start(command.env("STUB_HOLD", hold));
     pod.wait_for(Stream::Out, "stub: pod is up", limit(60));
     subject.running.borrow_mut().push(pod);
+}
+
+fn a_sandbox_with(subject: &Subject<'_>, further: &[&str], commands: &[&[&str]]) {
+    fetched_images(subject);
+    let hold = subject.rkt.path("hold");
+    fs::write(&hold, "").expect("writing");
+    let mut command = subject.rkt.command(sandbox_words(&[&["--uuid-file-save=uuid"], further].concat()));
+    let mut pod = Running::start(command.env("STUB_HOLD", hold));
+    pod.wait_for(Stream::Out, "stub: pod is up", limit(60));
+    subject.running.borrow_mut().push(pod);
+    let uuid = subject.rkt.uuid("uuid");
+    for command in commands {
+        let word = |word: &&str| if *word == UUID { uuid.clone() } else { (*word).to_owned() };
+        subject.rkt.run(command.iter().map(word)).expect_code(0);
+    }
+}
+
+const ADD: [&str; 5] = ["app", "add", UUID, NAME, "--name=a"];
+const START: [&str; 4] = ["app", "start", UUID, "--app=a"];
+const STOP: [&str; 4] = ["app", "stop", UUID, "--app=a"];
+const APP_RM: [&str; 4] = ["app", "rm", UUID, "--app=a"];
+
+/// With another app of the same image, which must not be touched.
+fn a_sandbox(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &[], &[&["app", "add", UUID, NAME, "--name=b"]]);
+}
+
+fn a_sandbox_of_copies(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &["--no-overlay"], &[]);
+}
+
+fn an_added_app(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &[], &[&ADD]);
+}
+
+fn an_app_that_has_ended(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &[], &[&ADD, &START, &STOP]);
+}
+
+fn an_app_of_an_exited_pod(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &[], &[&ADD, &START]);
+    subject.end_pods();
+}
+
+fn an_app_that_was_half_added(subject: &Subject<'_>) {
+    a_sandbox_with(subject, &[], &[]);
+    let uuid = subject.rkt.uuid("uuid");
+    let mut add = subject.rkt.command(["app", "add", &uuid, NAME, "--name=a"]);
+    Moment { point: "app.called".to_owned(), hit: 1 }.ends(&mut add);
+    expect_killed(&command::run(&mut add, limit(20)), "app add");
 }
 
 fn a_pod_whose_preparation_was_aborted(subject: &Subject<'_>) {
@@ -207,6 +265,19 @@ fn scenarios(fixtures: &Fixtures) -> Vec<Scenario> {
             text(&["export", UUID, "out.aci"]),
             &["exists"],
         ),
+        scenario("app sandbox", fetched_images, sandbox_words(&[]), &[]),
+        scenario("app add", a_sandbox, text(&ADD), &["multiple apps"]),
+        scenario("app add without overlay", a_sandbox_of_copies, text(&ADD), &["multiple apps"]),
+        scenario(
+            "app add after one that was killed",
+            an_app_that_was_half_added,
+            text(&ADD),
+            &["multiple apps"],
+        ),
+        scenario("app start", an_added_app, text(&START), &[]),
+        scenario("app start again", an_app_that_has_ended, text(&START), &[]),
+        scenario("app rm", an_app_that_has_ended, text(&APP_RM), &["nonexistent app"]),
+        scenario("app rm of an exited pod", an_app_of_an_exited_pod, text(&APP_RM), &["nonexistent app"]),
         scenario("image rm", rendered_images, text(&["image", "rm", NAME]), &["no image IDs found"]),
         scenario("image gc", rendered_images, text(&IMAGE_GC), &[]),
         scenario("image export", fetched_images, text(&["image", "export", NAME, "out.aci"]), &["exists"]),
@@ -245,6 +316,12 @@ impl Subject<'_> {
         self.rkt.command(scenario.command.iter().map(word))
     }
 
+    fn end_pods(&self) {
+        // Nobody may have stopped them.
+        let _ = fs::remove_file(self.rkt.path("hold"));
+        self.running.borrow_mut().drain(..).for_each(|pod| drop(pod.finish(limit(60))));
+    }
+
     /// Everything that must work after a crash, up to collecting all there is; returns what then is on disk.
     fn recover(&self, scenario: &Scenario) -> BTreeMap<String, u32> {
         let rkt = &self.rkt;
@@ -254,7 +331,7 @@ impl Subject<'_> {
         let done = scenario.done.iter().any(|reason| again.err().contains(reason));
         assert!(again.code() == 0 || (again.code() == RKT_FAILED && done), "repeated: {again:?}");
         cas::check(&rkt.data());
-        self.running.borrow_mut().drain(..).for_each(|pod| drop(pod.finish(limit(60))));
+        self.end_pods();
 
         rkt.run(["fetch", "--insecure-options=image", "./app.aci"]).expect_code(0);
         let stub = self.fixtures.fetched.path("stub.aci");

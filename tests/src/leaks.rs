@@ -124,6 +124,18 @@ fn sockets(text: &str) -> Vec<String> {
     paths.filter(|path| path.contains(text)).map(|path| format!("socket {path}")).collect()
 }
 
+/// Unmounts everything below a directory, as a reboot does.
+///
+/// # Panics
+/// When something is in use.
+pub fn unmount_below(directory: &Path) {
+    let mut mounts = mounts_below(directory);
+    mounts.sort_by_key(|point| std::cmp::Reverse(point.len()));
+    for point in mounts {
+        umount2(point.as_str(), MntFlags::empty()).expect("nobody uses it");
+    }
+}
+
 /// Every cgroup, of every hierarchy.
 pub fn cgroups() -> BTreeSet<String> {
     let mut found = BTreeSet::new();

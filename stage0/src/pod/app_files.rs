@@ -109,12 +109,12 @@ impl AppFiles<'_> {
         Ok(())
     }
 
-    /// Removes `appsinfo/APP`. The pod's manifest must not name the app any more.
+    /// Removes `appsinfo/APP`, and `appsinfo` with the last of them. The pod's manifest must not name the app any more.
     pub fn remove_info(&self) -> Result<()> {
         let info = self.info();
         remove_path(&info).file("remove", &info)?;
         fault::point("app.info.removed");
-        Ok(())
+        remove_if_empty(&self.pod.path().join("appsinfo"))
     }
 
     /// The app's directories in all overlays but stage1's own: which tree was the app's may not be written down (yet).

@@ -15,10 +15,10 @@ use crate::held_pod::{HeldPod, directory, note, release, rkt, rkt_with};
 use crate::publisher::NAME;
 
 /// An image of another name, with an environment and two arguments.
-const OTHER: &str = "example.com/other";
+pub const OTHER: &str = "example.com/other";
 
 /// The command of a sandbox of the stub.
-fn sandbox_arguments<'a>(further: &[&'a str]) -> Vec<&'a str> {
+pub fn sandbox_arguments<'a>(further: &[&'a str]) -> Vec<&'a str> {
     [&["app", "sandbox", "--insecure-options=image", "--stage1-path=stub.aci"], further].concat()
 }
 
@@ -42,20 +42,20 @@ fn fetch(rkt: &TestRkt) {
     rkt.run(["fetch", "--insecure-options=image", "./app.aci", "./other.aci"]).expect_code(0);
 }
 
-fn manifest(rkt: &TestRkt, uuid: &str) -> Value {
+pub fn manifest(rkt: &TestRkt, uuid: &str) -> Value {
     let text = rkt.run(["cat-manifest", uuid]).expect_code(0).out();
     serde_json::from_str(&text).expect("JSON")
 }
 
 /// Names of the apps in the pod's manifest.
-fn apps(rkt: &TestRkt, uuid: &str) -> Vec<String> {
+pub fn apps(rkt: &TestRkt, uuid: &str) -> Vec<String> {
     let manifest = manifest(rkt, uuid);
     let apps = manifest["apps"].as_array().expect("a list").iter();
     apps.map(|app| app["name"].as_str().expect("a name").to_owned()).collect()
 }
 
 /// The states that `app list` prints, by name.
-fn states(rkt: &TestRkt, uuid: &str) -> Vec<String> {
+pub fn states(rkt: &TestRkt, uuid: &str) -> Vec<String> {
     let table = rkt.run(["app", "list", "--no-legend", uuid]).expect_code(0).out();
     table
         .lines()
@@ -63,13 +63,13 @@ fn states(rkt: &TestRkt, uuid: &str) -> Vec<String> {
         .collect()
 }
 
-fn app_status(rkt: &TestRkt, uuid: &str, app: &str) -> Value {
+pub fn app_status(rkt: &TestRkt, uuid: &str, app: &str) -> Value {
     let output = rkt.run(["app", "status", uuid, "--app", app, "--format=json"]).expect_code(0);
     serde_json::from_str(&output.out()).expect("JSON")
 }
 
 /// Everything below a pod's directory that has to do with an app, mounts included.
-fn traces(rkt: &TestRkt, uuid: &str, app: &str) -> Vec<String> {
+pub fn traces(rkt: &TestRkt, uuid: &str, app: &str) -> Vec<String> {
     let pod = directory(rkt, uuid);
     let mut found: Vec<String> =
         leaks::mounts_below(&pod).into_iter().filter(|point| point.contains(app)).collect();

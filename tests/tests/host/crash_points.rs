@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use rkt_tests::aci::Aci;
 use rkt_tests::command::{self, Finished, Running, Stream, limit};
@@ -212,12 +212,9 @@ fn pods_of_many_kinds(subject: &Subject<'_>) {
 
 fn an_exited_pod_after_a_reboot(subject: &Subject<'_>) {
     an_exited_pod(subject);
-    let mut left = leaks::mounts_below(&subject.rkt.data().join("pods"));
-    left.sort_by_key(|point| std::cmp::Reverse(point.len()));
-    assert!(!left.is_empty(), "the pod has no overlay");
-    for point in left {
-        umount2(point.as_str(), MntFlags::empty()).expect("unmounting");
-    }
+    let pods = subject.rkt.data().join("pods");
+    assert!(!leaks::mounts_below(&pods).is_empty(), "the pod has no overlay");
+    leaks::unmount_below(&pods);
 }
 
 fn rendered_images(subject: &Subject<'_>) {

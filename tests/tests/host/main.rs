@@ -11,6 +11,7 @@ mod api_listen;
 mod api_logs;
 mod api_pods;
 mod app_commands;
+mod app_trouble;
 mod archives;
 mod attach;
 mod cat_manifest;

@@ -19,6 +19,7 @@ mod output;
 mod pod;
 mod processors;
 mod redis;
+mod stdio;
 mod stop;
 mod volumes;
 mod walkthrough;

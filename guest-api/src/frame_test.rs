@@ -72,3 +72,15 @@ proptest! {
         let _ = buffer.next_message::<ToGuest>();
     }
 }
+
+#[test]
+fn bytes_are_encoded_as_a_sequence_of_numbers_would_be() {
+    let data = b"any bytes\0\xff".to_vec();
+    let stream = crate::StdioStream::Stdout;
+    let process = crate::Process::App(crate::AppId(1));
+
+    let frame = encode(&ToHost::Output { process, stream, data: data.clone() }).unwrap();
+
+    let numbers = postcard::to_allocvec(&data).unwrap();
+    assert!(frame.ends_with(&numbers), "{frame:?}");
+}

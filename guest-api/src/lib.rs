@@ -61,6 +61,7 @@
 //!   TunnelEnd                 <->    TunnelEnd               last TunnelData of a side; in any order
 //! ```
 
+pub mod bytes;
 mod frame;
 mod message;
 mod tunnel;

@@ -301,6 +301,7 @@ pub struct FileMount {
     /// Absolute path inside the app's root.
     pub target: String,
     /// The whole content.
+    #[serde(with = "crate::bytes")]
     pub content: Vec<u8>,
     /// Leave a file the app ships itself alone.
     pub only_if_missing: bool,
@@ -349,6 +350,7 @@ pub enum ToGuest {
         /// The app or the command.
         process: Process,
         /// The bytes, unchanged.
+        #[serde(with = "crate::bytes")]
         data: Vec<u8>,
     },
     /// Nothing more will come: the pipe is closed once it has taken what came before. A terminal stays open, as a terminal
@@ -379,6 +381,7 @@ pub enum ToGuest {
         /// The connection.
         tunnel: TunnelId,
         /// The bytes, unchanged.
+        #[serde(with = "crate::bytes")]
         data: Vec<u8>,
     },
     /// What the guest sent through the tunnel has gone on: it may send as many more bytes.
@@ -437,6 +440,7 @@ pub enum ToHost {
         /// Its stream.
         stream: StdioStream,
         /// The bytes, unchanged.
+        #[serde(with = "crate::bytes")]
         data: Vec<u8>,
     },
     /// Nothing more will come from this stream. Sent for every stream ([`Stdio::streams`]) of every started app, before
@@ -500,6 +504,7 @@ pub enum ToHost {
         /// The connection.
         tunnel: TunnelId,
         /// The bytes, unchanged.
+        #[serde(with = "crate::bytes")]
         data: Vec<u8>,
     },
     /// What the host sent through the tunnel has gone on: it may send as many more bytes.

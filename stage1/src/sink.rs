@@ -1,6 +1,6 @@
 //! rkt's own standard output or standard error as a destination that never blocks the supervisor.
 //!
-//! Responsible for: queueing lines, writing each with one `write(2)` and saying which are out. Must not know: apps beyond
+//! Responsible for: queueing lines, writing none of them in two pieces that could be written in one and saying which are out. Must not know: apps beyond
 //! the tag a line carries. Follows pipe(7) and tty_ioctl(4): a reader that stops reading must stop the apps, not the pod's
 //! control.
 
@@ -11,6 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+
+/// Lines are written together up to this size: what a pipe takes in one piece, whoever else writes to it (`PIPE_BUF`, pipe(7)).
+/// An app that writes short lines would cost a system call for each.
+const BATCH_BYTES: usize = 4096;
 
 /// How to write without waiting.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub struct Sink<'fd, T> {
     /// Bytes of the first line that are out already.
     written: usize,
     closed: bool,
+    /// Memory of the last batch, for the next one.
+    scratch: Vec<u8>,
 }
 
 impl<'fd, T> Sink<'fd, T> {
@@ -53,6 +59,7 @@ impl<'fd, T> Sink<'fd, T> {
             waiting_bytes: 0,
             written: 0,
             closed: false,
+            scratch: Vec::new(),
         }
     }
 
@@ -114,32 +121,55 @@ impl<'fd, T> Sink<'fd, T> {
     /// that is all of them; other errors are returned once, and close the sink as well.
     pub fn flush(&mut self) -> (Vec<T>, Option<io::Error>) {
         let mut through = Vec::new();
-        while let Some((line, _)) = self.queue.front() {
-            let rest = line.get(self.written..).unwrap_or_default();
-            if !self.closed && !rest.is_empty() {
-                match self.write(rest) {
-                    Ok(count) => {
-                        self.written += count;
-                        if count < rest.len() {
-                            continue;
-                        }
-                    }
-                    Err(Errno::INTR) => continue,
-                    Err(Errno::AGAIN) => return (through, None),
-                    Err(errno) => {
-                        self.closed = true;
-                        let (tags, _) = self.flush();
-                        through.extend(tags);
-                        return (through, Some(errno.into()));
-                    }
-                }
+        while !self.queue.is_empty() {
+            if self.closed {
+                through.extend(self.queue.drain(..).map(|(_, tag)| tag));
+                (self.waiting_bytes, self.written) = (0, 0);
+                break;
             }
-            self.written = 0;
-            if let Some((line, tag)) = self.queue.pop_front() {
-                self.waiting_bytes = self.waiting_bytes.saturating_sub(line.len());
-                through.push(tag);
+            let batch = self.batch();
+            let written = self.write(&batch);
+            self.scratch = batch;
+            match written {
+                Ok(count) => self.take(count, &mut through),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(errno) => {
+                    self.closed = true;
+                    let (tags, _) = self.flush();
+                    through.extend(tags);
+                    return (through, Some(errno.into()));
+                }
             }
         }
         (through, None)
+    }
+
+    /// The rest of the first line, and as many whole lines behind it as can be written at once.
+    fn batch(&mut self) -> Vec<u8> {
+        let mut batch = std::mem::take(&mut self.scratch);
+        batch.clear();
+        let mut skipped = self.written;
+        for (line, _) in &self.queue {
+            let rest = line.get(skipped..).unwrap_or_default();
+            if !batch.is_empty() && batch.len().saturating_add(rest.len()) > BATCH_BYTES {
+                break;
+            }
+            batch.extend_from_slice(rest);
+            skipped = 0;
+        }
+        batch
+    }
+
+    /// So many bytes from the front of the queue are out.
+    fn take(&mut self, count: usize, through: &mut Vec<T>) {
+        let mut out = self.written.saturating_add(count);
+        while self.queue.front().is_some_and(|(line, _)| line.len() <= out) {
+            let Some((line, tag)) = self.queue.pop_front() else { break };
+            out -= line.len();
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(line.len());
+            through.push(tag);
+        }
+        self.written = out;
     }
 }

@@ -50,7 +50,7 @@ pub enum Request {
     /// Run a command. One a connection.
     Exec(ExecRequest),
     /// Bytes for the command's standard input, at most `MAX_INPUT_BYTES`.
-    Input(Vec<u8>),
+    Input(#[serde(with = "guest_api::bytes")] Vec<u8>),
     /// There is no more input.
     InputClosed,
     /// The terminal has another size.
@@ -85,6 +85,7 @@ pub enum Reply {
         /// To which stream.
         stream: StdioStream,
         /// The bytes.
+        #[serde(with = "guest_api::bytes")]
         data: Vec<u8>,
     },
     /// The client may send so many more bytes of input.

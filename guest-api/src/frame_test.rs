@@ -76,8 +76,8 @@ proptest! {
 #[test]
 fn bytes_are_encoded_as_a_sequence_of_numbers_would_be() {
     let data = b"any bytes\0\xff".to_vec();
-    let stream = crate::StdioStream::Stdout;
-    let process = crate::Process::App(crate::AppId(1));
+    let stream = StdioStream::Stdout;
+    let process = Process::App(AppId(1));
 
     let frame = encode(&ToHost::Output { process, stream, data: data.clone() }).unwrap();
 

@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -122,6 +123,8 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
         "list" => list(&text(words)?)?,
         "lines" => lines(number(words)?, Duration::from_millis(number(words)?))?,
         "flood" => flood(number(words)?, number(words)?)?,
+        "pour" => pour(number(words)?, number(words)?)?,
+        "swallow" => println!("swallowed={}", io::copy(&mut io::stdin(), &mut io::sink())?),
         "sleep" => thread::sleep(Duration::from_secs(number(words)?)),
         "ignore" => set_handler(named_signal(words)?, SigHandler::SigIgn)?,
         "catch" => set_handler(named_signal(words)?, SigHandler::Handler(note_signal))?,
@@ -187,6 +190,23 @@ fn flood(bytes: u64, line: u64) -> Result<(), Failure> {
         writeln!(output, "{index:0width$}")?;
     }
     output.flush()?;
+    Ok(())
+}
+
+/// Prints so many bytes as fast as they are taken, in lines of `line` bytes, or in none if that is 0.
+fn pour(bytes: u64, line: u64) -> Result<(), Failure> {
+    let line = usize::try_from(line).map_err(|_| Failure::Usage)?;
+    let byte = |index: usize| if (index + 1).checked_rem(line) == Some(0) { b'\n' } else { b'x' };
+    // Whole lines.
+    let length = (1_usize << 16).next_multiple_of(line.max(1));
+    let block: Vec<u8> = (0..length).map(byte).collect();
+    let mut output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+    let mut left = bytes;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
+        output.write_all(block.get(..count).unwrap_or(&block))?;
+        left -= count as u64;
+    }
     Ok(())
 }
 

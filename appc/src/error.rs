@@ -116,6 +116,22 @@ pub enum AppcError {
     /// Two apps of one name in a pod.
     #[error("multiple apps with name {0}")]
     DuplicateApp(String),
+    /// An isolator of the pod itself that no machine can have.
+    #[error("isolator {name} of the pod has no usable limit: {value}")]
+    PodIsolator {
+        /// Its name.
+        name: String,
+        /// Its value.
+        value: String,
+    },
+    /// A machine without room for a kernel.
+    #[error("the pod's machine cannot have {found} bytes of memory: it needs {least} MiB")]
+    SmallMachine {
+        /// What was asked for.
+        found: u64,
+        /// The least, in MiB.
+        least: u64,
+    },
     /// Two volumes of one name in a pod.
     #[error("duplicate volume name {0:?}")]
     DuplicateVolume(String),

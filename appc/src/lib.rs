@@ -13,6 +13,7 @@ mod image_manifest;
 mod isolator;
 mod json;
 mod label;
+pub mod machine;
 mod name;
 mod platform;
 mod pod_manifest;
@@ -23,6 +24,8 @@ mod volume;
 
 #[cfg(test)]
 mod image_manifest_test;
+#[cfg(test)]
+mod machine_test;
 #[cfg(test)]
 mod name_test;
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub enum PlanError {
     #[error("the pod manifest has no app {0:?}")]
     #[allow(dead_code)]
     UnknownApp(String),
+    /// The machine that the pod asks for cannot be made.
+    #[error(transparent)]
+    Size(#[from] sizing::SizeError),
     /// A host name the kernel would not take.
     #[error("host name {0:?} is empty or longer than {MAX_HOSTNAME_BYTES} bytes")]
     Hostname(String),
@@ -111,6 +114,8 @@ pub enum PlanError {
 pub struct HostFacts {
     /// Logical CPUs this process may use.
     pub cpus: usize,
+    /// Bytes of its memory.
+    pub memory_bytes: u64,
     /// The terminal of the caller, if there is one.
     pub terminal: Option<CallersTerminal>,
     /// Files that the DNS modes copy.
@@ -229,10 +234,12 @@ pub fn plan(
         all_streams.push(app.streams);
     }
 
+    let size = sizing::size(pod, &sections, host.cpus, host.memory_bytes)?;
+    warnings.extend(pod.isolators.iter().filter_map(sizing::unapplied));
     Ok(Plan {
         vm: VmPlan {
-            vcpus: sizing::vcpus(sections.iter().copied(), host.cpus),
-            memory_mib: sizing::memory_mib(sections.iter().copied()),
+            vcpus: size.vcpus,
+            memory_mib: size.memory_mib,
             command_line: command_line(flags.debug, host.extra_kernel_parameters.as_deref()),
         },
         shares: SharePlan {

@@ -29,7 +29,7 @@ fn flags() -> RunFlags {
 }
 
 fn host() -> HostFacts {
-    HostFacts { cpus: 2, ..HostFacts::default() }
+    HostFacts { cpus: 2, memory_bytes: 1 << 33, ..HostFacts::default() }
 }
 
 fn plan_of(flags: &RunFlags, pod: &PodManifest) -> Result<Plan, PlanError> {

@@ -1,4 +1,4 @@
-use appc::{App, Isolator};
+use appc::{App, Isolator, PodManifest};
 
 use super::sizing::*;
 
@@ -57,4 +57,64 @@ fn cpu_limits_above_the_host_give_all_cpus() {
 #[test]
 fn vcpus_stay_within_what_the_vmm_supports() {
     assert_eq!(vcpus([app(&[])].iter(), 1000), vmm::MAX_VCPUS);
+}
+
+const HOST_BYTES: u64 = 8 << 30;
+
+fn pod(limits: &[(&str, &str)]) -> PodManifest {
+    let mut pod = PodManifest::new("1.30.0".parse().unwrap());
+    pod.isolators = app(limits).isolators;
+    pod
+}
+
+#[test]
+fn pods_own_isolators_win_over_those_of_its_apps() {
+    let app = app(&[("resource/memory", "2Gi"), ("resource/cpu", "1")]);
+    let pod = pod(&[("resource/memory", "256Mi"), ("resource/cpu", "3")]);
+
+    assert_eq!(size(&pod, &[&app], 4, HOST_BYTES).unwrap(), Size { vcpus: 3, memory_mib: 256 });
+}
+
+#[test]
+fn what_the_pod_leaves_open_follows_from_its_apps() {
+    let app = app(&[("resource/memory", "2Gi"), ("resource/cpu", "1")]);
+    let cpus = pod(&[("resource/cpu", "3")]);
+    let memory = pod(&[("resource/memory", "256Mi")]);
+
+    assert_eq!(size(&cpus, &[&app], 4, HOST_BYTES).unwrap(), Size { vcpus: 3, memory_mib: 2048 + 128 });
+    assert_eq!(size(&memory, &[&app], 4, HOST_BYTES).unwrap(), Size { vcpus: 1, memory_mib: 256 });
+}
+
+#[test]
+fn machine_that_cannot_be_made_is_refused_with_the_reason() {
+    let cases = [
+        (
+            ("resource/memory", "9Gi"),
+            4,
+            "the pod's machine cannot have 9216 MiB of memory: 8192 MiB is all that this host has",
+        ),
+        (("resource/cpu", "5"), 4, "the pod's machine cannot have 5 CPUs: 4 is all that this host has"),
+        (
+            ("resource/cpu", "33"),
+            64,
+            "the pod's machine cannot have 33 CPUs: 32 is all that a virtual machine can have",
+        ),
+        (("resource/memory", "64Mi"), 4, "cannot size the pod's machine"),
+        (("resource/cpu", "0"), 4, "cannot size the pod's machine"),
+    ];
+    for (limit, cpus, message) in cases {
+        let error = size(&pod(&[limit]), &[], cpus, HOST_BYTES).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+    let huge = size(&pod(&[("resource/memory", "2Ti")]), &[], 4, u64::MAX).unwrap_err();
+    assert!(huge.to_string().ends_with("is all that a virtual machine can have"), "{huge}");
+}
+
+#[test]
+fn pods_isolators_that_size_nothing_are_named() {
+    let pod = pod(&[("resource/memory", "1Gi"), ("resource/network-bandwidth", "1G")]);
+
+    let warnings: Vec<_> = pod.isolators.iter().filter_map(unapplied).map(|warning| warning.text).collect();
+
+    assert_eq!(warnings, ["warning: isolator resource/network-bandwidth of the pod is not applied"]);
 }

@@ -27,7 +27,7 @@ mod vm_test;
 pub use config::{FsConfig, VmConfig, VsockConfig};
 pub use error::Error;
 pub use exit::Exit;
-pub use memory::MemoryFile;
+pub use memory::{MAX_MEMORY_MIB, MemoryFile};
 pub use vm::Vm;
 
 /// Largest number of virtual CPUs of one machine. The guest kernel is built for 32, and every one costs a thread.

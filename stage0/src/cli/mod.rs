@@ -13,6 +13,7 @@ pub mod help;
 pub mod insecure;
 pub mod isolators;
 pub mod launch_flags;
+pub mod machine_flags;
 pub mod option_list;
 pub mod pod_flags;
 pub mod port;

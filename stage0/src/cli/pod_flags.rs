@@ -10,6 +10,7 @@ use appc::{ExposedPort, Volume};
 use clap::{ArgAction, Args};
 
 use super::flag::{FlagKind, words};
+use super::machine_flags::MachineFlags;
 use super::port::parse_port;
 use super::values::parse_pair;
 use super::volume::parse_volume;
@@ -50,6 +51,9 @@ pub struct PrepareFlags {
     /// when to pull an image
     #[arg(long, default_value = "new", value_parser = words(PullPolicy::WORDS, PullPolicy::from_str))]
     pub pull_policy: PullPolicy,
+
+    #[command(flatten)]
+    pub machine: MachineFlags,
 
     #[command(flatten)]
     pub store: StoreFlags,

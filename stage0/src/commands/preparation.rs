@@ -20,6 +20,7 @@ use crate::image::PullPolicy;
 use crate::log::Log;
 use crate::pod::environment::{self, PodEnvironment};
 use crate::pod::lifecycle::{Pod, Prepare};
+use crate::pod::machine_size;
 use crate::pod::manifest::{AppImage, PodSettings, check_mounts, generate};
 use crate::pod::ports::check_ports;
 use crate::pod::user_range::UserRange;
@@ -52,6 +53,7 @@ impl<'a> Preparation<'a> {
                 || !list.mounts.is_empty()
                 || !flags.volume.is_empty()
                 || !flags.port.is_empty()
+                || !flags.machine.is_empty()
                 || pull_policy != PullPolicy::New
                 || flags.inherit_env
                 || !flags.set_env.is_empty()
@@ -97,6 +99,7 @@ impl<'a> Preparation<'a> {
             Some(path) => Parts::given(path, &images)?,
             None => Parts::generate(flags, self.list, &images, &finder)?,
         };
+        machine_size::check(&parts.manifest)?;
         let overlay = overlay_choice(flags.no_overlay, data, log)?;
         let users = private_users(flags, overlay, &images, &stage1)?;
 
@@ -119,6 +122,7 @@ impl Parts {
             mounts: list.mounts,
             environment,
             ports: flags.port.clone(),
+            isolators: flags.machine.isolators()?,
         };
         let mut apps = Vec::with_capacity(list.apps.len());
         let mut keys = Vec::with_capacity(list.apps.len());

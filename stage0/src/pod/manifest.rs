@@ -4,7 +4,7 @@
 //! disk. Follows rkt-reference.md 1.4, 2.6 and 6.2.
 
 use appc::{
-    AcVersion, App, ExposedPort, ImageId, ImageManifest, Isolator, Mount, PodManifest, Quantity, RuntimeApp,
+    AcVersion, App, ExposedPort, ImageId, ImageManifest, Isolator, Mount, PodManifest, RuntimeApp,
     RuntimeImage, Volume,
 };
 
@@ -40,6 +40,8 @@ pub struct PodSettings {
     pub environment: PodEnvironment,
     /// Ports of the host that lead to apps.
     pub ports: Vec<ExposedPort>,
+    /// Limits of the whole pod.
+    pub isolators: Vec<Isolator>,
 }
 
 /// Makes the manifest of a pod.
@@ -54,6 +56,7 @@ pub fn generate(apps: &[(AppArguments, AppImage)], settings: &PodSettings) -> Re
         manifest.apps.push(app);
     }
     manifest.volumes = settings.volumes.clone();
+    manifest.isolators = settings.isolators.clone();
     let ports = manifest.apps.iter().filter_map(|app| app.app.as_ref()).flat_map(|app| &app.ports);
     check_ports(&settings.ports, &ports.collect::<Vec<_>>())?;
     manifest.ports = settings.ports.clone();
@@ -73,12 +76,15 @@ pub struct SandboxSettings {
     pub user_annotations: Vec<(String, String)>,
     /// Free text of users.
     pub user_labels: Vec<(String, String)>,
+    /// Limits of the whole pod.
+    pub isolators: Vec<Isolator>,
 }
 
 /// Makes the manifest of a pod to which apps will be added.
 pub fn sandbox(settings: &SandboxSettings) -> Result<PodManifest> {
     let version: AcVersion = env!("CARGO_PKG_VERSION").parse().context("bad version of rkt itself")?;
     let mut manifest = PodManifest::new(version);
+    manifest.isolators = settings.isolators.clone();
     manifest.ports = settings.ports.clone();
     for (key, value) in &settings.annotations {
         manifest.annotations.set(key.parse().context("error parsing --annotation")?, value.as_str());
@@ -254,7 +260,7 @@ fn replace(app: &mut App, old: &[&str], name: &str, value: serde_json::Value) ->
 }
 
 /// Request and limit are the same: a pod's machine is given what it may use.
-fn limit(name: &str, quantity: &Quantity) -> Result<Isolator> {
+pub fn limit(name: &str, quantity: &impl ToString) -> Result<Isolator> {
     Ok(Isolator {
         name: name.parse().context("bad isolator name")?,
         value: serde_json::json!({

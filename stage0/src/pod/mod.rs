@@ -20,6 +20,7 @@ pub mod locate;
 pub mod lock;
 pub mod log_file;
 pub mod logs;
+pub mod machine_size;
 pub mod manifest;
 pub mod metadata_service;
 pub mod mounts;

@@ -149,11 +149,17 @@ fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {
     let host = HostFacts {
         cpus: rustix::thread::sched_getaffinity(None)
             .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
+        memory_bytes: host_memory(),
         terminal: terminal::of_caller(),
         names: NameSources { hosts, resolv_conf },
         extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),
     };
     Ok(plan::plan(flags, &pod, &images, &host)?)
+}
+
+fn host_memory() -> u64 {
+    let host = rustix::system::sysinfo();
+    u64::from(host.mem_unit).saturating_mul(host.totalram)
 }
 
 fn open_stage1(name: &str) -> Result<File, EntrypointError> {

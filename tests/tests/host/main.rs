@@ -39,6 +39,7 @@ mod isolator_flags;
 mod key_policy;
 mod logs;
 mod lying_registry;
+mod machine_flags;
 mod manifests;
 mod manual;
 mod metadata_registration;

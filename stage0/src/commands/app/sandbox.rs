@@ -11,6 +11,7 @@ use clap::ArgAction;
 use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
 use crate::cli::launch_flags::{LaunchFlags, NameFlags};
+use crate::cli::machine_flags::MachineFlags;
 use crate::cli::pod_flags::Stage1Flags;
 use crate::cli::port::parse_pod_port;
 use crate::cli::values::parse_pair;
@@ -23,6 +24,7 @@ use crate::image::PullPolicy;
 use crate::log::Log;
 use crate::pod::launch::{Launch, LaunchSettings, Umask};
 use crate::pod::lifecycle::{Pod, Prepare};
+use crate::pod::machine_size;
 use crate::pod::manifest::{SandboxSettings, sandbox};
 use crate::pod::uuid_file;
 use crate::stage1::Stage1Manifest;
@@ -42,6 +44,9 @@ pub struct Arguments {
     /// configure the pod's networking. Optionally, pass a list of user-configured networks to load and set arguments to pass to each network, respectively. Syntax: --net=n[:args], ...
     #[arg(long, action = ArgAction::Append)]
     net: Vec<String>,
+
+    #[command(flatten)]
+    machine: MachineFlags,
 
     /// disable overlay filesystem
     #[arg(long, switch = false)]
@@ -97,10 +102,12 @@ impl Arguments {
         let choice = self.stage1.choice().map_err(Stage0Error::refused)?;
         let manifest = sandbox(&SandboxSettings {
             ports: self.port.clone(),
+            isolators: self.machine.isolators()?,
             annotations: self.annotation.clone(),
             user_annotations: self.user_annotation.clone(),
             user_labels: self.user_label.clone(),
         })?;
+        machine_size::check(&manifest)?;
         let manifest = serde_json::to_vec(&manifest).context("error marshalling pod manifest")?;
         let configuration = Configuration::of(globals);
         let images = ImageStore::open(data).context("cannot open store")?;

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alone;
+mod clock;
 mod concurrency;
 mod confinement;
 mod crash_points;
@@ -15,6 +16,7 @@ mod foreign_stage0;
 mod interactive;
 mod isolation;
 mod life;
+mod memory;
 mod output;
 mod pod;
 mod processors;

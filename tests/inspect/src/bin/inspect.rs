@@ -10,9 +10,10 @@ use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{env, process};
 
+use nix::libc;
 use nix::sys::signal::{self, SigHandler, Signal};
 use nix::sys::utsname;
 use nix::unistd::{self, Pid};
@@ -50,6 +51,9 @@ kill PID SIGNAL         send a signal
 serve PORT TEXT         answer one connection on the loopback with TEXT
 connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
 await-file PATH         wait until the file exists
+print-clock             print the wall clock, in nanoseconds since the Unix epoch
+print-random            print 16 random bytes, if the kernel's generator has them at once
+fill-memory MIB         use as much memory, and give it back to the kernel after await-file PATH
 exit CODE               end with CODE
 ";
 
@@ -136,10 +140,23 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
         "serve" => serve(port(words)?, &text(words)?)?,
         "connect" => connect(port(words)?)?,
         "await-file" => {
-            let path = text(words)?;
-            while fs::symlink_metadata(&path).is_err() {
-                thread::sleep(Duration::from_millis(50));
+            await_file(&text(words)?);
+        }
+        "print-clock" => {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(io::Error::other)?;
+            println!("clock={}", since.as_nanos());
+        }
+        "print-random" => print_random()?,
+        "fill-memory" => {
+            let mib = usize::try_from(number(words)?).map_err(|_| Failure::Usage)?;
+            let memory = vec![0x5a_u8; mib << 20];
+            println!("filled {} MiB", std::hint::black_box(&memory).len() >> 20);
+            match (text(words)?.as_str(), text(words)?) {
+                ("await-file", path) => await_file(&path),
+                _ => return Err(Failure::Usage),
             }
+            drop(memory);
+            println!("freed");
         }
         "exit" => return Ok(Some(u8::try_from(number(words)?).map_err(|_| Failure::Usage)?)),
         _ => return Err(Failure::Usage),
@@ -228,6 +245,26 @@ fn await_signal(signal: Signal) {
         thread::sleep(Duration::from_millis(20));
     }
     println!("got {}", signal.as_str());
+}
+
+/// Waits until the file exists.
+fn await_file(path: &str) {
+    while fs::symlink_metadata(path).is_err() {
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Prints random bytes without waiting for any.
+fn print_random() -> io::Result<()> {
+    let mut bytes = [0_u8; 16];
+    // SAFETY: the call writes no more than the array's length to it.
+    let read = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
+    if usize::try_from(read) != Ok(bytes.len()) {
+        return Err(io::Error::last_os_error());
+    }
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("random={}", digits.concat());
+    Ok(())
 }
 
 /// Answers one connection.

@@ -158,6 +158,11 @@ impl Attachments {
         }
     }
 
+    /// Nothing more comes from the app, and its number may be given to another one.
+    pub fn forget(&mut self, app: AppId) {
+        self.apps.retain(|known| known.id != app);
+    }
+
     /// The app has taken so many bytes of its input.
     pub fn grant(&mut self, app: AppId, bytes: u32) -> Result<(), Violation> {
         let app = self.app(app).ok_or(Violation::BeyondInput)?;

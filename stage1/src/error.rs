@@ -79,6 +79,9 @@ pub enum EntrypointError {
     /// Nothing could be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The supervisor did not do what was asked of an app.
+    #[error(transparent)]
+    App(#[from] crate::entrypoints::app::AppError),
     /// The pod could not be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),

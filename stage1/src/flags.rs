@@ -156,6 +156,13 @@ pub struct StopFlags {
     pub uuid: Uuid,
 }
 
+/// Command line of the entrypoints `app/add`, `app/start`, `app/stop` and `app/rm`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppFlags {
+    /// The app.
+    pub app: String,
+}
+
 /// Command line of the `enter` entrypoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnterFlags {
@@ -390,6 +397,28 @@ impl StopFlags {
         }
         flags.uuid = arguments.finish(uuid)?;
         Ok(flags)
+    }
+}
+
+impl AppFlags {
+    /// Parses the arguments behind the program's name.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, FlagError> {
+        let mut arguments = Arguments { rest: arguments.into_iter() };
+        let (mut app, mut stray) = (None, None);
+        while let Some((argument, flag)) = arguments.next_flag(&mut stray) {
+            match flag.name.as_str() {
+                "debug" => drop(boolean("--debug", &flag)?),
+                // The pod is the one in the working directory.
+                "uuid" => drop(arguments.value("--uuid", flag)?),
+                "app" => app = Some(arguments.value("--app", flag)?),
+                _ => return Err(FlagError::Unknown(argument)),
+            }
+        }
+        if let Some(argument) = stray {
+            return Err(FlagError::Unknown(argument));
+        }
+        let app = app.filter(|app| !app.is_empty()).ok_or(FlagError::MissingValue("--app"))?;
+        Ok(Self { app })
     }
 }
 

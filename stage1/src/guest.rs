@@ -216,7 +216,6 @@ pub struct Conversation {
     mutable: bool,
 }
 
-#[allow(dead_code)]
 impl Conversation {
     /// With a guest that has not called yet and will get the apps `names`, numbered from 0.
     pub fn new(names: impl IntoIterator<Item = String>) -> Self {
@@ -240,7 +239,7 @@ impl Conversation {
         self.phase == Phase::Running && !self.stop_requested
     }
 
-    /// Starts an app. Its number must be that of no other; [`Self::has`] knows.
+    /// Starts an app. Its number is that of no other which the guest knows.
     pub fn start_app(&mut self, spec: AppSpec) -> Vec<Action> {
         self.apps.insert(spec.id, App::new(spec.name.clone()));
         vec![send(ToGuest::StartApp(Box::new(spec)))]
@@ -262,11 +261,6 @@ impl Conversation {
             }
             _ => vec![],
         }
-    }
-
-    /// Whether the guest knows an app of this number.
-    pub fn has(&self, app: AppId) -> bool {
-        self.apps.contains_key(&app)
     }
 
     /// Whether the guest has said its first word.

@@ -127,6 +127,12 @@ pub fn make_read_only(mount: &OwnedFd, depth: Depth) -> Result<(), JailError> {
     set_attributes(mount, depth, libc::MOUNT_ATTR_RDONLY).map_err(failed("making a mount read-only"))
 }
 
+/// Makes a single mount writable. Needs Linux 5.12.
+pub fn make_writable(mount: &OwnedFd) -> Result<(), JailError> {
+    change_attributes(mount, Depth::Single, 0, libc::MOUNT_ATTR_RDONLY)
+        .map_err(failed("making a mount writable"))
+}
+
 /// Takes away what a mount's files could do for a process of this host that was taken over: lead to a device, run, or
 /// run with more rights. They can still be read, written and created. Needs Linux 5.12.
 pub fn make_inert(mount: &OwnedFd) -> Result<(), JailError> {
@@ -135,7 +141,11 @@ pub fn make_inert(mount: &OwnedFd) -> Result<(), JailError> {
 }
 
 fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    change_attributes(mount, depth, attributes, 0)
+}
+
+fn change_attributes(mount: &OwnedFd, depth: Depth, set: u64, cleared: u64) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: set, attr_clr: cleared, propagation: 0, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if depth == Depth::Recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
     let result = unsafe {

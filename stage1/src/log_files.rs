@@ -115,6 +115,11 @@ impl LogFiles {
         self.push(app, stream, b"\n")
     }
 
+    /// Nothing more comes from the app. Its log stays.
+    pub fn forget(&mut self, app: AppId) {
+        self.apps.retain(|log| log.app != app);
+    }
+
     /// Nothing more comes from any stream.
     pub fn close_all(&mut self) -> Option<LogError> {
         let apps: Vec<AppId> = self.apps.iter().map(|log| log.app).collect();

@@ -4,6 +4,7 @@
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
 mod app_end;
+mod apps;
 mod attachments;
 mod cgroup;
 mod control;
@@ -96,9 +97,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode as ProcessExitCode;
 
+use control_socket::protocol::Request;
 use error::EntrypointError;
 use exit::ExitCode;
-use flags::{AttachFlags, EnterFlags, GcFlags, RunFlags, StopFlags};
+use flags::{AppFlags, AttachFlags, EnterFlags, GcFlags, RunFlags, StopFlags};
 
 fn main() -> ProcessExitCode {
     let mut arguments = std::env::args_os();
@@ -125,6 +127,10 @@ fn dispatch(name: &str, program: &OsStr, arguments: Vec<OsString>) -> Result<Exi
         "attach" => entrypoints::attach::run(&AttachFlags::parse(texts())?),
         "enter" => entrypoints::enter::run(EnterFlags::parse(arguments)?),
         "stop" => entrypoints::stop::run(&StopFlags::parse(texts())?),
+        "app_add" => entrypoints::app::run(AppFlags::parse(texts())?, Request::AddApp),
+        "app_start" => entrypoints::app::run(AppFlags::parse(texts())?, Request::StartApp),
+        "app_stop" => entrypoints::app::run(AppFlags::parse(texts())?, Request::StopApp),
+        "app_rm" => entrypoints::app::run(AppFlags::parse(texts())?, Request::RemoveApp),
         _ => Err(EntrypointError::UnknownEntrypoint(program.to_string_lossy().into_owned())),
     }
 }

@@ -91,9 +91,20 @@ struct AppOutput {
     app: AppId,
     stdout: Stream,
     stderr: Stream,
+    /// Goes when what it wrote is on its way.
+    forgotten: bool,
 }
 
 impl AppOutput {
+    fn is_of(&self, app: AppId) -> bool {
+        self.app == app && !self.forgotten
+    }
+
+    fn is_done(&self) -> bool {
+        let done = |stream: &Stream| stream.raw.is_empty() && !stream.ended;
+        self.forgotten && done(&self.stdout) && done(&self.stderr)
+    }
+
     fn stream(&mut self, stream: StdioStream) -> &mut Stream {
         match stream {
             StdioStream::Stdout => &mut self.stdout,
@@ -136,7 +147,7 @@ impl<'fd> Outputs<'fd> {
     ///
     /// One that has output already goes on with what another process of it writes.
     pub fn started(&mut self, app: AppId, name: &str, pid: u32, streams: &Streams) {
-        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
             for stream in STREAMS {
                 let state = output.stream(stream);
                 state.speakers.push_back((state.raw.len(), Speaker { name: name.to_owned(), pid }));
@@ -146,14 +157,14 @@ impl<'fd> Outputs<'fd> {
         let stream = |stream| Stream::new(name, pid, streams.destination(stream));
         let (stdout, stderr) = (stream(StdioStream::Stdout), stream(StdioStream::Stderr));
         let logged = stdout.logged || stderr.logged;
-        self.apps.push(AppOutput { app, stdout, stderr });
+        self.apps.push(AppOutput { app, stdout, stderr, forgotten: false });
         let started = if logged { self.logs.started(app, name) } else { None };
         self.warn(started);
     }
 
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
-        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
             let state = output.stream(stream);
             state.raw.extend(data);
             let logged = if state.logged { self.logs.push(app, stream, data) } else { None };
@@ -163,11 +174,20 @@ impl<'fd> Outputs<'fd> {
 
     /// Nothing more comes from the stream.
     pub fn close(&mut self, app: AppId, stream: StdioStream) {
-        if let Some(output) = self.apps.iter_mut().find(|output| output.app == app) {
+        if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
             output.stream(stream).ended = true;
             let logged = self.logs.close(app, stream);
             self.warn(logged);
         }
+    }
+
+    /// Nothing more comes from the app, and its number may be given to another one.
+    pub fn forget(&mut self, app: AppId) {
+        // A slow reader may not have taken everything yet; that goes on as nobody's.
+        if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
+            output.forgotten = true;
+        }
+        self.logs.forget(app);
     }
 
     /// Nothing more comes from any stream.
@@ -227,6 +247,7 @@ impl<'fd> Outputs<'fd> {
         let mut written = Vec::new();
         loop {
             self.cut(uptime);
+            self.apps.retain(|output| !output.is_done());
             let through = self.write();
             if through.is_empty() {
                 return written;

@@ -52,7 +52,6 @@ pub enum PlanError {
     Interactive,
     /// An app that stage0 has not written down.
     #[error("the pod manifest has no app {0:?}")]
-    #[allow(dead_code)]
     UnknownApp(String),
     /// The machine that the pod asks for cannot be made.
     #[error(transparent)]
@@ -260,7 +259,6 @@ pub fn plan(
 
 /// Decides about an app that is added to a running, mutable pod, as [`plan`] does about the pod's first ones. It gets its
 /// number when it is started.
-#[allow(dead_code)]
 pub fn added_app(
     flags: &RunFlags,
     pod: &PodManifest,

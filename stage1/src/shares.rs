@@ -11,7 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::thread::ThreadNameSpaceType;
 
 use crate::jail::{self, Depth, Jail, JailError, Namespaced, Rooted};
 use crate::plan::SharePlan;
@@ -88,25 +90,8 @@ pub fn enter(jail: Jail<Namespaced>, plan: &SharePlan) -> Result<Jail<Rooted>, S
     let tree = jail::empty_tree()?;
     rustix::fs::mkdirat(&tree, "apps", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
     rustix::fs::mkdirat(&tree, "volumes", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
-    let mut mounts = Vec::new();
-    for name in &plan.apps {
-        let path = pod_directory::app_rootfs(name);
-        // The root directory comes from an image: it may not be a link to somewhere else.
-        let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
-        let mount = clone_mount(&path, flags)
-            .and_then(|mount| {
-                if is_directory(&mount)? { Ok(mount) } else { Err(io::ErrorKind::NotADirectory.into()) }
-            })
-            .map_err(|cause| ShareError::App { name: name.clone(), path, cause })?;
-        mounts.push((format!("apps/{name}"), mount));
-    }
-    for volume in &plan.volumes {
-        let mount = volume_mount(volume)?;
-        mounts.push((format!("volumes/{}", volume.name), mount));
-    }
+    let mounts = collect(plan)?;
     for (target, mount) in &mounts {
-        // Images hold device nodes and set-user-ID programs, and the guest makes more: they are for the guest only.
-        jail::make_inert(mount)?;
         place(&tree, target, mount).map_err(ShareError::Build)?;
     }
     jail::make_read_only(&tree, Depth::Single)?;
@@ -117,6 +102,91 @@ pub fn enter(jail: Jail<Namespaced>, plan: &SharePlan) -> Result<Jail<Rooted>, S
             .map_err(|e| ShareError::Build(e.into()))?;
     }
     Ok(jail)
+}
+
+/// Detached mounts of everything in the plan, and where in the tree they belong.
+fn collect(plan: &SharePlan) -> Result<Vec<(String, OwnedFd)>, ShareError> {
+    let mut mounts = Vec::new();
+    for name in &plan.apps {
+        let path = pod_directory::app_rootfs(name);
+        // The root directory comes from an image: it may not be a link to somewhere else.
+        let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
+        let mount = clone_mount(&path, flags)
+            .and_then(|mount| {
+                if is_directory(&mount)? { Ok(mount) } else { Err(io::ErrorKind::NotADirectory.into()) }
+            })
+            .map_err(|cause| ShareError::App { name: name.clone(), path, cause })?;
+        mounts.push((app_target(name), mount));
+    }
+    for volume in &plan.volumes {
+        mounts.push((volume_target(&volume.name), volume_mount(volume)?));
+    }
+    for (_, mount) in &mounts {
+        // Images hold device nodes and set-user-ID programs, and the guest makes more: they are for the guest only.
+        jail::make_inert(mount)?;
+    }
+    Ok(mounts)
+}
+
+/// Where in the tree an app's root file system is.
+pub fn app_target(name: &str) -> String {
+    format!("apps/{name}")
+}
+
+/// Where in the tree a volume is.
+pub fn volume_target(name: &str) -> String {
+    format!("volumes/{name}")
+}
+
+/// Adds everything in the plan to the tree of a running file server, or nothing. The process that calls it, which has one
+/// thread, stays in the file server's name space. Paths of the plan are those of the host before.
+pub fn extend(plan: &SharePlan, server: &OwnedFd) -> Result<(), ShareError> {
+    prepare_volumes(plan)?;
+    let mounts = collect(plan)?;
+    let tree = join(server)?;
+    let added = mounts.iter().try_for_each(|(target, mount)| {
+        place(&tree, target, mount).map_err(ShareError::Build)?;
+        rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .map_err(|errno| ShareError::Build(errno.into()))
+    });
+    if added.is_err() {
+        // Why it failed is what counts.
+        let _ = mounts.iter().try_for_each(|(target, _)| take_away(&tree, target));
+    }
+    added
+}
+
+/// Takes parts of the tree of a running file server away. What the guest still has open of them stays readable for as long as
+/// it is open. The process that calls it, which has one thread, stays in the file server's name space.
+pub fn withdraw(targets: &[String], server: &OwnedFd) -> Result<(), ShareError> {
+    let tree = join(server)?;
+    targets.iter().try_for_each(|target| take_away(&tree, target)).map_err(ShareError::Build)
+}
+
+/// Enters the file server's name space. Returns its tree as a mount that only this process can write to.
+fn join(server: &OwnedFd) -> Result<OwnedFd, ShareError> {
+    let failed = |errno: Errno| ShareError::Build(errno.into());
+    rustix::thread::move_into_thread_name_spaces(server.as_fd(), ThreadNameSpaceType::MOUNT)
+        .map_err(failed)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, "/", flags).map_err(failed)?;
+    jail::make_writable(&tree)?;
+    Ok(tree)
+}
+
+fn take_away(tree: &OwnedFd, target: &str) -> io::Result<()> {
+    match rustix::mount::unmount(target, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+        Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let removed = match rustix::fs::unlinkat(tree, target, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTDIR) => rustix::fs::unlinkat(tree, target, AtFlags::empty()),
+        other => other,
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);

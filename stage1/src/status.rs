@@ -50,8 +50,8 @@ fn link(path: PathBuf, text: &str) -> Result<(), StatusError> {
 /// Writes what is known before the VM starts, last of all `pid`: the supervisor's own, and the pod's start time.
 pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) -> Result<(), StatusError> {
     link(PathBuf::from("flavor"), "kvm")?;
-    for (app, environment) in environment_files {
-        write(in_stage1(), pod_directory::stage1("rkt/env").join(app), environment)?;
+    for (app, content) in environment_files {
+        environment(app, content)?;
     }
     write(in_pod(), PathBuf::from("runtime-config"), runtime_config)?;
     fault::point("status.environment.written");
@@ -64,6 +64,11 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
     write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))?;
     fault::point("status.pid.written");
     Ok(())
+}
+
+/// Writes an app's environment.
+pub fn environment(app: &str, content: &str) -> Result<(), StatusError> {
+    write(in_stage1(), pod_directory::stage1("rkt/env").join(app), content)
 }
 
 /// Every app was started.

@@ -93,6 +93,7 @@ pub struct Streams {
 
 impl Streams {
     /// What an app has that asks for nothing.
+    #[cfg(test)]
     pub const LOG: Self = Self { stdin: Mode::Null, stdout: Mode::Log, stderr: Mode::Log };
 
     /// Those of an app in the pod manifest; with `interactive`, rkt's own where the manifest does not say.

@@ -4,6 +4,7 @@
 //! messages mean (`guest`), what lines look like (`stdio`). Follows docs/architecture.md, "While the pod runs", and
 //! rkt-reference 4.3 and 6.8.
 
+mod apps;
 mod clients;
 mod console;
 mod error;
@@ -11,6 +12,7 @@ mod kernel_log;
 mod user;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,11 +20,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
+use guest_api::{AppId, AppSpec, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
 
+use crate::apps::Apps;
 use crate::attachments::{self, Attachments};
 use crate::control::Control;
 use crate::control_socket::server::Server;
@@ -41,9 +44,11 @@ use crate::process::Child;
 use crate::status::{self, StatusError};
 use crate::streams::{Mode, Streams};
 
+pub use apps::Additions;
 pub use error::SupervisorError;
 
 use crate::fault;
+use apps::SharedTree;
 use console::Console;
 use error::{file_server_verdict, vmm_verdict};
 use kernel_log::KernelLog;
@@ -65,6 +70,9 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the pod's end waits for clients to take what their commands said last.
 const LAST_WORDS_GRACE: Duration = Duration::from_secs(1);
+
+/// Status of an app whose program could not be executed: systemd's, which rkt recorded (rkt-reference 6.8).
+const NOT_EXECUTED: u8 = 203;
 
 /// How long one child may outlive the other before it is killed: they notice each other's end within a system call.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
@@ -94,6 +102,8 @@ pub struct Pod {
     pub serial: Option<File>,
     /// Listens for other programs' requests.
     pub clients: Server,
+    /// What later apps are planned with.
+    pub additions: Additions,
 }
 
 /// Standard streams of rkt.
@@ -128,6 +138,7 @@ enum Source {
     Attached,
     Console,
     Clock,
+    Tree,
 }
 
 /// What the loop woke up for.
@@ -140,13 +151,24 @@ struct Ready {
     serial: bool,
     clients: bool,
     attached: bool,
+    tree: bool,
     console: bool,
     clock: bool,
+}
+
+/// An app that the guest knows.
+struct Run {
+    name: String,
+    streams: Streams,
 }
 
 struct Supervisor<'fd> {
     uuid: Uuid,
     guest: GuestPlan,
+    runs: BTreeMap<AppId, Run>,
+    apps: Apps,
+    additions: Additions,
+    tree: SharedTree,
     entropy: [u8; 32],
     started: Instant,
     boot_timeout: Duration,
@@ -176,17 +198,33 @@ struct Supervisor<'fd> {
 ///
 /// `signals` delivers, without blocking, SIGINT, SIGTERM, SIGQUIT and SIGHUP, and what else an interactive app is to get.
 pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<ExitCode, SupervisorError> {
-    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients } = pod;
+    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut entropy))
         .map_err(SupervisorError::Entropy)?;
+    let mutable = additions.flags.mutable;
+    let mut first = Vec::new();
+    for app in guest.apps.iter().filter(|_| mutable) {
+        let plan = additions.plan(&app.name).map_err(|error| SupervisorError::Plan(sentence(&error)))?;
+        first.push((app.id, plan));
+    }
+    let run = |(app, streams): (&AppSpec, &Streams)| {
+        (app.id, Run { name: app.name.clone(), streams: *streams })
+    };
     let mut supervisor = Supervisor {
         uuid,
         entropy,
         started,
         boot_timeout,
-        conversation: Conversation::new(guest.apps.iter().map(|app| app.name.clone())),
+        conversation: {
+            let names = guest.apps.iter().map(|app| app.name.clone());
+            if mutable { Conversation::mutable(names) } else { Conversation::new(names) }
+        },
+        runs: guest.apps.iter().zip(&guest.streams).map(run).collect(),
+        apps: Apps::new(mutable, first),
+        additions,
+        tree: SharedTree::new(files.descriptor().try_clone_to_owned().map_err(SupervisorError::Wait)?),
         control: Control::new(control)?,
         outputs: Outputs::new(caller.stdout, caller.stderr, LogFiles::new(Path::new(log_files::DIRECTORY))),
         console: guest.apps.iter().zip(&guest.streams).find_map(|(app, streams)| {
@@ -264,6 +302,9 @@ impl Supervisor<'_> {
             }
             if ready.console {
                 self.read_console()?;
+            }
+            if ready.tree {
+                self.tree_changed()?;
             }
             if ready.clock {
                 self.compare_clocks()?;
@@ -343,6 +384,9 @@ impl Supervisor<'_> {
             add(Source::Console, stdin, PollFlags::IN);
         }
         add(Source::Clock, self.clock.descriptor(), PollFlags::IN);
+        if let Some(change) = self.tree.descriptor() {
+            add(Source::Tree, change, PollFlags::IN);
+        }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
         let visit = self.visit_at();
         let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
@@ -359,6 +403,7 @@ impl Supervisor<'_> {
                 Source::Serial => ready.serial = woken,
                 Source::Clients => ready.clients |= woken,
                 Source::Console => ready.console = woken,
+                Source::Tree => ready.tree = woken,
                 Source::Clock => ready.clock = woken,
                 Source::Attached => ready.attached |= woken,
                 Source::Sink | Source::Tunnel => {}
@@ -403,6 +448,7 @@ impl Supervisor<'_> {
     fn stop(&mut self) -> Result<(), SupervisorError> {
         self.stop_requested = true;
         self.sessions.pod_ends();
+        self.apps.pod_ends();
         let actions = self.conversation.stop();
         self.carry_out(actions)?;
         self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
@@ -415,6 +461,7 @@ impl Supervisor<'_> {
         self.asked_to_stop = true;
         self.forced = true;
         self.sessions.pod_ends();
+        self.apps.pod_ends();
         let (asked, actions) = self.conversation.kill();
         if !asked {
             return Err(SupervisorError::Killed("it was stopped by force before its guest had started"));
@@ -438,10 +485,10 @@ impl Supervisor<'_> {
                     entropy: self.entropy,
                 },
                 apps: self.guest.apps.clone(),
-                stop_on_failure: true,
+                stop_on_failure: !self.additions.flags.mutable,
                 stop_grace_ms: STOP_GRACE_MS,
                 metadata_service: self.guest.metadata_service,
-                mutable: false,
+                mutable: self.additions.flags.mutable,
             };
             let actions = self.conversation.receive(message, spec)?;
             self.carry_out(actions)?;
@@ -464,12 +511,19 @@ impl Supervisor<'_> {
                     self.speaks(app, pid);
                     let effects = self.sessions.app_started(app);
                     self.carry_out_effects(effects)?;
+                    let effects = self.apps.started(app);
+                    self.carry_out_for_apps(effects)?;
                 }
                 Action::HandlerStarted { app, pid } => self.speaks(app, pid),
                 Action::StartFailed { app, reason } => {
                     self.outputs.say(&reason);
                     let effects = self.sessions.app_failed(app);
                     self.carry_out_effects(effects)?;
+                    if self.additions.flags.mutable {
+                        self.warn(status::app_ended(self.name(app), NOT_EXECUTED));
+                    }
+                    let effects = self.apps.start_failed(app, &reason);
+                    self.carry_out_for_apps(effects)?;
                 }
                 Action::OfSession(message) => {
                     let effects = self.sessions.receive(message)?;
@@ -495,6 +549,11 @@ impl Supervisor<'_> {
                         console.finish();
                     }
                     self.attachments.ended(app);
+                    let effects = self.apps.exited(app);
+                    self.carry_out_for_apps(effects)?;
+                    if self.additions.flags.mutable {
+                        continue;
+                    }
                     self.running = self.running.saturating_sub(1);
                     if self.running == 0 || status != 0 {
                         self.sessions.pod_ends();
@@ -506,7 +565,8 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::Complain(reason) => self.outputs.say(&reason),
-                Action::Forgotten(_) | Action::Finished => {}
+                Action::Forgotten(app) => self.forgotten(app)?,
+                Action::Finished => {}
             }
         }
         Ok(())
@@ -514,9 +574,7 @@ impl Supervisor<'_> {
 
     /// What the app writes from now on is written by `pid`.
     fn speaks(&mut self, app: AppId, pid: u32) {
-        let index = usize::from(app.0);
-        let name = self.guest.apps.get(index).map_or("", |it| it.name.as_str());
-        let streams = self.guest.streams.get(index).unwrap_or(&Streams::LOG);
+        let Some(Run { name, streams }) = self.runs.get(&app) else { return };
         self.outputs.started(app, name, pid, streams);
         if let Err(error) = self.attachments.started(app, name, streams) {
             self.outputs.say(&format!("warning: nobody can attach to app {name:?}: {error}"));
@@ -524,7 +582,7 @@ impl Supervisor<'_> {
     }
 
     fn name(&self, app: AppId) -> &str {
-        self.guest.apps.get(usize::from(app.0)).map_or("", |app| app.name.as_str())
+        self.runs.get(&app).map_or("", |run| run.name.as_str())
     }
 
     fn warn(&mut self, result: Result<(), StatusError>) {

@@ -119,6 +119,10 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             {"name": "coreos.com/rkt/stage1/gc", "value": "/gc"},
             {"name": "coreos.com/rkt/stage1/enter", "value": "/enter"},
             {"name": "coreos.com/rkt/stage1/stop", "value": "/stop"},
+            {"name": "coreos.com/rkt/stage1/app/add", "value": "/app_add"},
+            {"name": "coreos.com/rkt/stage1/app/rm", "value": "/app_rm"},
+            {"name": "coreos.com/rkt/stage1/app/start", "value": "/app_start"},
+            {"name": "coreos.com/rkt/stage1/app/stop", "value": "/app_stop"},
             {"name": "coreos.com/rkt/stage1/attach", "value": "/attach"},
             {"name": "coreos.com/rkt/stage1/interface-version", "value": STAGE1_INTERFACE_VERSION},
             // Every pod's processes have host users of their own, whatever `--private-users` says.
@@ -135,7 +139,7 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             archive.append_data(&mut header(EntryType::Directory, 0o755, 0), path, io::empty())?;
         }
         file(&mut archive, "rootfs/init", 0o755, &fs::read(stage1)?)?;
-        for name in ["gc", "enter", "stop", "attach"] {
+        for name in ["gc", "enter", "stop", "app_add", "app_rm", "app_start", "app_stop", "attach"] {
             let path = format!("rootfs/{name}");
             archive.append_link(&mut header(EntryType::Link, 0o755, 0), path, "rootfs/init")?;
         }

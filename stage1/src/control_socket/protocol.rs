@@ -20,6 +20,14 @@
 //!
 //!   ResizeApp          ->
 //!
+//! The apps of a mutable pod, by name:
+//!
+//! ```text
+//!   AddApp, StartApp   ->
+//!   StopApp, RemoveApp ->
+//!                      <-   Done, NotRunning, Failed or PodEnded   the last word; the supervisor closes
+//! ```
+//!
 //! Credit starts as guest-api says and is passed on from one end to the other, so what a client does not read stays in the
 //! app's pipe. A client that closes its connection leaves its command to be hung up.
 
@@ -71,6 +79,14 @@ pub enum Request {
         /// The size.
         size: WindowSize,
     },
+    /// The app is in the pod manifest and its files are there: let it be part of the pod.
+    AddApp(String),
+    /// Run the app. Answered when its program was executed.
+    StartApp(String),
+    /// End the app. Answered when it has ended.
+    StopApp(String),
+    /// Let go of the app, which does not run, and of all its files.
+    RemoveApp(String),
 }
 
 /// From the supervisor to a client.
@@ -96,4 +112,8 @@ pub enum Reply {
     Failed(String),
     /// The pod has ended, and the command with it.
     PodEnded,
+    /// What was asked of an app is done.
+    Done,
+    /// The app does not run.
+    NotRunning,
 }

@@ -45,7 +45,9 @@ impl Replies {
                 }
                 waiting.extend(data);
             }
-            Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded => self.last = Some(reply),
+            Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded | Reply::Done | Reply::NotRunning => {
+                self.last = Some(reply)
+            }
         }
         Ok(())
     }

@@ -133,7 +133,10 @@ impl Server {
     /// Queues a reply. What comes after a client's last reply, or for a client that is gone, is dropped.
     pub fn reply(&mut self, id: ClientId, reply: Reply) -> Option<Event> {
         let client = self.clients.get_mut(&id).filter(|client| !client.finishing)?;
-        client.finishing = matches!(reply, Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded);
+        client.finishing = matches!(
+            reply,
+            Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded | Reply::Done | Reply::NotRunning
+        );
         match client.replies.push(reply) {
             Ok(()) => None,
             Err(_) => self.remove(id),

@@ -40,6 +40,8 @@ pub enum Effect {
 /// What commands have to be known of an app.
 #[derive(Debug)]
 struct App {
+    /// None as long as the guest does not know it.
+    id: Option<AppId>,
     name: String,
     environment: Vec<(String, String)>,
     phase: AppPhase,
@@ -47,6 +49,8 @@ struct App {
 
 #[derive(Debug)]
 enum AppPhase {
+    /// Nobody has asked for its start.
+    Added,
     /// Commands wait for it.
     Starting(Vec<(ClientId, SessionSpec)>),
     /// It was started, and may have ended since.
@@ -111,6 +115,7 @@ impl Sessions {
     /// Of a pod of these apps, numbered from 0.
     pub fn new(apps: &[AppSpec]) -> Self {
         let app = |app: &AppSpec| App {
+            id: Some(app.id),
             name: app.name.clone(),
             environment: app.environment.clone(),
             phase: AppPhase::Starting(Vec::new()),
@@ -120,25 +125,62 @@ impl Sessions {
 
     /// The app runs; commands that wait for it are sent.
     pub fn app_started(&mut self, app: AppId) -> Vec<Effect> {
-        let Some(known) = self.apps.get_mut(usize::from(app.0)) else { return vec![] };
+        let Some(known) = self.apps.iter_mut().find(|it| it.id == Some(app)) else { return vec![] };
         match std::mem::replace(&mut known.phase, AppPhase::Started) {
             AppPhase::Starting(waiting) => {
-                waiting.into_iter().map(|(client, spec)| self.begin(client, spec)).collect()
+                let begin = |(client, spec)| self.begin(client, SessionSpec { app, ..spec });
+                waiting.into_iter().map(begin).collect()
             }
-            AppPhase::Started | AppPhase::Failed => vec![],
+            AppPhase::Added | AppPhase::Started | AppPhase::Failed => vec![],
         }
     }
 
     /// The app will not run.
     pub fn app_failed(&mut self, app: AppId) -> Vec<Effect> {
-        let Some(known) = self.apps.get_mut(usize::from(app.0)) else { return vec![] };
+        let Some(known) = self.apps.iter_mut().find(|it| it.id == Some(app)) else { return vec![] };
         let reason = format!("app {:?} could not be started", known.name);
         match std::mem::replace(&mut known.phase, AppPhase::Failed) {
             AppPhase::Starting(waiting) => {
                 let failed = |(client, _)| Effect::Reply(client, Reply::Failed(reason.clone()));
                 waiting.into_iter().map(failed).collect()
             }
-            AppPhase::Started | AppPhase::Failed => vec![],
+            AppPhase::Added | AppPhase::Started | AppPhase::Failed => vec![],
+        }
+    }
+
+    /// The app is part of the pod, and was not started yet.
+    pub fn app_added(&mut self, app: &AppSpec) {
+        let (name, environment) = (app.name.clone(), app.environment.clone());
+        self.apps.push(App { id: None, name, environment, phase: AppPhase::Added });
+    }
+
+    /// The app is about to be started under this number; commands wait for it.
+    pub fn app_starts(&mut self, id: AppId, name: &str) {
+        if let Some(app) = self.apps.iter_mut().find(|app| app.name == name) {
+            app.id = Some(id);
+            if !matches!(app.phase, AppPhase::Starting(_)) {
+                app.phase = AppPhase::Starting(Vec::new());
+            }
+        }
+    }
+
+    /// The guest is to forget the app's last run, before its next one or its end: commands wait for that.
+    pub fn app_is_forgotten(&mut self, name: &str) {
+        if let Some(app) = self.apps.iter_mut().find(|app| app.name == name) {
+            app.id = None;
+            app.phase = AppPhase::Starting(Vec::new());
+        }
+    }
+
+    /// The app is no part of the pod any more.
+    pub fn app_removed(&mut self, name: &str) -> Vec<Effect> {
+        let Some(index) = self.apps.iter().position(|app| app.name == name) else { return vec![] };
+        match self.apps.remove(index).phase {
+            AppPhase::Starting(waiting) => {
+                let failed = |(client, _)| Effect::Reply(client, Reply::Failed(no_app(name)));
+                waiting.into_iter().map(failed).collect()
+            }
+            AppPhase::Added | AppPhase::Started | AppPhase::Failed => vec![],
         }
     }
 
@@ -168,10 +210,10 @@ impl Sessions {
                 Ok(effect) => effect.into_iter().collect(),
                 Err(reply) => vec![Effect::Reply(client, reply)],
             },
-            Request::ResizeApp { app, size } => match self.apps.iter().position(|known| known.name == app) {
-                Some(index) => {
-                    let process = Process::App(AppId(u16::try_from(index).unwrap_or(u16::MAX)));
-                    vec![send(ToGuest::Resize { process, size })]
+            Request::ResizeApp { app, size } => match self.apps.iter().find(|known| known.name == app) {
+                Some(known) => {
+                    let resize = |id| send(ToGuest::Resize { process: Process::App(id), size });
+                    known.id.map(resize).into_iter().collect()
                 }
                 None => vec![Effect::Disconnect(client)],
             },
@@ -317,16 +359,16 @@ impl Sessions {
         if request.command.iter().any(nul) || nul(&request.terminal_type) {
             return Err(failed("there is a NUL byte in the command line".to_owned()));
         }
-        let Some((index, app)) = self.apps.iter_mut().enumerate().find(|(_, app)| app.name == request.app)
-        else {
-            return Err(failed(format!("the pod has no app {:?}", request.app)));
+        let Some(app) = self.apps.iter_mut().find(|app| app.name == request.app) else {
+            return Err(failed(no_app(&request.app)));
         };
         let mut environment = app.environment.clone();
         environment.retain(|(name, _)| name != "TERM");
         environment.push(("TERM".to_owned(), request.terminal_type));
         let spec = SessionSpec {
             id: SessionId(self.next),
-            app: AppId(u16::try_from(index).unwrap_or(u16::MAX)),
+            // One that is given later counts from the start of the app on.
+            app: app.id.unwrap_or(AppId(0)),
             command: request.command,
             environment,
             stdio: request.terminal.map_or(Stdio::PIPES, Stdio::terminal),
@@ -339,6 +381,7 @@ impl Sessions {
                 Ok(None)
             }
             AppPhase::Started => Ok(Some(self.begin(client, spec))),
+            AppPhase::Added => Err(failed(format!("app {:?} has not been started", app.name))),
             AppPhase::Failed => Err(failed(format!("app {:?} could not be started", app.name))),
         }
     }
@@ -352,7 +395,7 @@ impl Sessions {
     fn commands(&self) -> usize {
         let waiting = |app: &App| match &app.phase {
             AppPhase::Starting(waiting) => waiting.len(),
-            AppPhase::Started | AppPhase::Failed => 0,
+            AppPhase::Added | AppPhase::Started | AppPhase::Failed => 0,
         };
         self.sessions.len() + self.apps.iter().map(waiting).sum::<usize>()
     }
@@ -360,7 +403,7 @@ impl Sessions {
     fn has_command(&self, client: ClientId) -> bool {
         let waits = |app: &App| match &app.phase {
             AppPhase::Starting(waiting) => waiting.iter().any(|(other, _)| *other == client),
-            AppPhase::Started | AppPhase::Failed => false,
+            AppPhase::Added | AppPhase::Started | AppPhase::Failed => false,
         };
         self.sessions.values().any(|session| session.client == Some(client)) || self.apps.iter().any(waits)
     }
@@ -392,9 +435,19 @@ impl Sessions {
                     state.credit.checked_add(bytes).filter(|credit| *credit <= INITIAL_CREDIT_BYTES)?;
                 Some(ToGuest::Credit { process, stream, bytes })
             }
-            Request::Stop { .. } | Request::Exec(_) | Request::ResizeApp { .. } => None,
+            Request::Stop { .. }
+            | Request::Exec(_)
+            | Request::ResizeApp { .. }
+            | Request::AddApp(_)
+            | Request::StartApp(_)
+            | Request::StopApp(_)
+            | Request::RemoveApp(_) => None,
         }
     }
+}
+
+fn no_app(name: &str) -> String {
+    format!("the pod has no app {name:?}")
 }
 
 fn send(message: ToGuest) -> Effect {

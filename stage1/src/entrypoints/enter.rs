@@ -273,7 +273,8 @@ impl Enter<'_> {
                 }
                 Reply::Failed(reason) => return Err(EnterError::Refused(reason)),
                 Reply::PodEnded => return Err(self.pod_ended()),
-                Reply::Stopping => {}
+                // Answers to what nobody asked here.
+                Reply::Stopping | Reply::Done | Reply::NotRunning => {}
             }
         }
         if self.connection.is_closed() { Err(self.pod_ended()) } else { Ok(()) }

@@ -24,7 +24,7 @@ use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::NameSources;
 use crate::plan::{self, HostFacts, Plan};
 use crate::streams::Streams;
-use crate::supervisor::{self, Caller, Pod};
+use crate::supervisor::{self, Additions, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
 use crate::{
     file_server, kvm_device, pod_directory, process, runtime_config, shares, signals, status, terminal,
@@ -46,7 +46,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
 
-    let plan = make_plan(flags)?;
+    let host = host_facts(flags)?;
+    let plan = make_plan(flags, &host)?;
     for warning in &plan.warnings {
         diagnostics::say(warning.subsystem, &warning.text);
     }
@@ -90,7 +91,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
-    let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients };
+    let additions = Additions { flags: flags.clone(), host };
+    let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let ended = supervisor::supervise(pod, &signals, caller);
@@ -132,9 +134,13 @@ fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
     }
 }
 
-fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {
+fn make_plan(flags: &RunFlags, host: &HostFacts) -> Result<Plan, EntrypointError> {
     let pod = pod_directory::pod_manifest()?;
     let images = pod_directory::image_manifests(&pod)?;
+    Ok(plan::plan(flags, &pod, &images, host)?)
+}
+
+fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {
     let read = |path: &Path| pod_directory::read(path);
     let hosts = match flags.hosts {
         HostsMode::Default => Vec::new(),
@@ -146,15 +152,14 @@ fn make_plan(flags: &RunFlags) -> Result<Plan, EntrypointError> {
         ResolvConfMode::Host => read(Path::new("/etc/resolv.conf"))?,
         ResolvConfMode::Stage0 => read(&pod_directory::stage1("etc/rkt-resolv.conf"))?,
     };
-    let host = HostFacts {
+    Ok(HostFacts {
         cpus: rustix::thread::sched_getaffinity(None)
             .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
         memory_bytes: host_memory(),
         terminal: terminal::of_caller(),
         names: NameSources { hosts, resolv_conf },
         extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),
-    };
-    Ok(plan::plan(flags, &pod, &images, &host)?)
+    })
 }
 
 fn host_memory() -> u64 {

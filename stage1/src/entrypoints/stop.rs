@@ -79,7 +79,7 @@ pub fn run(flags: &StopFlags) -> Result<ExitCode, EntrypointError> {
 }
 
 /// The process that runs the pod.
-fn supervisor() -> Result<Pid, EntrypointError> {
+pub fn supervisor() -> Result<Pid, EntrypointError> {
     let bytes = pod_directory::read(Path::new("pid"))?;
     let number = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse::<i32>().ok());
     let pid = number.filter(|number| *number > 0).and_then(Pid::from_raw);
@@ -123,7 +123,9 @@ fn confirmed(
     }
 }
 
-enum Woken {
+/// Why a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
     /// The supervisor has ended.
     Ended,
     /// There is something to read.
@@ -132,7 +134,8 @@ enum Woken {
     Late,
 }
 
-fn wait(
+/// Waits for the pod's end, or for something to read, or until a time.
+pub fn wait(
     pod: &PodProcess,
     connection: Option<&Connection<Reply>>,
     until: Option<Instant>,

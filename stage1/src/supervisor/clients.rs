@@ -58,7 +58,16 @@ impl Supervisor<'_> {
     fn take_events(&mut self, events: Vec<Event>) -> Result<(), SupervisorError> {
         for event in events {
             let effects = match event {
-                Event::Request(client, request) => self.sessions.request(client, request),
+                Event::Request(client, request) => {
+                    let is_running = self.conversation.is_running();
+                    match self.apps.request(client, &request, is_running) {
+                        Some(effects) => {
+                            self.carry_out_for_apps(effects)?;
+                            continue;
+                        }
+                        None => self.sessions.request(client, request),
+                    }
+                }
                 Event::Gone(client) => self.sessions.gone(client),
             };
             self.carry_out_effects(effects)?;
@@ -96,6 +105,8 @@ impl Supervisor<'_> {
     pub(super) fn dismiss_clients(&mut self) -> Result<(), SupervisorError> {
         let effects = self.sessions.pod_ended();
         self.carry_out_effects(effects)?;
+        let effects = self.apps.pod_ended();
+        self.carry_out_for_apps(effects)?;
         let until = Instant::now() + LAST_WORDS_GRACE;
         loop {
             self.clients.flush();

@@ -24,6 +24,9 @@ pub enum SupervisorError {
     /// The host's clock cannot be watched.
     #[error("cannot watch the clock")]
     Clock(#[source] io::Error),
+    /// An app of a mutable pod cannot be run as asked.
+    #[error("{0}")]
+    Plan(String),
     /// The connection to the guest failed.
     #[error(transparent)]
     Control(#[from] ControlError),

@@ -209,9 +209,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         let plan = additions.plan(&app.name).map_err(|error| SupervisorError::Plan(sentence(&error)))?;
         first.push((app.id, plan));
     }
-    let run = |(app, streams): (&AppSpec, &Streams)| {
-        (app.id, Run { name: app.name.clone(), streams: *streams })
-    };
+    let run =
+        |(app, streams): (&AppSpec, &Streams)| (app.id, Run { name: app.name.clone(), streams: *streams });
     let mut supervisor = Supervisor {
         uuid,
         entropy,

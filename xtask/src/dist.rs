@@ -24,13 +24,17 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The version of the interface between rkt and stage1 that our stage1 speaks.
 const STAGE1_INTERFACE_VERSION: &str = "6";
 
+/// What is compiled together: a part alone would have its dependencies compiled again, with fewer features.
+pub(crate) const PRODUCT: [&str; 7] =
+    ["--package", "rkt", "--package", "stage1", "--package", "guest-init", "--bins"];
+
 /// Everything that belongs to the product, in `target/dist`.
 pub(crate) fn build() -> Result<()> {
     let dist = workspace::dist();
     fs::create_dir_all(dist.join("images")).context("cannot make target/dist")?;
     let vmlinux = kernel::ensure()?;
     let step = Step::begin("dist: compiling rkt, stage1 and guest-init");
-    compile(&["--package", "rkt", "--package", "stage1", "--package", "guest-init", "--bins"])?;
+    compile(&PRODUCT)?;
     compile(&["--package", "vmm", "--example", "vmm-boot"])?;
     step.end();
 

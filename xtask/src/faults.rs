@@ -22,7 +22,7 @@ fn directory() -> Result<PathBuf> {
 /// `rkt` for the host tier. What it does is all that counts, so it is compiled as unit tests are: in seconds.
 pub(crate) fn rkt() -> Result<()> {
     let step = Step::begin("test: compiling an rkt that can be killed at labelled points");
-    run(cargo().args(["build", "--quiet", "--package", "rkt", "--features", "fault-injection"]))?;
+    run(cargo().args(["build", "--quiet", "--workspace", "--bins", "--features", "rkt/fault-injection"]))?;
     dist::place(&workspace::target().join("debug/rkt"), &directory()?.join("rkt"))?;
     step.end();
     Ok(())
@@ -31,7 +31,7 @@ pub(crate) fn rkt() -> Result<()> {
 /// `stage1-kvm.aci` for the machine tier, which has to boot pods as the product does.
 pub(crate) fn stage1() -> Result<()> {
     let step = Step::begin("test: compiling a stage1 that can be killed at labelled points");
-    dist::compile(&["--package", "stage1", "--features", "fault-injection"])?;
+    dist::compile(&[&dist::PRODUCT[..], &["--features", "stage1/fault-injection"]].concat())?;
     let initramfs = workspace::dist().join("initramfs");
     let aci = dist::stage1_aci(&dist::built("stage1"), &kernel::ensure()?, &initramfs)?;
     dist::write(&directory()?.join("stage1-kvm.aci"), &aci)?;

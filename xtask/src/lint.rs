@@ -50,6 +50,6 @@ fn format() -> Result<()> {
 fn clippy() -> Result<()> {
     run(cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
     // The end-to-end suites are left out of `--all-targets`, as they are of a plain `cargo test`.
-    let suites = ["clippy", "--quiet", "--package", "rkt-tests", "--test", "host", "--test", "machine"];
+    let suites = ["clippy", "--quiet", "--workspace", "--test", "host", "--test", "machine"];
     run(cargo().args(suites).args(["--", "-D", "warnings"]))
 }

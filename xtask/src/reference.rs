@@ -13,6 +13,6 @@ use crate::workspace;
 
 /// The program, to be run with `man DIRECTORY` or `json`.
 pub(crate) fn program() -> Result<Command> {
-    run(cargo().args(["build", "--quiet", "--package", "rkt", "--example", "rkt-reference"]))?;
+    run(cargo().args(["build", "--quiet", "--workspace", "--example", "rkt-reference"]))?;
     Ok(Command::new(workspace::target().join("debug/examples/rkt-reference")))
 }

@@ -202,8 +202,8 @@ pub(crate) fn executable(target: &[&str]) -> Result<PathBuf> {
         .args([
             "test",
             "--quiet",
-            "--package",
-            "rkt-tests",
+            // Whole workspace: a package alone would have its dependencies compiled again, with fewer features.
+            "--workspace",
             "--no-run",
             "--message-format=json-render-diagnostics",
         ])

@@ -5,8 +5,10 @@
 
 use appc::App;
 use guest_api::Isolation;
+use serde_json::Value;
 
 use crate::flags::RunFlags;
+use crate::seccomp;
 
 const RETAIN: &str = "os/linux/capabilities-retain-set";
 const REMOVE: &str = "os/linux/capabilities-remove-set";
@@ -17,7 +19,11 @@ const MEMORY: &str = "resource/memory";
 const CPU: &str = "resource/cpu";
 
 /// Isolators that have an effect: on the app, or on the size of its VM.
-pub const APPLIED: [&str; 7] = [RETAIN, REMOVE, NO_NEW_PRIVILEGES, OOM_SCORE, CPU_SHARES, MEMORY, CPU];
+pub const APPLIED: [&str; 9] =
+    [RETAIN, REMOVE, NO_NEW_PRIVILEGES, OOM_SCORE, CPU_SHARES, MEMORY, CPU, seccomp::RETAIN, seccomp::REMOVE];
+
+/// Characters of a value that an error message shows; the rest helps nobody find it.
+const SHOWN_CHARACTERS: usize = 200;
 
 /// What an app can be given at most without isolators.
 const DEFAULT_SET: [&str; 14] = [
@@ -103,6 +109,33 @@ pub enum IsolationError {
         /// The name.
         name: String,
     },
+    /// A set without names.
+    #[error("isolator {0}: set must be non-empty")]
+    EmptySet(&'static str),
+    /// A set that nobody can have meant.
+    #[error("isolator {isolator}: a set of {names} names (at most {limit} are allowed)")]
+    TooManyNames {
+        /// The isolator.
+        isolator: &'static str,
+        /// How many it has.
+        names: usize,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// Only one filter an app (rkt-reference 6.9).
+    #[error("too many seccomp isolators specified")]
+    TooManySeccompSets,
+    /// An error that Linux does not have.
+    #[error("isolator {isolator}: unknown errno {name}")]
+    UnknownErrno {
+        /// The isolator.
+        isolator: &'static str,
+        /// What it says instead, quoted.
+        name: String,
+    },
+    /// The filter is in force before the app is executed.
+    #[error("isolator {}: execve cannot be removed, the app itself is executed by it", seccomp::REMOVE)]
+    ExecveRemoved,
     /// A value of another kind, or beyond what the kernel takes.
     #[error("isolator {isolator}: invalid value {value} (want {expected})")]
     InvalidValue {
@@ -129,7 +162,7 @@ pub fn of(app: &App, flags: &RunFlags) -> Result<Isolation, IsolationError> {
         })?,
         cpu_weight: number(app, CPU_SHARES, &SHARES, "a number from 2 to 262144")?.map(weight),
         protect_paths: !flags.disable_paths,
-        seccomp: None,
+        seccomp: if flags.disable_seccomp { None } else { seccomp::filter(app)?.program },
     })
 }
 
@@ -145,9 +178,35 @@ fn capabilities(app: &App) -> Result<u64, IsolationError> {
 
 fn set(app: &App, isolator: &'static str) -> Result<Option<u64>, IsolationError> {
     let Some(found) = app.isolator(isolator) else { return Ok(None) };
-    let unknown = |name: &str| IsolationError::UnknownCapability { isolator, name: name.to_owned() };
-    let mut bits = found.set().into_iter().map(|name| bit(name).ok_or_else(|| unknown(name)));
+    let unknown = |name: &str| IsolationError::UnknownCapability { isolator, name: cut(name) };
+    let mut bits =
+        strings(isolator, &found.value)?.into_iter().map(|name| bit(name).ok_or_else(|| unknown(name)));
     bits.try_fold(0, |all, bit| Ok(all | bit?)).map(Some)
+}
+
+/// The names in an isolator's set.
+pub fn strings<'a>(isolator: &'static str, value: &'a Value) -> Result<Vec<&'a str>, IsolationError> {
+    let names = value.get("set").and_then(Value::as_array);
+    let names = names.and_then(|names| names.iter().map(Value::as_str).collect::<Option<Vec<_>>>());
+    match names {
+        Some(names) if names.is_empty() => Err(IsolationError::EmptySet(isolator)),
+        Some(names) => Ok(names),
+        None => {
+            Err(IsolationError::InvalidValue { isolator, value: shown(value), expected: "a set of names" })
+        }
+    }
+}
+
+/// A value as an error message shows it.
+pub fn shown(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 fn bit(name: &str) -> Option<u64> {
@@ -158,7 +217,7 @@ fn no_new_privileges(app: &App) -> Result<bool, IsolationError> {
     let Some(found) = app.isolator(NO_NEW_PRIVILEGES) else { return Ok(false) };
     found.value.as_bool().ok_or_else(|| IsolationError::InvalidValue {
         isolator: NO_NEW_PRIVILEGES,
-        value: found.value.to_string(),
+        value: shown(&found.value),
         expected: "true or false",
     })
 }
@@ -173,7 +232,7 @@ fn number(
     let value = found.value.as_i64().filter(|number| range.contains(number));
     value.map(Some).ok_or_else(|| IsolationError::InvalidValue {
         isolator,
-        value: found.value.to_string(),
+        value: shown(&found.value),
         expected,
     })
 }
@@ -192,7 +251,7 @@ fn limit(
     let amount = found.limit().map(amount).and_then(|amount| u64::try_from(amount).ok());
     amount.filter(|amount| *amount > 0).map(Some).ok_or_else(|| IsolationError::InvalidValue {
         isolator,
-        value: found.value.to_string(),
+        value: shown(&found.value),
         expected,
     })
 }

@@ -32,6 +32,7 @@ mod plan;
 mod pod_directory;
 mod process;
 mod runtime_config;
+mod seccomp;
 mod shares;
 mod signals;
 mod sink;

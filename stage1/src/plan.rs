@@ -14,7 +14,7 @@ use crate::name_files::{self, NameSources};
 use crate::streams::{self, StreamError, Streams};
 use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
-use crate::{environment, isolation, sizing};
+use crate::{environment, isolation, seccomp, sizing};
 
 /// How long apps have between SIGTERM and SIGKILL: systemd's `DefaultTimeoutStopSec`, which is what rkt's pods had.
 pub const STOP_GRACE_MS: u32 = 90_000;
@@ -286,6 +286,7 @@ fn app(
     let mut warnings: Vec<Warning> =
         of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }).collect();
     warnings.extend(unapplied_isolators(&runtime.name, section));
+    warnings.extend(unknown_calls(&runtime.name, section, flags));
     let isolation =
         isolation::of(section, flags).map_err(|cause| PlanError::Isolation { app: name.clone(), cause })?;
     let streams = Streams::of(runtime, flags.interactive)
@@ -420,6 +421,20 @@ fn unapplied_isolators(name: &AcName, section: &App) -> Vec<Warning> {
             text: format!("warning: isolator {} of app {:?} is not applied", isolator.name, name.as_str()),
         })
         .collect()
+}
+
+fn unknown_calls(name: &AcName, section: &App, flags: &RunFlags) -> Option<Warning> {
+    // A filter that cannot be is refused elsewhere.
+    let unknown = seccomp::filter(section).unwrap_or_default().unknown;
+    let text = match unknown.as_slice() {
+        _ if flags.disable_seccomp => return None,
+        [] => return None,
+        [only] => format!("{only:?}"),
+        [first, others @ ..] => format!("{first:?} and {} more", others.len()),
+    };
+    let app = name.as_str();
+    let text = format!("warning: seccomp filter of app {app:?}: ignoring unknown system call {text}");
+    Some(Warning { subsystem: "stage1", text })
 }
 
 fn command_line(debug: bool, extra: Option<&str>) -> String {

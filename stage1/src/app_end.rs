@@ -29,6 +29,9 @@ pub fn report(name: &str, exit: AppExit, asked_to_end: bool, out_of_memory: bool
             "app {name:?} {how}; before that, it ran out of memory and the kernel killed processes of it"
         )),
         (AppExit::Signal(_), false) if asked_to_end && sent.contains(&exit) => None,
+        (AppExit::Signal(number), false) if i32::from(number) == Signal::SIGSYS as i32 => {
+            Some(format!("app {name:?} {how}: it made a system call that its seccomp filter forbids"))
+        }
         (AppExit::Signal(_), false) => Some(format!("app {name:?} {how}")),
         // Its own business, and the exit code says it.
         (AppExit::Code(_), false) => None,

@@ -30,7 +30,8 @@ const REMOVE: &str = "os/linux/capabilities-remove-set";
 
 #[test]
 fn app_without_isolators_has_rkts_default_capabilities_and_no_limits() {
-    let expected = Isolation { capabilities: DEFAULT, protect_paths: true, ..Isolation::NONE };
+    let seccomp = crate::seccomp::filter(&App::default()).unwrap().program;
+    let expected = Isolation { capabilities: DEFAULT, protect_paths: true, seccomp, ..Isolation::NONE };
     assert_eq!(isolation(&[]), Ok(expected));
 }
 
@@ -53,6 +54,28 @@ fn pod_without_capability_restriction_has_all_of_them() {
     let flags = RunFlags { disable_capabilities_restriction: true, ..RunFlags::default() };
 
     assert_eq!(of(&app(&[]), &flags).unwrap().capabilities, u64::MAX);
+}
+
+#[test]
+fn pod_without_seccomp_has_no_filter_whatever_its_apps_ask_for() {
+    let flags = RunFlags { disable_seccomp: true, ..RunFlags::default() };
+    let set = set("os/linux/seccomp-retain-set", &["read"]);
+
+    assert_eq!(of(&app(&[]), &flags).unwrap().seccomp, None);
+    assert_eq!(of(&app(&[set]), &flags).unwrap().seccomp, None);
+}
+
+#[test]
+fn sets_must_have_names_and_values_are_not_repeated_at_length() {
+    assert_eq!(isolation(&[set(RETAIN, &[])]), Err(format!("isolator {RETAIN}: set must be non-empty")));
+    assert_eq!(
+        isolation(&[(RETAIN, json!({ "set": [7] }))]),
+        Err(format!("isolator {RETAIN}: invalid value {{\"set\":[7]}} (want a set of names)"))
+    );
+    let long = "A".repeat(1_000_000);
+    let error = isolation(&[set(REMOVE, &[&long])]).unwrap_err();
+    assert!(error.starts_with(&format!("isolator {REMOVE}: unknown capability")), "{error}");
+    assert!(error.len() < 400, "{}", error.len());
 }
 
 #[test]

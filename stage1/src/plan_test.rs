@@ -155,17 +155,22 @@ fn default_network_warns_and_none_does_not() {
 }
 
 #[test]
-fn isolator_that_nobody_applies_is_named() {
+fn isolator_that_nobody_applies_and_system_call_that_nobody_knows_are_named() {
     let section = format!(
         r#"{ECHO},"isolators":[{{"name":"resource/memory","value":{{"limit":"1Gi"}}}},
-            {{"name":"os/linux/seccomp-retain-set","value":{{"set":["@appc.io/all"]}}}}]"#
+            {{"name":"os/unix/sysctl","value":{{"kernel.domainname":"example.com"}}}},
+            {{"name":"os/linux/seccomp-retain-set","value":{{"set":["read","fly","swim"]}}}}]"#
     );
 
     let plan = plan_of(&flags(), &pod(&app("a", &section, ""), "")).unwrap();
 
     assert_eq!(plan.vm.memory_mib, 1024 + 128);
     let texts: Vec<_> = plan.warnings.iter().map(|warning| warning.text.as_str()).collect();
-    assert_eq!(texts, ["warning: isolator os/linux/seccomp-retain-set of app \"a\" is not applied"]);
+    let expected = [
+        "warning: isolator os/unix/sysctl of app \"a\" is not applied",
+        "warning: seccomp filter of app \"a\": ignoring unknown system call \"fly\" and 1 more",
+    ];
+    assert_eq!(texts, expected);
 }
 
 #[test]

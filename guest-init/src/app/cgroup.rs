@@ -13,7 +13,7 @@ use crate::InitError;
 use crate::mounts::{APP_CGROUPS, CGROUPS};
 
 /// What the apps' groups can limit.
-const CONTROLLERS: &str = "+cpu +memory";
+const CONTROLLERS: &str = "+cpu +memory +pids";
 
 /// The time in which a share of the processors is used up or not, in microseconds: the kernel's own default.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -21,20 +21,41 @@ const CPU_PERIOD_US: u64 = 100_000;
 /// The shortest time the kernel limits processes to.
 const MIN_CPU_QUOTA_US: u64 = 1_000;
 
-/// Lets the apps' groups have limits.
+/// Processes and threads that an app may have, in percent of what the VM can have: systemd's default (TasksMax=).
+const TASKS_PERCENT: u64 = 15;
+
+/// What all apps may have together. The rest is for what PID 1 starts: a command in an app must be possible whatever the apps
+/// do, and joins the app's group when it exists.
+const ALL_TASKS_PERCENT: u64 = 90;
+
+/// Lets the apps' groups have limits, and limits what all of them have together.
 pub fn enable_controllers() -> Result<(), InitError> {
     for directory in [Path::new(CGROUPS), Path::new(APP_CGROUPS)] {
         fs::write(directory.join("cgroup.subtree_control"), CONTROLLERS)
             .map_err(InitError::kernel("enable the control groups' controllers"))?;
     }
-    Ok(())
+    let tasks = tasks(ALL_TASKS_PERCENT)?.to_string();
+    fs::write(Path::new(APP_CGROUPS).join("pids.max"), tasks).map_err(InitError::kernel("limit all apps"))
+}
+
+/// A share of the processes and threads that the VM can have.
+fn tasks(percent: u64) -> Result<u64, InitError> {
+    let limit = |file: &str| -> Result<u64, InitError> {
+        let read = fs::read_to_string(Path::new("/proc/sys/kernel").join(file));
+        let text = read.map_err(InitError::kernel(format!("read {file}")))?;
+        let wrong =
+            |_| InitError::kernel(format!("read {file}"))(io::Error::from(io::ErrorKind::InvalidData));
+        text.trim().parse().map_err(wrong)
+    };
+    Ok(limit("threads-max")?.min(limit("pid_max")?).saturating_mul(percent) / 100)
 }
 
 /// Creates the app's group.
 pub fn create(app: AppId, name: &str, isolation: &Isolation) -> Result<(), InitError> {
     fs::create_dir(directory(app))
         .map_err(InitError::kernel(format!("create a control group for app {name:?}")))?;
-    limits(isolation).into_iter().try_for_each(|(file, value)| {
+    let tasks = [("pids.max", tasks(TASKS_PERCENT)?.to_string())];
+    limits(isolation).into_iter().chain(tasks).try_for_each(|(file, value)| {
         fs::write(directory(app).join(file), &value)
             .map_err(InitError::kernel(format!("limit app {name:?}: write {value:?} to {file}")))
     })

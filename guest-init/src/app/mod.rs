@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod descriptors;
 pub mod input;
+pub mod limits;
 pub mod lookup;
 pub mod mount;
 pub mod output;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod rights;
 pub mod root;
 pub mod root_dir;
+pub mod seccomp;
 pub mod start;
 pub mod users;
 
@@ -33,4 +35,11 @@ mod report_test;
 #[cfg(test)]
 mod root_dir_test;
 #[cfg(test)]
+mod seccomp_test;
+#[cfg(test)]
 mod users_test;
+
+/// What the last request of the C library failed with.
+fn last_errno() -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
+}

@@ -68,5 +68,5 @@ pub fn set_read_only(mount: impl AsFd, reach: Reach) -> Result<(), Errno> {
     if result == 0 {
         return Ok(());
     }
-    Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    Err(super::last_errno())
 }

@@ -12,18 +12,15 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit};
 
 use super::descriptors::{self, Descriptors, Handed};
 use super::lookup::Command;
 use super::report::{self, Report, Reporter};
 use super::root_dir::RootDir;
+use super::seccomp::{self, Failure, Filter};
 use super::users::Ids;
-use super::{cgroup, lookup, rights, root, users};
+use super::{cgroup, limits, lookup, rights, root, users};
 use crate::{InitError, sentence};
-
-/// Open files a process may allow itself, and has without asking: systemd's defaults, which rkt's apps got.
-const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
 
 /// Exit status of a child that did not come to execute its program; nobody sees it, the reason went through the report.
 const EXIT_NOT_EXECUTED: i32 = 203;
@@ -79,11 +76,15 @@ fn spawn(job: Job<'_>) -> Result<Started, InitError> {
         ForkResult::Parent { child } => Ok(Started { pid: child, report, descriptors }),
         ForkResult::Child => {
             let Err(error) = execute(job, &handed, &reporter);
-            reporter.fail(sentence(&error));
-            // SAFETY: ends this process, at once and without running what PID 1 has registered to run at its own end.
-            unsafe { libc::_exit(EXIT_NOT_EXECUTED) }
+            give_up(&reporter, &error)
         }
     }
+}
+
+fn give_up(reporter: &Reporter, error: &InitError) -> ! {
+    reporter.fail(sentence(error));
+    // SAFETY: ends this process, at once and without running what PID 1 has registered to run at its own end.
+    unsafe { libc::_exit(EXIT_NOT_EXECUTED) }
 }
 
 /// Everything between fork and execve, in the child. A stop during the preparation ends the child there and then; that
@@ -106,19 +107,32 @@ fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infalli
     rustix::process::chdir(directory)
         .map_err(|error| InitError::WorkingDirectory { path: directory.to_owned(), source: error.into() })?;
     handed.take(&root, &ids)?;
-    // A convenience: a process runs with the kernel's own limits too.
-    let _ = rustix::process::setrlimit(Resource::Nofile, OPEN_FILES);
+    limits::set().map_err(InitError::kernel("set resource limits"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rights::bound(isolation.capabilities).map_err(InitError::kernel("give up capabilities"))?;
     assume(&ids).map_err(InitError::kernel(format!("run as uid {} and gid {}", ids.uid, ids.gid)))?;
-    if isolation.no_new_privileges {
+    let filter = isolation.seccomp.as_deref().map(Filter::new).transpose()?;
+    // Root may load a filter that its program keeps when it gains rights; others may not.
+    if isolation.no_new_privileges || (filter.is_some() && ids.uid != 0) {
         rustix::thread::set_no_new_privs(true).map_err(InitError::kernel("set no_new_privs"))?;
     }
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(InitError::kernel("unblock signals"))?;
-    let Err(error) = nix::unistd::execve(&image.program, &image.arguments, &image.environment);
-    let why = lookup::explain(&root, &program, Errno::from_raw_os_error(error as i32));
-    Err(InitError::Exec { path: program, why })
+    let refused = |error| {
+        let why = lookup::explain(&root, &program, error);
+        InitError::Exec { path: program.clone(), why }
+    };
+    let Some(filter) = filter else { return Err(refused(image.execute())) };
+    seccomp::execute_within(
+        &filter,
+        || image.execute(),
+        |failure| match failure {
+            Failure::Execution(error) => give_up(reporter, &refused(error)),
+            Failure::Filter(error) => {
+                give_up(reporter, &InitError::kernel("load the app's seccomp filter")(error))
+            }
+        },
+    )
 }
 
 /// PID 1 keeps an app's mount name space for the commands that come later, whatever becomes of the app's process.
@@ -144,8 +158,23 @@ fn assume(ids: &Ids) -> nix::Result<()> {
 /// What execve(2) wants, as C strings.
 struct ExecImage {
     program: CString,
-    arguments: Vec<CString>,
-    environment: Vec<CString>,
+    arguments: CStrings,
+    environment: CStrings,
+}
+
+/// An array of C strings as the kernel reads it: pointers, and a null pointer at the end.
+struct CStrings {
+    pointers: Vec<*const libc::c_char>,
+    /// What they point to.
+    _strings: Vec<CString>,
+}
+
+impl From<Vec<CString>> for CStrings {
+    fn from(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = strings.iter().map(|string| string.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Self { pointers, _strings: strings }
+    }
 }
 
 impl ExecImage {
@@ -158,8 +187,16 @@ impl ExecImage {
         let variables = command.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
         Ok(Self {
             program: CString::new(program).map_err(nul)?,
-            arguments: c_strings(command.words.to_vec())?,
-            environment: c_strings(variables)?,
+            arguments: c_strings(command.words.to_vec())?.into(),
+            environment: c_strings(variables)?.into(),
         })
+    }
+
+    /// Executes the program, by nothing but the system call: a filter that is in force may forbid every other.
+    fn execute(&self) -> Errno {
+        let (arguments, environment) = (self.arguments.pointers.as_ptr(), self.environment.pointers.as_ptr());
+        // SAFETY: a C string and two arrays of them, each ending with a null pointer, which outlive the call.
+        unsafe { libc::execve(self.program.as_ptr(), arguments, environment) };
+        super::last_errno()
     }
 }

@@ -22,6 +22,7 @@ mod pod;
 mod processors;
 mod redis;
 mod stdio;
+mod seccomp;
 mod stop;
 mod volumes;
 mod walkthrough;

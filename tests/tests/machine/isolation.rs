@@ -247,3 +247,39 @@ fn an_app_that_forks_without_end_keeps_neither_its_neighbour_nor_commands_nor_st
     pod.finish();
     pod.expect_nothing_left();
 }
+
+#[test]
+fn isolators_that_cannot_be_end_rkt_run_before_anything_is_started_and_are_named() {
+    let long = format!(r#"{{"set":["{}"]}}"#, "a".repeat(100_000));
+    for (isolators, expected) in [
+        (vec![("resource/memory", r#"{"limit":"0"}"#)], "isolator resource/memory: invalid value"),
+        (vec![("resource/memory", r#"{"limit":"-1Gi"}"#)], "isolator resource/memory: invalid value"),
+        (vec![("resource/memory", r#"{"limit":"NaN"}"#)], "isolator resource/memory: invalid value"),
+        (vec![("resource/cpu", r#"{"limit":"0"}"#)], "isolator resource/cpu: invalid value"),
+        (vec![("os/linux/cpu-shares", "1")], "isolator os/linux/cpu-shares: invalid value 1"),
+        (vec![("os/linux/oom-score-adj", "2000")], "isolator os/linux/oom-score-adj: invalid value 2000"),
+        (vec![("os/linux/capabilities-retain-set", &long)], "unknown capability \"aaaa"),
+        (
+            vec![("os/linux/seccomp-retain-set", r#"{"set":["read"],"errno":"EFLY"}"#)],
+            "isolator os/linux/seccomp-retain-set: unknown errno \"EFLY\"",
+        ),
+        (
+            vec![("os/linux/seccomp-retain-set", &long), ("os/linux/seccomp-remove-set", &long)],
+            "too many seccomp isolators specified",
+        ),
+    ] {
+        let isolators: Vec<String> = isolators
+            .iter()
+            .map(|(name, value)| format!(r#"{{"name":"{name}","value":{value}}}"#))
+            .collect();
+        let isolators = isolators.join(",").leak();
+        let manifest = manifest(&[App { name: "greedy", user: 0, isolators, script: "true" }]);
+        let flag = format!("--pod-manifest={}", manifest.display());
+
+        let output = rkt().run(["--insecure-options=image", "run", "--net=none", &flag]).expect_code(254);
+
+        assert!(output.err().contains("app \"greedy\""), "{output:?}");
+        assert!(output.err().contains(expected), "{expected}: {output:?}");
+        assert!(output.err().len() < 2000, "{output:?}");
+    }
+}

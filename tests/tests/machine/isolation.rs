@@ -268,10 +268,8 @@ fn isolators_that_cannot_be_end_rkt_run_before_anything_is_started_and_are_named
             "too many seccomp isolators specified",
         ),
     ] {
-        let isolators: Vec<String> = isolators
-            .iter()
-            .map(|(name, value)| format!(r#"{{"name":"{name}","value":{value}}}"#))
-            .collect();
+        let isolators: Vec<String> =
+            isolators.iter().map(|(name, value)| format!(r#"{{"name":"{name}","value":{value}}}"#)).collect();
         let isolators = isolators.join(",").leak();
         let manifest = manifest(&[App { name: "greedy", user: 0, isolators, script: "true" }]);
         let flag = format!("--pod-manifest={}", manifest.display());
@@ -282,4 +280,33 @@ fn isolators_that_cannot_be_end_rkt_run_before_anything_is_started_and_are_named
         assert!(output.err().contains(expected), "{expected}: {output:?}");
         assert!(output.err().len() < 2000, "{output:?}");
     }
+}
+
+#[test]
+fn an_app_reaches_neither_pid_1_nor_the_host_nor_the_machines_memory() {
+    let shell = "echo x > /tmp/x; for try in 'cat /proc/1/root/etc/hostname' 'ls /proc/1/root/run' 'cat /proc/1/environ' \
+                     'dd if=/proc/1/mem of=/dev/null bs=1 count=1' 'ls -l /proc/1/fd/0' \
+                     'mknod /tmp/mem c 1 1' 'cat /tmp/mem' 'mknod /tmp/port c 1 4' 'cat /tmp/port' \
+                     'chroot /proc/1/root /bin/sh' 'insmod /tmp/x' 'kill -9 1' \
+                     'dd if=/tmp/x of=/proc/sysrq-trigger' 'dd if=/tmp/x of=/proc/sys/kernel/core_pattern' \
+                     'dd if=/tmp/x of=/proc/sys/kernel/modprobe' 'mkdir /sys/fs/cgroup/mine'; do \
+                     $try > /dev/null 2>&1; echo \"$try: $?\"; done";
+    let steps = ["vsock", "2", "1024", "vsock", "2", "1", "vsock", "1", "1024", "vsock", "0", "1024"];
+    let shell = ["example.com/busybox", "--", "-c", shell, "---", crate::pod::INSPECT, "--"];
+
+    let output = Pod::start(&[&shell[..], &steps].concat()).finish().expect_code(0);
+
+    let tries = said(&output.stdout, "busybox");
+    let succeeded: Vec<&str> =
+        tries.iter().map(String::as_str).filter(|line| line.ends_with(": 0")).collect();
+    // PID 1 takes no signal that it did not ask for; a node of a device that is not there is only a name.
+    assert_eq!(
+        succeeded,
+        ["mknod /tmp/mem c 1 1: 0", "mknod /tmp/port c 1 4: 0", "kill -9 1: 0"],
+        "{output:?}"
+    );
+    assert_eq!(tries.len(), 16, "{output:?}");
+    let said_by_inspect = said(&output.stdout, "inspect");
+    assert_eq!(said_by_inspect.len(), 4, "{output:?}");
+    assert!(!said_by_inspect.iter().any(|line| line.ends_with("connected")), "{said_by_inspect:?}");
 }

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -15,6 +16,7 @@ use std::{env, process};
 
 use nix::libc;
 use nix::sys::signal::{self, SigHandler, Signal};
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, VsockAddr};
 use nix::sys::utsname;
 use nix::unistd::{self, Pid};
 
@@ -49,6 +51,7 @@ catch SIGNAL            note the signal instead of dying from it
 await SIGNAL            wait until a caught signal arrives, and print its name
 kill PID SIGNAL         send a signal
 serve PORT TEXT         answer one connection on the loopback with TEXT
+vsock CID PORT          connect to a socket of the hypervisor or of the host, and print what comes of it
 connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
 await-file PATH         wait until the file exists
 print-clock             print the wall clock, in nanoseconds since the Unix epoch
@@ -138,6 +141,7 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
             signal::kill(Pid::from_raw(pid), named_signal(words)?)?;
         }
         "serve" => serve(port(words)?, &text(words)?)?,
+        "vsock" => vsock(number(words)?, number(words)?)?,
         "connect" => connect(port(words)?)?,
         "await-file" => {
             await_file(&text(words)?);
@@ -287,6 +291,19 @@ fn connect(port: u16) -> Result<(), Failure> {
         thread::sleep(Duration::from_millis(100));
     }
     Err(io::Error::new(io::ErrorKind::ConnectionRefused, "nobody listens").into())
+}
+
+/// Tries to talk to the hypervisor or the host.
+fn vsock(context: u64, port: u64) -> Result<(), Failure> {
+    let number = |number: u64| u32::try_from(number).map_err(|_| Failure::Usage);
+    let address = VsockAddr::new(number(context)?, number(port)?);
+    let socket = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let connected = socket.and_then(|socket| socket::connect(socket.as_raw_fd(), &address));
+    match connected {
+        Ok(()) => println!("vsock {context}:{port} connected"),
+        Err(error) => println!("vsock {context}:{port} {error:?}"),
+    }
+    Ok(())
 }
 
 /// The next word.

@@ -23,8 +23,12 @@ mod guest;
 mod host_clock;
 mod isolation;
 mod jail;
+mod journal;
+mod kubernetes_log;
 mod kvm_device;
+mod line_cutter;
 mod log_files;
+mod logs;
 mod metadata_tunnels;
 mod name_files;
 mod output;
@@ -67,6 +71,10 @@ mod guest_test;
 mod isolation_test;
 #[cfg(test)]
 mod jail_test;
+#[cfg(test)]
+mod journal_test;
+#[cfg(test)]
+mod kubernetes_log_test;
 #[cfg(test)]
 mod kvm_device_test;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use guest_api::{AppId, StdioStream};
 
 use crate::diagnostics;
-use crate::log_files::{LogError, LogFiles};
+use crate::logs::Logs;
 use crate::sink::{self, Sink};
 use crate::stdio::{Line, LineAssembler};
 use crate::streams::{Mode, Streams};
@@ -124,21 +124,21 @@ pub struct Outputs<'fd> {
     /// Kernel messages that nobody was quick enough to read.
     lost_messages: u64,
     /// Written as output arrives: a reader of ours that is slow does not keep it from them.
-    logs: LogFiles,
+    logs: Logs,
 }
 
 const STREAMS: [StdioStream; 2] = [StdioStream::Stdout, StdioStream::Stderr];
 
 impl<'fd> Outputs<'fd> {
     /// Writes to `stdout` and `stderr`, and to `logs`.
-    pub fn new(stdout: BorrowedFd<'fd>, stderr: BorrowedFd<'fd>, logs: LogFiles) -> Self {
+    pub fn new(stdout: BorrowedFd<'fd>, stderr: BorrowedFd<'fd>, logs: impl Into<Logs>) -> Self {
         Self {
             apps: Vec::new(),
             one_reader: sink::lead_to_one_reader(stdout, stderr),
             stdout: Sink::new(stdout),
             stderr: Sink::new(stderr),
             lost_messages: 0,
-            logs,
+            logs: logs.into(),
         }
     }
 
@@ -152,13 +152,14 @@ impl<'fd> Outputs<'fd> {
                 let state = output.stream(stream);
                 state.speakers.push_back((state.raw.len(), Speaker { name: name.to_owned(), pid }));
             }
+            self.logs.speaks(app, pid);
             return;
         }
         let stream = |stream| Stream::new(name, pid, streams.destination(stream));
         let (stdout, stderr) = (stream(StdioStream::Stdout), stream(StdioStream::Stderr));
         let logged = stdout.logged || stderr.logged;
         self.apps.push(AppOutput { app, stdout, stderr, forgotten: false });
-        let started = if logged { self.logs.started(app, name) } else { None };
+        let started = if logged { self.logs.started(app, name, pid) } else { Vec::new() };
         self.warn(started);
     }
 
@@ -167,7 +168,7 @@ impl<'fd> Outputs<'fd> {
         if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
             let state = output.stream(stream);
             state.raw.extend(data);
-            let logged = if state.logged { self.logs.push(app, stream, data) } else { None };
+            let logged = if state.logged { self.logs.push(app, stream, data) } else { Vec::new() };
             self.warn(logged);
         }
     }
@@ -201,10 +202,19 @@ impl<'fd> Outputs<'fd> {
         self.warn(logged);
     }
 
-    fn warn(&mut self, problem: Option<LogError>) {
-        if let Some(problem) = problem {
-            self.say(&problem.to_string());
-        }
+    fn warn(&mut self, problems: Vec<String>) {
+        problems.iter().for_each(|problem| self.say(problem));
+    }
+
+    /// What a log waits for, which nobody else does.
+    pub fn blocked_log(&self) -> Option<BorrowedFd<'_>> {
+        self.logs.blocked()
+    }
+
+    /// Gives logs that much time to take what waits for them.
+    pub fn finish_logs(&mut self, patience: Duration) {
+        let lost = self.logs.finish(patience);
+        self.warn(lost.into_iter().collect());
     }
 
     /// A line of stage1's own for standard error. Unlike [`diagnostics::say`] it waits for nobody.
@@ -245,6 +255,7 @@ impl<'fd> Outputs<'fd> {
     /// Writes what the readers take. `uptime`, the pod's, is the label of lines that are finished now.
     pub fn flush(&mut self, uptime: Duration) -> Vec<Written> {
         let mut written = Vec::new();
+        self.logs.flush();
         loop {
             self.cut(uptime);
             self.apps.retain(|output| !output.is_done());

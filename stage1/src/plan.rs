@@ -10,6 +10,7 @@ use guest_api::{AppId, AppSpec, Lifecycle, MountSpec};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
+use crate::kubernetes_log::{KubernetesLogError, KubernetesPlan};
 use crate::name_files::{self, NameSources};
 use crate::streams::{self, StreamError, Streams};
 use crate::terminal::CallersTerminal;
@@ -88,6 +89,9 @@ pub enum PlanError {
         #[source]
         cause: StreamError,
     },
+    /// Kubernetes' annotations cannot be followed.
+    #[error(transparent)]
+    KubernetesLogs(#[from] KubernetesLogError),
     /// The app's isolators ask for what cannot be.
     #[error("app {app:?}: invalid isolators")]
     Isolation {
@@ -143,6 +147,8 @@ pub struct GuestPlan {
     pub apps: Vec<AppSpec>,
     /// What the streams of each app, in the same order, are connected to.
     pub streams: Vec<Streams>,
+    /// What Kubernetes wants of their output.
+    pub kubernetes_logs: KubernetesPlan,
     /// The apps reach the metadata service.
     pub metadata_service: bool,
 }
@@ -249,6 +255,7 @@ pub fn plan(
         guest: GuestPlan {
             hostname,
             apps,
+            kubernetes_logs: KubernetesPlan::of(pod)?,
             streams: all_streams,
             metadata_service: flags.mds_token.is_some(),
         },

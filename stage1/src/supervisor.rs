@@ -36,7 +36,9 @@ use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
 use crate::guest::{Action, Conversation};
 use crate::host_clock::HostClock;
+use crate::journal::Journal;
 use crate::log_files::{self, LogFiles};
+use crate::logs::Logs;
 use crate::metadata_tunnels::{MetadataTunnels, SERVICE_SOCKET};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
@@ -211,6 +213,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
     }
     let run =
         |(app, streams): (&AppSpec, &Streams)| (app.id, Run { name: app.name.clone(), streams: *streams });
+    let log_files = LogFiles::new(Path::new(log_files::DIRECTORY));
+    let logs = Logs::new(log_files, Journal::of_host(uuid), guest.kubernetes_logs.clone());
     let mut supervisor = Supervisor {
         uuid,
         entropy,
@@ -225,7 +229,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         additions,
         tree: SharedTree::new(files.descriptor().try_clone_to_owned().map_err(SupervisorError::Wait)?),
         control: Control::new(control)?,
-        outputs: Outputs::new(caller.stdout, caller.stderr, LogFiles::new(Path::new(log_files::DIRECTORY))),
+        outputs: Outputs::new(caller.stdout, caller.stderr, logs),
         console: guest.apps.iter().zip(&guest.streams).find_map(|(app, streams)| {
             let own = streams.stdin == Mode::Interactive;
             own.then(|| Console::new(app.id, app.stdio, caller.stdin))
@@ -365,6 +369,9 @@ impl Supervisor<'_> {
         }
         if let Some(serial) = self.kernel.descriptor() {
             add(Source::Serial, serial, PollFlags::IN);
+        }
+        if let Some(log) = self.outputs.blocked_log() {
+            add(Source::Sink, log, PollFlags::OUT);
         }
         for descriptor in self.outputs.blocked() {
             add(Source::Sink, descriptor, PollFlags::OUT);
@@ -614,6 +621,7 @@ impl Supervisor<'_> {
         }
         // Streams that a guest without last words left open.
         self.outputs.close_all();
+        self.outputs.finish_logs(LAST_WORDS_GRACE);
         self.attachments.close_all();
         loop {
             self.flush()?;

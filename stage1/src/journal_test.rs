@@ -1,0 +1,117 @@
+use std::io::{Read, Seek};
+use std::os::unix::net::UnixDatagram;
+use std::time::Instant;
+
+use guest_api::{AppId, StdioStream};
+use uuid::Uuid;
+
+use super::journal::Journal;
+
+const APP: AppId = AppId(2);
+
+struct Fixture {
+    _directory: tempfile::TempDir,
+    path: std::path::PathBuf,
+    journald: UnixDatagram,
+    journal: Journal,
+}
+
+fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let journald = UnixDatagram::bind(&path).unwrap();
+    journald.set_nonblocking(true).unwrap();
+    let mut journal = Journal::at(&path, Uuid::nil()).unwrap();
+    journal.started(APP, "web", 17);
+    Fixture { _directory: directory, path, journald, journal }
+}
+
+fn received(journald: &UnixDatagram) -> Vec<Vec<u8>> {
+    let mut buffer = vec![0; 1 << 20];
+    std::iter::from_fn(|| journald.recv(&mut buffer).ok().map(|count| buffer[..count].to_vec())).collect()
+}
+
+fn entry(level: u8, stream: &str, text: &str) -> Vec<u8> {
+    let uuid = Uuid::nil();
+    let mut entry = format!(
+        "PRIORITY={level}\nSYSLOG_FACILITY=3\nSYSLOG_IDENTIFIER=web\nSYSLOG_PID=17\nRKT_POD_UUID={uuid}\n\
+         RKT_APP_NAME=web\nRKT_STREAM={stream}\nMESSAGE\n"
+    )
+    .into_bytes();
+    entry.extend((text.len() as u64).to_le_bytes());
+    entry.extend(text.as_bytes());
+    entry.push(b'\n');
+    entry
+}
+
+#[test]
+fn every_line_is_an_entry_with_its_pod_its_app_and_its_level() {
+    let Fixture { journald, mut journal, .. } = fixture();
+
+    journal.push(APP, StdioStream::Stdout, b"one\r\n<3>bad\nla");
+    journal.push(APP, StdioStream::Stderr, b"<9>odd\n");
+    journal.close_all();
+
+    let expected = [
+        entry(6, "stdout", "one"),
+        entry(3, "stdout", "bad"),
+        entry(6, "stderr", "<9>odd"),
+        entry(6, "stdout", "la"),
+    ];
+    assert_eq!(received(&journald), expected);
+}
+
+#[test]
+fn a_journald_that_does_not_keep_up_holds_nobody_up_and_is_spoken_of_twice() {
+    let Fixture { _directory, journald, mut journal, .. } = fixture();
+    let line = [vec![b'x'; 40_000], vec![b'\n']].concat();
+
+    let complaints: Vec<String> =
+        (0..200).filter_map(|_| journal.push(APP, StdioStream::Stdout, &line)).collect();
+
+    assert_eq!(complaints, ["warning: the journal is incomplete: journald does not keep up"]);
+    assert!(journal.blocked().is_some());
+    let lost = journal.finish(Some(Instant::now())).unwrap();
+    assert!(lost.ends_with("lines of the apps are missing in the journal"), "{lost}");
+    assert!(!received(&journald).is_empty());
+}
+
+#[test]
+fn a_journald_that_is_replaced_gets_what_comes_next() {
+    let Fixture { _directory, path, journald, mut journal } = fixture();
+    drop(journald);
+    std::fs::remove_file(&path).unwrap();
+    let next = UnixDatagram::bind(&path).unwrap();
+    next.set_nonblocking(true).unwrap();
+
+    journal.push(APP, StdioStream::Stdout, b"still here\n");
+
+    assert_eq!(received(&next), [entry(6, "stdout", "still here")]);
+}
+
+#[test]
+fn an_entry_too_large_for_a_datagram_travels_in_a_sealed_file() {
+    let Fixture { journald, journal: _, path, _directory } = fixture();
+    // A sender whose buffer is too small for the entry.
+    let (sender, _) = (UnixDatagram::unbound().unwrap(), ());
+    sender.connect(&path).unwrap();
+    rustix::net::sockopt::set_socket_send_buffer_size(&sender, 4096).unwrap();
+    let large = vec![b'y'; 40_000];
+
+    super::journal::send(&sender.into(), &large).unwrap();
+
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
+    let flags = rustix::net::RecvFlags::empty();
+    rustix::net::recvmsg(&journald, &mut [], &mut control, flags).unwrap();
+    let descriptor = control.drain().find_map(|message| match message {
+        rustix::net::RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    });
+    let mut file = std::fs::File::from(descriptor.unwrap());
+    let mut content = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut content).unwrap();
+    assert!(content == large);
+    assert!(rustix::fs::fcntl_get_seals(&file).unwrap().contains(rustix::fs::SealFlags::WRITE));
+}

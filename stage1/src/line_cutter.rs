@@ -1,0 +1,55 @@
+//! A stream of bytes cut into lines of a bounded length.
+//!
+//! Responsible for: what has come of a line. Must not know: what becomes of lines.
+
+/// Of one stream.
+#[derive(Debug)]
+pub struct LineCutter {
+    partial: Vec<u8>,
+    longest: usize,
+}
+
+impl LineCutter {
+    /// Lines longer than this are cut into pieces, which count as lines.
+    pub fn new(longest: usize) -> Self {
+        Self { partial: Vec::new(), longest }
+    }
+
+    /// Takes the next bytes, and hands out every line that they end, without its end.
+    pub fn push(&mut self, data: &[u8], mut line: impl FnMut(&[u8])) {
+        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+            let (mut text, is_end) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
+            };
+            while let Some((fits, rest)) =
+                text.split_at_checked(self.longest.saturating_sub(self.partial.len()))
+            {
+                if rest.is_empty() {
+                    break;
+                }
+                self.partial.extend_from_slice(fits);
+                line(&self.partial);
+                self.partial.clear();
+                text = rest;
+            }
+            if is_end && self.partial.is_empty() {
+                line(text);
+            } else {
+                self.partial.extend_from_slice(text);
+                if is_end {
+                    line(&self.partial);
+                    self.partial.clear();
+                }
+            }
+        }
+    }
+
+    /// Nothing more comes: what is left counts as a line.
+    pub fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+        if !self.partial.is_empty() {
+            line(&self.partial);
+            self.partial.clear();
+        }
+    }
+}

@@ -14,9 +14,18 @@ pub fn say(subsystem: &str, text: &str) {
     let _ = std::io::stderr().write_all(&line(subsystem, text));
 }
 
-/// A line as [`say`] prints it.
+/// A line as [`say`] prints it. A text may be a guest's, which has no say in what a terminal does.
 pub fn line(subsystem: &str, text: &str) -> Vec<u8> {
-    format!("{subsystem}: {text}\n").into_bytes()
+    let mut line = format!("{subsystem}: ");
+    for character in text.chars() {
+        match character {
+            '\n' | '\t' => line.push(character),
+            other if other.is_control() => line.extend(other.escape_default()),
+            other => line.push(other),
+        }
+    }
+    line.push('\n');
+    line.into_bytes()
 }
 
 /// Prints an error: its message and its innermost cause or, with `debug`, every cause in between.

@@ -115,3 +115,78 @@ fn an_entry_too_large_for_a_datagram_travels_in_a_sealed_file() {
     assert!(content == large);
     assert!(rustix::fs::fcntl_get_seals(&file).unwrap().contains(rustix::fs::SealFlags::WRITE));
 }
+
+/// A journald of its own in name spaces of its own; it ends with them.
+struct Journald(std::process::Child);
+
+impl Journald {
+    fn start() -> Option<Self> {
+        const PROGRAM: &str = "/usr/lib/systemd/systemd-journald";
+        if !rustix::process::geteuid().is_root() || !std::path::Path::new(PROGRAM).exists() {
+            return None;
+        }
+        let script = format!(
+            "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal /run/log/journal && exec {PROGRAM}"
+        );
+        let mut command = std::process::Command::new("unshare");
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-c", &script]);
+        Some(Self(command.stderr(std::process::Stdio::null()).spawn().unwrap()))
+    }
+
+    /// The root directory that journald sees.
+    fn root(&self) -> std::path::PathBuf {
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        let deadline = Instant::now() + std::time::Duration::from_secs(30);
+        loop {
+            let child = std::fs::read_to_string(&children).unwrap_or_default();
+            let root = std::path::PathBuf::from(format!("/proc/{}/root", child.trim()));
+            if !child.is_empty() && root.join("run/systemd/journal/kernel-seqnum").exists() {
+                return root;
+            }
+            assert!(Instant::now() < deadline, "journald does not start");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Journald {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_real_journald_finds_the_lines_of_a_pod() {
+    // Where there is none, the tests above say what it would get.
+    let Some(journald) = Journald::start() else { return };
+    let root = journald.root();
+    let pod = Uuid::from_u128(7);
+    let mut journal = Journal::at(&root.join("run/systemd/journal/socket"), pod).unwrap();
+    journal.started(APP, "web", 17);
+
+    journal.push(APP, StdioStream::Stderr, b"<4>two\twords\n");
+    assert_eq!(journal.finish(Instant::now().checked_add(std::time::Duration::from_secs(10))), None);
+
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    let found = loop {
+        let mut command = std::process::Command::new("journalctl");
+        command.arg("-D").arg(root.join("run/log/journal")).args(["-o", "json"]);
+        let output = command.arg(format!("RKT_POD_UUID={pod}")).output().unwrap();
+        if let Ok(found) = serde_json::from_slice::<serde_json::Value>(&output.stdout) {
+            break found;
+        }
+        assert!(Instant::now() < deadline, "journald has nothing");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    };
+    for (field, value) in [
+        ("MESSAGE", "two\twords"),
+        ("PRIORITY", "4"),
+        ("SYSLOG_IDENTIFIER", "web"),
+        ("SYSLOG_PID", "17"),
+        ("RKT_APP_NAME", "web"),
+        ("RKT_STREAM", "stderr"),
+    ] {
+        assert_eq!(found[field], value, "{found}");
+    }
+}

@@ -56,6 +56,8 @@ mod cgroup_test;
 #[cfg(test)]
 mod deadline_test;
 #[cfg(test)]
+mod diagnostics_test;
+#[cfg(test)]
 mod environment_test;
 #[cfg(test)]
 mod escapes_test;

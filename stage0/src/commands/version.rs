@@ -11,7 +11,7 @@ pub const APPC_VERSION: &str = "0.8.11";
 /// Prints the versions.
 pub fn run() -> u8 {
     output::print(&format!(
-        "rkt Version: {}\nappc Version: {APPC_VERSION}\nRust Version: {}\nOS/Arch: {}/{}\nFeatures: -TPM -SDJOURNAL",
+        "rkt Version: {}\nappc Version: {APPC_VERSION}\nRust Version: {}\nOS/Arch: {}/{}\nFeatures: -TPM +SDJOURNAL",
         env!("CARGO_PKG_VERSION"),
         env!("CARGO_PKG_RUST_VERSION"),
         appc::HOST_OS,

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-use guest_api::{AppId, StdioStream};
+use guest_api::{AppId, MAX_OUTPUT_BYTES, StdioStream};
 
 use crate::diagnostics;
 use crate::logs::Logs;
@@ -70,7 +70,9 @@ impl Stream {
             self.lines.relabel(&speaker.name, speaker.pid);
             self.speakers.pop_front();
         }
-        let own = self.speakers.front().map_or(TURN_BYTES, |(after, _)| TURN_BYTES.min(*after));
+        // What passes as it is costs no more than it holds, and is its reader's alone.
+        let most = if self.lines.is_raw() { MAX_OUTPUT_BYTES } else { TURN_BYTES };
+        let own = self.speakers.front().map_or(most, |(after, _)| most.min(*after));
         let front = self.raw.as_slices().0;
         let turn = front.get(..own).unwrap_or(front);
         let length = turn.len();

@@ -51,16 +51,22 @@ impl LineAssembler {
             let stream_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
             return vec![Line { bytes: data.to_vec(), stream_bytes }];
         }
+        let prefix = self.prefix(uptime);
         let mut lines = Vec::new();
         for piece in data.split_inclusive(|byte| *byte == b'\n') {
             let mut rest = piece;
+            if self.partial.is_empty() && piece.ends_with(b"\n") && piece.len() <= MAX_LINE_BYTES {
+                lines.push(line(&prefix, piece));
+                continue;
+            }
             while !rest.is_empty() {
                 let room = MAX_LINE_BYTES.saturating_sub(self.partial.len()).max(1);
                 let (taken, left) = rest.split_at(room.min(rest.len()));
                 self.partial.extend_from_slice(taken);
                 rest = left;
                 if self.partial.ends_with(b"\n") || self.partial.len() >= MAX_LINE_BYTES {
-                    lines.extend(self.finish(uptime));
+                    lines.push(line(&prefix, &self.partial));
+                    self.partial.clear();
                 }
             }
         }
@@ -72,15 +78,28 @@ impl LineAssembler {
         if self.partial.is_empty() {
             return None;
         }
-        let label = self.label.as_deref().unwrap_or_default();
         let text = std::mem::take(&mut self.partial);
-        let stream_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        let mut bytes =
-            format!("[{:5}.{:06}] {label}: ", uptime.as_secs(), uptime.subsec_micros()).into_bytes();
-        bytes.extend_from_slice(&text);
-        if !text.ends_with(b"\n") {
-            bytes.push(b'\n');
-        }
-        Some(Line { bytes, stream_bytes })
+        Some(line(&self.prefix(uptime), &text))
     }
+
+    /// Whether every byte passes as it comes.
+    pub fn is_raw(&self) -> bool {
+        self.label.is_none()
+    }
+
+    fn prefix(&self, uptime: Duration) -> String {
+        let label = self.label.as_deref().unwrap_or_default();
+        format!("[{:5}.{:06}] {label}: ", uptime.as_secs(), uptime.subsec_micros())
+    }
+}
+
+fn line(prefix: &str, text: &[u8]) -> Line {
+    let stream_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(prefix.len() + text.len() + 1);
+    bytes.extend_from_slice(prefix.as_bytes());
+    bytes.extend_from_slice(text);
+    if !text.ends_with(b"\n") {
+        bytes.push(b'\n');
+    }
+    Line { bytes, stream_bytes }
 }

@@ -16,8 +16,10 @@ use super::status;
 use super::wire;
 use crate::clock::{unix_nanoseconds, unix_seconds};
 use crate::error::{Context, Result, Stage0Error};
+use crate::pod::app_state::{self, AppTimes};
 use crate::pod::inspect::Network;
 use crate::pod::locate::{FoundPod, Pods};
+use crate::pod::manifest::is_mutable;
 use crate::pod::state::{Stage, State};
 use crate::store::ImageInfo;
 
@@ -93,7 +95,9 @@ fn describe(found: &FoundPod, detail: Option<&Images>) -> Description {
         match read_manifest(found) {
             Ok((bytes, manifest)) => {
                 pod.annotations = key_values(manifest.annotations.iter().map(|a| (&a.name, &a.value)));
-                pod.apps = manifest.apps.iter().map(|app| describe_app(found, app, detail)).collect();
+                let mutable = is_mutable(&manifest).unwrap_or(false);
+                pod.apps =
+                    manifest.apps.iter().map(|app| describe_app(found, app, mutable, detail)).collect();
                 if detail.is_some() {
                     pod.manifest = bytes;
                 }
@@ -123,8 +127,14 @@ fn read_manifest(found: &FoundPod) -> Result<(Vec<u8>, PodManifest)> {
     Ok((bytes, manifest))
 }
 
-fn describe_app(found: &FoundPod, app: &RuntimeApp, detail: Option<&Images>) -> wire::App {
+fn describe_app(found: &FoundPod, app: &RuntimeApp, mutable: bool, detail: Option<&Images>) -> wire::App {
     let state = match found.state() {
+        // Each app of a mutable pod has a life of its own. For one that was not started yet there is no word.
+        State::Running if mutable => match AppTimes::of(found, app.name.as_str()).stage() {
+            app_state::Stage::Running => wire::AppState::Running,
+            app_state::Stage::Exited => wire::AppState::Exited,
+            app_state::Stage::Created | app_state::Stage::Unknown => wire::AppState::Undefined,
+        },
         State::Running => wire::AppState::Running,
         state if state.is_after_run() => wire::AppState::Exited,
         _ => wire::AppState::Undefined,

@@ -5,9 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rkt_tests::rkt::TestRkt;
 use tonic::{Code, Status};
 
-use crate::api_client::wire::{Event, EventFilter, EventType, ListenEventsRequest};
+use crate::api_client::wire::{
+    AppState, Event, EventFilter, EventType, InspectPodRequest, ListenEventsRequest,
+};
 use crate::api_client::{Api, pair};
 use crate::publisher::{self, rkt_with_image, run_arguments};
+use crate::{app_commands, held_pod};
 
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
@@ -80,6 +83,37 @@ fn the_life_of_a_pod_is_told_in_order() {
         .map(|event| event.from.as_str())
         .collect();
     assert!(images.contains(&publisher::NAME), "{events:?}");
+}
+
+#[test]
+fn apps_of_a_sandbox_start_and_exit_one_by_one_and_again() {
+    let rkt = held_pod::rkt();
+    let pod = app_commands::sandbox(&rkt, &[]);
+    let api = Api::start(&rkt);
+    let app = |command: &str| drop(rkt.run(["app", command, &pod.uuid, "--app=app"]).expect_code(0));
+    rkt.run(["app", "add", &pod.uuid, publisher::NAME]).expect_code(0);
+    let state = || {
+        let request = InspectPodRequest { id: pod.uuid.clone() };
+        let mut client = api.client();
+        let answer = api.wait(client.inspect_pod(request)).expect("an answer").into_inner();
+        answer.pod.expect("a pod").apps.first().map(|app| app.state())
+    };
+    let hears = |act: &dyn Fn(), kind: EventType| {
+        let events = listen(&api, EventFilter::default(), act, |events| !events.is_empty()).expect("events");
+        assert_eq!(kinds(&events), [kind]);
+        assert_eq!((events[0].from.as_str(), &events[0].id), ("app", &pod.uuid));
+    };
+    assert_eq!(state(), Some(AppState::Undefined));
+
+    for _ in 0..2 {
+        hears(&|| app("start"), EventType::AppStarted);
+        assert_eq!(state(), Some(AppState::Running));
+        hears(&|| app("stop"), EventType::AppExited);
+        assert_eq!(state(), Some(AppState::Exited));
+    }
+    app("rm");
+    assert_eq!(state(), None);
+    held_pod::release(&rkt, pod);
 }
 
 #[test]

@@ -7,9 +7,14 @@
 //! and exited while nobody looked was prepared and started before.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use appc::PodManifest;
 
 use crate::api::wire::EventType;
+use crate::pod::app_state::AppTimes;
 use crate::pod::locate::FoundPod;
+use crate::pod::manifest::is_mutable;
 use crate::pod::state::State;
 
 /// The phases of a pod's life.
@@ -35,10 +40,14 @@ pub enum AppPhase {
     /// Not started.
     Waiting,
     /// Started, and not known to have ended.
-    Started,
+    Started(Start),
     /// Ended, with its exit code if it left one.
-    Exited(Option<i32>),
+    Exited(Start, Option<i32>),
 }
+
+/// Which of its starts an app has had; it has only one in an immutable pod.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start(pub Option<SystemTime>);
 
 /// What one look at a pod showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,15 +105,14 @@ impl Progress {
         let phase = Phase::of(pod.state());
         let mut apps = before.map(|before| before.apps.clone()).unwrap_or_default();
         if phase.has_run() {
-            let is_ready = pod.is_ready();
-            let names = pod.manifest().map(|manifest| manifest.apps).unwrap_or_default();
-            for name in names.into_iter().map(|app| app.name.to_string()) {
-                let known = apps.entry(name.clone()).or_insert(AppPhase::Waiting);
-                *known = match (pod.exit_code(&name), *known) {
-                    (Some(code), _) => AppPhase::Exited(Some(code)),
-                    (None, AppPhase::Waiting) if is_ready => AppPhase::Started,
-                    (None, known) => known,
-                };
+            match pod.manifest() {
+                Ok(manifest) if is_mutable(&manifest).unwrap_or(false) => {
+                    // Those that are gone have been taken out of the pod.
+                    let names = manifest.apps.iter().map(|app| app.name.to_string());
+                    apps = names.map(|name| (name.clone(), own_phase(pod, &name))).collect();
+                }
+                Ok(manifest) => look_at_apps(pod, &manifest, &mut apps),
+                Err(_) => {}
             }
         }
         if phase == Phase::Exited {
@@ -133,14 +141,11 @@ impl Progress {
         }
         for (name, now) in &self.apps {
             let was = before.and_then(|before| before.apps.get(name)).copied().unwrap_or(AppPhase::Waiting);
-            let app = |kind, exit_code| Happening { kind, app: Some(name.clone()), exit_code };
-            if was == AppPhase::Waiting && *now != AppPhase::Waiting {
-                happenings.push(app(EventType::AppStarted, None));
-            }
-            if let AppPhase::Exited(code) = *now
-                && !matches!(was, AppPhase::Exited(_))
-            {
-                happenings.push(app(EventType::AppExited, code));
+            app_since(name, *now, was, &mut happenings);
+        }
+        for (name, was) in before.iter().flat_map(|before| &before.apps) {
+            if !self.apps.contains_key(name) {
+                app_since(name, AppPhase::Waiting, *was, &mut happenings);
             }
         }
         if self.phase == Phase::Exited && earlier != Some(Phase::Exited) {
@@ -166,9 +171,56 @@ impl Progress {
     }
 }
 
+/// The apps of an immutable pod start with it.
+fn look_at_apps(pod: &FoundPod, manifest: &PodManifest, apps: &mut BTreeMap<String, AppPhase>) {
+    let is_ready = pod.is_ready();
+    for name in manifest.apps.iter().map(|app| app.name.to_string()) {
+        let known = apps.entry(name.clone()).or_insert(AppPhase::Waiting);
+        *known = match (pod.exit_code(&name), *known) {
+            (Some(code), _) => AppPhase::Exited(Start::default(), Some(code)),
+            (None, AppPhase::Waiting) if is_ready => AppPhase::Started(Start::default()),
+            (None, known) => known,
+        };
+    }
+}
+
+/// Each app of a mutable pod has a life of its own.
+fn own_phase(pod: &FoundPod, app: &str) -> AppPhase {
+    let times = AppTimes::of(pod, app);
+    match (times.started, times.exit_code) {
+        (None, _) => AppPhase::Waiting,
+        (started, None) => AppPhase::Started(Start(started)),
+        (started, code) => AppPhase::Exited(Start(started), code),
+    }
+}
+
+/// What must have happened to an app that was in one phase and is in another.
+fn app_since(name: &str, now: AppPhase, was: AppPhase, happenings: &mut Vec<Happening>) {
+    let mut tell =
+        |kind, exit_code| happenings.push(Happening { kind, app: Some(name.to_owned()), exit_code });
+    let start = |phase| match phase {
+        AppPhase::Waiting => None,
+        AppPhase::Started(start) | AppPhase::Exited(start, _) => Some(start),
+    };
+    let same_run = start(now) == start(was);
+    if matches!(was, AppPhase::Started(_)) && !same_run {
+        tell(EventType::AppExited, None);
+    }
+    if start(now).is_some() && !same_run {
+        tell(EventType::AppStarted, None);
+    }
+    if let AppPhase::Exited(_, code) = now
+        && !(same_run && matches!(was, AppPhase::Exited(..)))
+    {
+        tell(EventType::AppExited, code);
+    }
+}
+
 /// No app outlives its pod.
 fn end_apps(apps: &mut BTreeMap<String, AppPhase>) {
-    for app in apps.values_mut().filter(|app| **app == AppPhase::Started) {
-        *app = AppPhase::Exited(None);
+    for app in apps.values_mut() {
+        if let AppPhase::Started(start) = *app {
+            *app = AppPhase::Exited(start, None);
+        }
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 
-use super::listen::Listener;
+use crate::sockets::Listener;
 
 /// Connections at a time; more wait in the sockets' queues. Half of the usual 1,024 descriptors: the others are for
 /// files.

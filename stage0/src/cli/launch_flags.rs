@@ -64,13 +64,6 @@ impl LaunchFlags {
     /// What the flags mean together. Errors: they contradict each other.
     pub fn settings<'a>(&self, globals: &'a GlobalFlags) -> Result<LaunchSettings<'a>, String> {
         let networks = self.networks()?;
-        if self.mds_register && networks.has("none") {
-            return Err(
-                "--mds-register flag does not work with --net=none. Please use 'host', 'default' or an \
-                        equivalent network"
-                    .to_owned(),
-            );
-        }
         Ok(LaunchSettings {
             debug: globals.debug,
             local_config: &globals.local_config,

@@ -19,6 +19,7 @@ pub mod image;
 pub mod images;
 pub mod list;
 pub mod logs;
+pub mod metadata_service;
 pub mod new_pod;
 pub mod pod_names;
 pub mod preparation;
@@ -113,6 +114,12 @@ pub enum Command {
     )]
     Logs(logs::Arguments),
     #[command(
+        about = "Run metadata service",
+        long_about = "Provides a means for running apps to introspect their execution\nenvironment and assert their identity.\n\nPods use it if they are run with --mds-register. The user guide is docs/metadata-service.md.",
+        override_usage = "metadata-service [--listen-port=PORT]"
+    )]
+    MetadataService(metadata_service::Arguments),
+    #[command(
         about = "Prepare to run image(s) in a pod in rkt",
         long_about = "IMAGE should be a string referencing an image; either a hash, local file on disk, or URL.\nThey will be checked in that order and the first match will be used.\n\nThe result is the UUID of a pod that run-prepared runs, also after a reboot.\n\nAn \"--\" may be used to inhibit rkt prepare's parsing of subsequent arguments,\nwhich will instead be appended to the preceding image app's exec arguments.\nEnd the image arguments with a lone \"---\" to resume argument parsing.",
         override_usage = "prepare [--volume=name,kind=host,...] [--mount volume=VOL,target=PATH] [--quiet] IMAGE [-- image-args...[---]]..."
@@ -187,6 +194,7 @@ impl Command {
             }
             Command::List(_) => vec!["list"],
             Command::Logs(_) => vec!["logs"],
+            Command::MetadataService(_) => vec!["metadata-service"],
             Command::Prepare(_) => vec!["prepare"],
             Command::Rm(_) => vec!["rm"],
             Command::Run(_) => vec!["run"],
@@ -265,6 +273,7 @@ pub fn dispatch(command: Command, list: AppList, globals: &GlobalFlags) -> u8 {
     let log = globals.log(command.name());
     let outcome = match command {
         Command::ApiService(arguments) => api_service::run(&arguments, globals, log),
+        Command::MetadataService(arguments) => metadata_service::run(&arguments, log),
         Command::App(app::Arguments { command: Some(command) }) => app::dispatch(command, list, globals, log),
         Command::App(app::Arguments { command: None }) => Ok(cli::print_help(&["app"])),
         Command::Attach(arguments) => attach::run(&arguments, globals, log),

@@ -94,7 +94,7 @@ fn a_file_that_is_no_socket_stays() {
 }
 
 /// The command with descriptors from 3 on, as systemd passes sockets.
-fn activated(command: &Command, sockets: Vec<OwnedFd>) -> Command {
+pub fn activated(command: &Command, sockets: Vec<OwnedFd>) -> Command {
     let script = format!("export LISTEN_PID=$$ LISTEN_FDS={}; exec \"$@\"", sockets.len());
     let mut shell = Command::new("sh");
     shell.args(["-c", &script, "sh"]).arg(command.get_program()).args(command.get_args());

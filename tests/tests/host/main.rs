@@ -43,6 +43,7 @@ mod machine_flags;
 mod manifests;
 mod manual;
 mod metadata_registration;
+mod metadata_service;
 mod names;
 mod pod_concurrency;
 mod pod_files;

@@ -33,7 +33,7 @@ fn systemd_accepts_the_unit_files() {
     let verdict = verdict.expect("systemd-analyze runs");
     let said = String::from_utf8_lossy(&verdict.stderr);
     assert!(verdict.status.success() && said.is_empty(), "{said}");
-    assert_eq!(units.len(), 5);
+    assert_eq!(units.len(), 7);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod interactive;
 mod isolation;
 mod life;
 mod memory;
+mod metadata;
 mod output;
 mod pod;
 mod processors;

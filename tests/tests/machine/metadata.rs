@@ -1,0 +1,55 @@
+//! The metadata service as an app sees it: from inside a pod without a network, with busybox's wget.
+
+use nix::sys::signal::Signal;
+use rkt_tests::command::{Stream, limit};
+
+use crate::pod::{Pod, rkt, said};
+
+/// What the app does, until the test stops the service.
+const SCRIPT: &str = r#"
+u=$AC_METADATA_URL/acMetadata/v1
+get() { wget -qO- "$u/$1"; echo; }
+get pod/uuid
+get apps/$AC_APP_NAME/image/id
+get apps/$AC_APP_NAME/image/manifest | head -c 20; echo
+get pod/manifest | wc -c
+get nonsense 2>&1 | head -n 1
+s=$(wget -qO- --post-data content=hello $u/pod/hmac/sign)
+e=$(echo "$s" | sed 's/+/%2B/g;s/=/%3D/g;s/\//%2F/g')
+id=$(wget -qO- $u/pod/uuid)
+wget -qO- --post-data "uuid=$id&content=hello&signature=$e" $u/pod/hmac/verify && echo valid
+wget -qO- --post-data "uuid=$id&content=forged&signature=$e" $u/pod/hmac/verify 2>/dev/null || echo forged
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 \
+         21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40; do
+    wget -qO- $u/pod/uuid > /tmp/answer-$n &
+done
+wait
+cat /tmp/answer-* | grep -o "$id" | wc -l
+read a < /proc/uptime; wget -qO- $u/pod/uuid > /dev/null; read b < /proc/uptime; echo "took ${a%% *} to ${b%% *}"
+echo stop the service
+while wget -qO- $u/pod/uuid > /dev/null 2>&1; do sleep 1; done
+echo unreachable
+"#;
+
+#[test]
+fn an_app_without_a_network_asks_the_metadata_service() {
+    let mut service = rkt().start(["metadata-service"]);
+    service.wait_for(Stream::Err, "metadata service running...", limit(30));
+    let mut pod =
+        Pod::start(&["--mds-register", "example.com/busybox", "--exec=/bin/sh", "--", "-c", SCRIPT]);
+
+    pod.wait_for("stop the service");
+    service.send(Signal::SIGTERM);
+    service.finish(limit(30)).expect_code(0);
+    pod.wait_for("unreachable");
+    let output = pod.finish().expect_code(0);
+
+    let said = said(&output.stdout, "busybox");
+    println!("{said:#?}");
+    assert_eq!(said[0], pod.uuid);
+    assert!(said[1].starts_with("sha512-") && said[1].len() == 71, "{}", said[1]);
+    assert!(said[2].starts_with("{\"ac"), "{}", said[2]);
+    assert!(said[3].trim().parse::<usize>().expect("a number") > 100, "{}", said[3]);
+    assert!(said[4].contains("404"), "{}", said[4]);
+    assert_eq!(said[5..8], ["valid", "forged", "40"]);
+}

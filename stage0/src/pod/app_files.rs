@@ -21,8 +21,8 @@ use crate::fault;
 /// The mark.
 const INCOMPLETE: &str = "incomplete";
 
-/// Exit code of an app that is about to be started again, until it has been. No app's name begins with a dot.
-const PREVIOUS: char = '.';
+/// Before the names of files of an app that is being started again, until it has been. No app's name begins with a dot.
+const KEPT: char = '.';
 
 /// An app's files.
 #[derive(Debug, Clone, Copy)]
@@ -76,8 +76,13 @@ impl AppFiles<'_> {
     }
 
     /// Where its last exit code is while it is started again.
-    pub fn previous_exit_code(&self, status: &Path) -> PathBuf {
-        status.join(format!("{PREVIOUS}{}", self.app))
+    pub fn kept_exit_code(&self, status: &Path) -> PathBuf {
+        status.join(format!("{KEPT}{}", self.app))
+    }
+
+    /// Where the file that says that it was started is meanwhile.
+    pub fn kept_started(&self, status: &Path) -> PathBuf {
+        status.join(format!("{KEPT}{}-started", self.app))
     }
 
     /// Removes everything but `appsinfo/APP`, which says that there is something to be removed.
@@ -99,7 +104,8 @@ impl AppFiles<'_> {
         for file in [
             rkt.join("env").join(self.app),
             self.exit_code(&status),
-            self.previous_exit_code(&status),
+            self.kept_exit_code(&status),
+            self.kept_started(&status),
             self.started(&status),
             self.created(&status),
         ] {

@@ -5,7 +5,6 @@
 
 use std::io::ErrorKind;
 use std::path::Path;
-use std::time::SystemTime;
 
 use super::app_add::crossing_arguments;
 use super::app_files::AppFiles;
@@ -20,29 +19,30 @@ use crate::stage1::crossing::{Crossing, Outcome};
 /// Starts the app. If stage1 cannot, the app is what it was before.
 pub fn start(files: &AppFiles<'_>, crossing: &Crossing<'_>) -> Result<()> {
     let status = stage1_root(files.pod.path()).join("rkt/status");
-    let before = AppTimes::of(files.pod, files.app);
-    if before.stage() == Stage::Running {
+    if AppTimes::of(files.pod, files.app).stage() == Stage::Running {
         // Its start is not now.
         return call(files, crossing);
     }
-    let (code, kept) = (files.exit_code(&status), files.previous_exit_code(&status));
-    move_if_there(&code, &kept)?;
-    fault::point("app.start.code.kept");
-    let started = files.started(&status);
+    // In this order nobody who looks takes the app for one that runs: its start is forgotten before its end.
+    let started = (files.started(&status), files.kept_started(&status));
+    let code = (files.exit_code(&status), files.kept_exit_code(&status));
+    for (file, kept) in [&started, &code] {
+        move_if_there(file, kept)?;
+        fault::point("app.start.kept");
+    }
     // Made anew: its time is that of the start.
-    remove_if_there(&started)?;
-    write(&started, b"", 0o644)?;
+    write(&started.0, b"", 0o644)?;
     fault::point("app.start.marked");
     let called = call(files, crossing);
     if called.is_err() {
-        move_if_there(&kept, &code)?;
-        match before.started {
-            Some(time) => set_time(&started, time)?,
-            None => remove_if_there(&started)?,
+        remove_if_there(&started.0)?;
+    }
+    for (file, kept) in [&code, &started] {
+        match called {
+            Ok(()) => remove_if_there(kept)?,
+            Err(_) => move_if_there(kept, file)?,
         }
-    } else {
-        remove_if_there(&kept)?;
-        fault::point("app.start.code.forgotten");
+        fault::point("app.start.forgotten");
     }
     called
 }
@@ -60,10 +60,6 @@ fn move_if_there(from: &Path, to: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         moved => moved.file("move", from),
     }
-}
-
-fn set_time(file: &Path, time: SystemTime) -> Result<()> {
-    std::fs::File::open(file).and_then(|file| file.set_modified(time)).file("change", file)
 }
 
 fn remove_if_there(file: &Path) -> Result<()> {

@@ -363,3 +363,55 @@ fn app_that_ran_out_of_memory_is_reported_as_such() {
     let text = "app \"web\" was killed by SIGKILL: it ran out of memory".to_owned();
     assert_eq!(actions[0], Action::Complain(text));
 }
+
+fn app_spec(id: u16) -> AppSpec {
+    AppSpec { id: AppId(id), ..crate::plan_test::app_plan("added").spec }
+}
+
+/// A conversation with a guest that has its pod, to which an app was added.
+fn mutable_with_app(id: u16) -> Conversation {
+    let mut conversation = Conversation::mutable([]);
+    let hello = Hello { protocol: PROTOCOL_VERSION, kernel_release: String::new() };
+    conversation.receive(ToHost::Hello(hello), spec).unwrap();
+    conversation.receive(ToHost::Ready, spec).unwrap();
+    conversation.start_app(app_spec(id));
+    conversation
+}
+
+#[test]
+fn app_of_a_mutable_pod_decides_nothing_about_the_pod() {
+    let mut conversation = mutable_with_app(4);
+    let app = AppId(4);
+    conversation.receive(ToHost::Started { app, pid: 9 }, spec).unwrap();
+
+    let actions = conversation.receive(ToHost::Exited { app, exit: AppExit::Code(3) }, spec).unwrap();
+
+    assert_eq!(actions, [Action::RecordStatus { app, status: 3 }]);
+    assert!(conversation.is_running());
+    assert_eq!(conversation.exit_code(), ExitCode::SUCCESS);
+}
+
+#[test]
+fn app_that_nobody_started_or_gave_up_is_a_violation() {
+    let stranger = ToHost::Started { app: AppId(5), pid: 9 };
+    assert_eq!(mutable_with_app(4).receive(stranger, spec), Err(Violation::UnknownApp(5)));
+    assert_eq!(mutable_with_app(4).receive(ToHost::Forgotten(AppId(5)), spec), Err(Violation::UnknownApp(5)));
+    assert!(matches!(
+        mutable_with_app(4).receive(ToHost::Forgotten(AppId(4)), spec),
+        Err(Violation::OutOfOrder { message: "Forgotten", .. })
+    ));
+}
+
+#[test]
+fn nothing_is_said_of_an_app_that_was_forgotten() {
+    let mut conversation = mutable_with_app(4);
+    let app = AppId(4);
+    conversation.receive(ToHost::StartFailed { app, reason: String::new() }, spec).unwrap();
+
+    assert_eq!(conversation.forget_app(app), [Action::Send(Box::new(ToGuest::ForgetApp(app)))]);
+    assert_eq!(conversation.forget_app(app), []);
+    assert_eq!(conversation.receive(ToHost::Forgotten(app), spec).unwrap(), [Action::Forgotten(app)]);
+
+    let late = ToHost::Exited { app, exit: AppExit::Code(0) };
+    assert_eq!(conversation.receive(late, spec), Err(Violation::UnknownApp(4)));
+}

@@ -52,6 +52,8 @@ mod volumes;
 #[cfg(test)]
 mod app_end_test;
 #[cfg(test)]
+mod apps_test;
+#[cfg(test)]
 mod cgroup_test;
 #[cfg(test)]
 mod deadline_test;

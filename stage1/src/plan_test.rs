@@ -304,3 +304,52 @@ fn apps_of_a_registered_pod_reach_the_metadata_service_on_any_network() {
     }
     assert!(!plan_of(&flags(), &pod(&app("a", ECHO, ""), "")).unwrap().guest.metadata_service);
 }
+
+/// The plan of an app that is added to a mutable pod.
+pub fn app_plan(name: &str) -> AppPlan {
+    added_app(&mutable(), &pod(&app(name, ECHO, ""), ""), name, &BTreeMap::new(), &host()).unwrap()
+}
+
+fn mutable() -> RunFlags {
+    RunFlags { mutable: true, ..flags() }
+}
+
+#[test]
+fn mutable_pod_may_be_empty_and_another_one_may_not() {
+    let plan = plan_of(&mutable(), &pod("", "")).unwrap();
+
+    assert!(plan.guest.apps.is_empty() && plan.vm.memory_mib >= 512);
+    assert!(plan.shares.host_may_write(), "a volume of the host may come later");
+    assert!(matches!(plan_of(&flags(), &pod("", "")), Err(PlanError::NoApps)));
+}
+
+#[test]
+fn added_app_is_planned_as_if_the_pod_had_begun_with_it() {
+    let volumes = r#","volumes":[{"name":"v","kind":"host","source":"/srv"}]"#;
+    let mount = r#","mounts":[{"volume":"v","path":"/mnt"}]"#;
+    let pod = pod(&app("late", ECHO, mount), volumes);
+
+    let added = added_app(&mutable(), &pod, "late", &BTreeMap::new(), &host()).unwrap();
+
+    let plan = plan_of(&mutable(), &pod).unwrap();
+    assert_eq!(added.spec, plan.guest.apps[0]);
+    assert_eq!(added.volumes, plan.shares.volumes);
+    assert_eq!(added.environment_file, plan.environment_files[0].1);
+    let missing = added_app(&mutable(), &pod, "other", &BTreeMap::new(), &host());
+    assert!(matches!(missing, Err(PlanError::UnknownApp(name)) if name == "other"));
+}
+
+#[test]
+fn volume_that_a_later_app_may_write_is_writable_on_the_host_from_the_start() {
+    let volumes = r#","volumes":[{"name":"v","kind":"empty"},{"name":"w","kind":"empty","readOnly":true}]"#;
+    let points = r#","mountPoints":[{"name":"v","path":"/v","readOnly":true},{"name":"w","path":"/w"}]"#;
+    let pod = pod(&app("first", &format!("{ECHO}{points}"), ""), volumes);
+
+    let read_only = |flags: &RunFlags| {
+        let volumes = plan_of(flags, &pod).unwrap().shares.volumes;
+        volumes.iter().map(|volume| volume.read_only).collect::<Vec<_>>()
+    };
+
+    assert_eq!(read_only(&mutable()), [false, true]);
+    assert_eq!(read_only(&flags()), [true, true]);
+}

@@ -73,9 +73,6 @@ const KILL_GRACE: Duration = Duration::from_secs(3);
 /// How long the pod's end waits for clients to take what their commands said last.
 const LAST_WORDS_GRACE: Duration = Duration::from_secs(1);
 
-/// Status of an app whose program could not be executed: systemd's, which rkt recorded (rkt-reference 6.8).
-const NOT_EXECUTED: u8 = 203;
-
 /// How long one child may outlive the other before it is killed: they notice each other's end within a system call.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 
@@ -525,9 +522,6 @@ impl Supervisor<'_> {
                     self.outputs.say(&reason);
                     let effects = self.sessions.app_failed(app);
                     self.carry_out_effects(effects)?;
-                    if self.additions.flags.mutable {
-                        self.warn(status::app_ended(self.name(app), NOT_EXECUTED));
-                    }
                     let effects = self.apps.start_failed(app, &reason);
                     self.carry_out_for_apps(effects)?;
                 }

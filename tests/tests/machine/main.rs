@@ -18,6 +18,7 @@ mod isolation;
 mod life;
 mod memory;
 mod metadata;
+mod mutable;
 mod output;
 mod pod;
 mod processors;

@@ -87,6 +87,16 @@ impl Pod {
         Self::of(command, &file)
     }
 
+    /// Starts a mutable pod without apps, and waits until apps may be added.
+    #[track_caller]
+    pub fn sandbox() -> Self {
+        let file = fresh_path("uuid");
+        let save = format!("--uuid-file-save={}", file.display());
+        let pod = Self::of(rkt().command(["app", "sandbox", "--net=none", &save]), &file);
+        rkt().run(["status", "--wait-ready", &pod.uuid]).expect_code(0);
+        pod
+    }
+
     /// Starts a pod of one inspect app that carries out `steps`.
     #[track_caller]
     pub fn inspect(steps: &[&str]) -> Self {

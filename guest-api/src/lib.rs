@@ -75,8 +75,9 @@ mod tunnel_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, Endpoint, FileMount, Handler, Hello, Identity, Isolation, Lifecycle, MountSpec,
-    PodSpec, Process, SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId, WindowSize,
+    AppExit, AppId, AppSpec, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity, Isolation, Lifecycle,
+    MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId,
+    WindowSize,
 };
 pub use tunnel::{TunnelFault, TunnelState};
 

@@ -326,6 +326,17 @@ impl AppExit {
     }
 }
 
+/// How an event handler failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HandlerEnd {
+    /// It ended like this.
+    Ended(AppExit),
+    /// It could not be run; a sentence for the person at the terminal.
+    NotRun(String),
+    /// It was killed when the grace period was over.
+    TimedOut,
+}
+
 /// From stage1 to guest-init.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToGuest {
@@ -533,8 +544,8 @@ pub enum ToHost {
         app: AppId,
         /// The occasion.
         handler: Handler,
-        /// How, as a sentence without a subject: `exited with code 3`.
-        how: String,
+        /// How.
+        end: HandlerEnd,
     },
     /// The kernel has killed processes of the app because it used more memory than it may, or the VM had no more. At most
     /// once, before its `Exited`.

@@ -23,6 +23,9 @@ pub const NEW_ROOT: &str = "/newroot";
 /// Generated files wait here to be bound into apps.
 pub const GENERATED_FILES: &str = "/run/files";
 
+/// Apps' sockets for notifications wait here to be bound into them.
+pub const NOTIFY_SOCKETS: &str = "/run/notify";
+
 /// A directory and a file that nobody may do anything with; they are mounted over what apps must not see.
 pub const NOTHING_DIRECTORY: &str = "/run/nothing/directory";
 /// See [`NOTHING_DIRECTORY`].
@@ -62,6 +65,7 @@ pub fn mount_kernel_file_systems() -> Result<(), InitError> {
     mount("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=1777"))?;
     mount("tmpfs", "/run", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))?;
     make_directory(GENERATED_FILES)?;
+    make_directory(NOTIFY_SOCKETS)?;
     make_nothing().map_err(InitError::kernel("make what hides paths from apps"))?;
     mount("cgroup2", CGROUPS, quiet, None)?;
     make_directory(APP_CGROUPS)?;

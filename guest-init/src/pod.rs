@@ -9,18 +9,18 @@
 //!    \-------------------------Kill, every app ended-------------------------/
 //! ```
 //!
-//! In a mutable pod apps come and go while it is `Running`, and the end of every app ends nothing else:
-//!
-//! ```text
-//! Starting --executed--> Running --ended--> Draining --all sent--> Over --Forget, no process left--> unknown
-//!    \                       \--ended after StopApp--> Leaving --no process left--/              /
-//!     \--failed---------------------------------------------------------------------------------/
-//! ```
+//! With event handlers to run after apps that were killed when the grace period was over, `Cleaning` comes before `Sweeping`.
+//! In a mutable pod apps come and go while it is `Running`, and the end of every app ends nothing else. [`app`] has the life
+//! of one app.
+
+mod app;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use guest_api::{AppExit, AppId, ToHost};
+use guest_api::{AppExit, AppId, Handler, Lifecycle, ToHost};
+
+use app::{App, Member};
 
 /// How long processes may take to die of SIGKILL. One that outlives it hangs in the kernel (a lost file server, for
 /// example), where nothing but the end of the VM helps. Less than the host waits for `Halting` after the last app.
@@ -29,21 +29,21 @@ pub const KILL_WAIT: Duration = Duration::from_secs(5);
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The app's process has executed its program.
+    /// The process of the app's last [`Action::Start`] has executed its program.
     Executed {
         /// The app.
         app: AppId,
         /// Its process ID.
         pid: u32,
     },
-    /// The app's process could not be made, or could not execute its program.
+    /// That process could not be made, or could not execute its program.
     StartFailed {
         /// The app.
         app: AppId,
         /// Why, as a sentence.
         reason: String,
     },
-    /// The app's main process ended.
+    /// That process ended.
     Ended {
         /// The app.
         app: AppId,
@@ -72,6 +72,17 @@ pub enum Event {
     Emptied(AppId),
     /// The time of the app's last [`Action::SetAppDeadline`] is over.
     AppDeadlinePassed(AppId),
+    /// The app has said that it is ready.
+    SaysReady(AppId),
+}
+
+/// What an app has a process for, one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Its event handler of this number.
+    Handler(Handler, usize),
+    /// The app itself.
+    Main,
 }
 
 /// Which of an app's processes.
@@ -88,8 +99,10 @@ pub enum Whom {
 pub enum Action {
     /// Tell the host.
     Send(ToHost),
-    /// Send SIGTERM to the app.
-    Terminate(AppId),
+    /// Make the process for this step of the app.
+    Start(AppId, Step),
+    /// Send SIGTERM to these processes of the app.
+    Terminate(AppId, Whom),
     /// Send SIGKILL to every process of every app, then say so if none is left.
     KillEverything,
     /// Report [`Event::Drained`] once the app's pipes are empty.
@@ -130,24 +143,13 @@ pub enum Refusal {
     PodEnding,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum App {
-    Starting,
-    Running,
-    /// Its main process ended because the app was stopped; the others have until the deadline.
-    Leaving(AppExit),
-    /// Ended; its last output is on its way.
-    Draining(AppExit),
-    Over,
-    /// Over, and what it left running was killed.
-    Forgetting,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Running,
     /// SIGTERM was sent; the grace period runs.
     Stopping,
+    /// Apps were killed, and their event handlers run.
+    Cleaning,
     /// SIGKILL was sent.
     Sweeping,
     /// No process is left that could write.
@@ -158,22 +160,26 @@ enum Phase {
 /// A pod between its configuration and its end.
 #[derive(Debug)]
 pub struct Pod {
-    apps: BTreeMap<AppId, App>,
+    apps: BTreeMap<AppId, Member>,
     phase: Phase,
     ready: bool,
     streams_closed: bool,
     stop_on_failure: bool,
     mutable: bool,
-    /// Apps whose end was asked for, and whether they were killed since.
+    /// Apps that have until their deadline to end, and whether they were killed since.
     stopping: BTreeMap<AppId, bool>,
     grace: Duration,
 }
 
 impl Pod {
     /// A pod whose apps are about to be started. `apps` are distinct.
-    pub fn new(apps: impl IntoIterator<Item = AppId>, stop_on_failure: bool, grace: Duration) -> Self {
+    pub fn new<'a>(
+        apps: impl IntoIterator<Item = (AppId, &'a Lifecycle)>,
+        stop_on_failure: bool,
+        grace: Duration,
+    ) -> Self {
         Self {
-            apps: apps.into_iter().map(|app| (app, App::Starting)).collect(),
+            apps: apps.into_iter().map(|(app, lifecycle)| (app, Member::new(lifecycle))).collect(),
             phase: Phase::Running,
             ready: false,
             streams_closed: false,
@@ -185,12 +191,17 @@ impl Pod {
     }
 
     /// A pod whose apps come and go; it may have none.
-    pub fn mutable(apps: impl IntoIterator<Item = AppId>, grace: Duration) -> Self {
+    pub fn mutable<'a>(apps: impl IntoIterator<Item = (AppId, &'a Lifecycle)>, grace: Duration) -> Self {
         Self { mutable: true, ..Self::new(apps, false, grace) }
     }
 
-    /// Whether an app with this number may be started now; if so, it is expected to be.
-    pub fn admit(&mut self, app: AppId) -> Result<(), Refusal> {
+    /// The first things to do: its apps' first steps.
+    pub fn begin(&self) -> Vec<Action> {
+        self.apps.iter().filter_map(|(app, member)| Some(Action::Start(*app, member.step()?))).collect()
+    }
+
+    /// Whether an app with this number may be started now; if so, its first step.
+    pub fn admit(&mut self, app: AppId, lifecycle: &Lifecycle) -> Result<Option<Step>, Refusal> {
         if !self.mutable {
             return Err(Refusal::Immutable);
         }
@@ -200,13 +211,15 @@ impl Pod {
         if self.phase != Phase::Running {
             return Err(Refusal::PodEnding);
         }
-        self.apps.insert(app, App::Starting);
-        Ok(())
+        let member = Member::new(lifecycle);
+        let step = member.step();
+        self.apps.insert(app, member);
+        Ok(step)
     }
 
     /// Whether the pod has this app and may not forget it yet.
     pub fn needs(&self, app: AppId) -> bool {
-        self.apps.get(&app).is_some_and(|state| !self.mutable || *state != App::Over)
+        self.apps.get(&app).is_some_and(|member| !self.mutable || member.state != App::Over)
     }
 
     /// Whether the pod has this app.
@@ -236,6 +249,7 @@ impl Pod {
             Event::ForgetRequested(app) => self.forget(app, &mut actions),
             Event::Emptied(app) => self.emptied(app, &mut actions),
             Event::AppDeadlinePassed(app) => self.app_deadline_passed(app, &mut actions),
+            Event::SaysReady(app) => self.says_ready(app),
             Event::ControlLost => {
                 self.phase = Phase::Over;
                 actions.push(Action::Abandon);
@@ -246,112 +260,26 @@ impl Pod {
         actions
     }
 
-    fn executed(&mut self, app: AppId, pid: u32, actions: &mut Vec<Action>) {
-        if self.move_app(app, |state| (state == App::Starting).then_some(App::Running)) {
-            actions.push(Action::Send(ToHost::Started { app, pid }));
-        }
-    }
-
-    fn start_failed(&mut self, app: AppId, reason: String, actions: &mut Vec<Action>) {
-        if self.move_app(app, |state| (state == App::Starting).then_some(App::Over)) {
-            actions.push(Action::Send(ToHost::StartFailed { app, reason }));
-            if !self.mutable {
-                // Ready means that every app was started; now that cannot become true.
-                self.ready = true;
-                self.stop(actions);
-            }
-        }
-    }
-
-    fn ended(&mut self, app: AppId, exit: AppExit, actions: &mut Vec<Action>) {
-        if self.stopping.contains_key(&app)
-            && self.move_app(app, |state| (state == App::Running).then_some(App::Leaving(exit)))
-        {
-            actions.push(Action::Watch(app, Whom::Own));
-        } else if self.move_app(app, |state| (state == App::Running).then_some(App::Draining(exit))) {
-            actions.push(Action::Drain(app));
-            if self.stop_on_failure && exit.status() != 0 {
-                self.stop(actions);
-            }
-        }
-    }
-
-    fn drained(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        if let Some(state) = self.apps.get_mut(&app)
-            && let App::Draining(exit) = *state
-        {
-            *state = App::Over;
-            actions.push(Action::Send(ToHost::Exited { app, exit }));
-        }
-    }
-
-    fn stop_app(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        let is_there = matches!(self.apps.get(&app), Some(App::Starting | App::Running));
-        if is_there && self.phase == Phase::Running && self.stopping.insert(app, false).is_none() {
-            actions.push(Action::Terminate(app));
-            actions.push(Action::SetAppDeadline(app, self.grace));
-        }
-    }
-
-    fn forget(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        if self.move_app(app, |state| (state == App::Over).then_some(App::Forgetting)) {
-            actions.push(Action::KillApp(app));
-            actions.push(Action::SetAppDeadline(app, KILL_WAIT));
-            actions.push(Action::Watch(app, Whom::All));
-        }
-    }
-
-    /// None of the app's processes is left, or what is left hangs in the kernel, killed.
-    fn emptied(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        match self.apps.get(&app).copied() {
-            Some(App::Leaving(exit)) => {
-                self.apps.insert(app, App::Draining(exit));
-                actions.push(Action::ClearAppDeadline(app));
-                actions.push(Action::Drain(app));
-            }
-            Some(App::Forgetting) => {
-                self.apps.remove(&app);
-                self.stopping.remove(&app);
-                actions.push(Action::Release(app));
-                actions.push(Action::Send(ToHost::Forgotten(app)));
-            }
-            Some(App::Starting | App::Running | App::Draining(_) | App::Over) | None => {}
-        }
-    }
-
-    fn app_deadline_passed(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        match self.apps.get(&app) {
-            Some(App::Starting | App::Running | App::Leaving(_)) => match self.stopping.get_mut(&app) {
-                Some(killed @ false) => {
-                    *killed = true;
-                    actions.push(Action::KillApp(app));
-                    actions.push(Action::SetAppDeadline(app, KILL_WAIT));
-                }
-                Some(true) => self.emptied(app, actions),
-                None => {}
-            },
-            Some(App::Forgetting) => self.emptied(app, actions),
-            Some(App::Draining(_) | App::Over) | None => {}
-        }
-    }
-
+    /// SIGTERM to every app, in the reverse order of their start.
     fn stop(&mut self, actions: &mut Vec<Action>) {
         if self.phase != Phase::Running {
             return;
         }
         self.phase = Phase::Stopping;
-        actions.extend(self.living().map(Action::Terminate));
+        let running = self.apps.iter().rev().filter(|(_, member)| member.state.ends_by_signal());
+        actions.extend(running.map(|(app, _)| Action::Terminate(*app, Whom::All)));
         actions.push(Action::SetDeadline(self.grace));
     }
 
     fn deadline_passed(&mut self, actions: &mut Vec<Action>) {
         match self.phase {
-            Phase::Stopping => self.sweep(actions),
+            Phase::Stopping if self.apps.values().any(Member::is_to_be_cleaned) => self.clean(actions),
+            Phase::Stopping | Phase::Cleaning => self.sweep(actions),
             Phase::Sweeping => {
                 // What is still there hangs in the kernel, killed; nothing else can be said of it.
                 let hanging: Vec<AppId> = self.living().collect();
                 for app in hanging {
-                    self.executed_or_not_is_over(app, actions);
+                    self.is_over_whatever_it_does(app, actions);
                 }
                 self.drain_everything(actions);
             }
@@ -359,38 +287,32 @@ impl Pod {
         }
     }
 
-    fn executed_or_not_is_over(&mut self, app: AppId, actions: &mut Vec<Action>) {
-        const SIGKILL: u8 = 9;
-        match self.apps.get(&app) {
-            Some(App::Starting) => {
-                let reason = "it hangs while its root file system is prepared".to_owned();
-                self.start_failed(app, reason, actions);
-            }
-            Some(App::Running) => {
-                self.stopping.remove(&app);
-                self.ended(app, AppExit::Signal(SIGKILL), actions);
-            }
-            Some(App::Leaving(_) | App::Forgetting) => self.emptied(app, actions),
-            Some(App::Draining(_) | App::Over) | None => {}
-        }
-    }
-
     /// The transitions that follow from the state of the apps alone.
     fn advance(&mut self, actions: &mut Vec<Action>) {
-        let all_started = !self.apps.values().any(|state| *state == App::Starting);
-        if all_started && !self.ready {
+        if !self.ready && self.apps.values().all(Member::counts_as_started) {
             self.ready = true;
             actions.push(Action::Send(ToHost::Ready));
         }
-        let may_end = !self.mutable || self.phase == Phase::Stopping;
+        let may_end = !self.mutable || self.phase == Phase::Stopping || self.phase == Phase::Cleaning;
         if may_end && self.phase < Phase::Sweeping && self.living().next().is_none() {
             self.sweep(actions);
         }
-        let all_over = self.apps.values().all(|state| *state == App::Over);
+        let all_over = self.apps.values().all(|member| member.state == App::Over);
         if self.phase == Phase::Draining && all_over && self.streams_closed {
             self.phase = Phase::Over;
             actions.push(Action::Halt);
         }
+    }
+
+    /// Ends the apps for good, but not what is to run after them.
+    fn clean(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Cleaning;
+        for (app, _) in self.apps.iter().filter(|(_, member)| member.state.ends_by_signal()) {
+            self.stopping.insert(*app, true);
+            actions.push(Action::KillApp(*app));
+            actions.push(Action::SetAppDeadline(*app, KILL_WAIT));
+        }
+        actions.push(Action::SetDeadline(self.grace.saturating_add(KILL_WAIT)));
     }
 
     /// Ends what apps left behind (or, after the grace period, the apps themselves).
@@ -402,7 +324,8 @@ impl Pod {
 
     fn drain_everything(&mut self, actions: &mut Vec<Action>) {
         self.phase = Phase::Draining;
-        let leaving = self.apps.iter().filter(|(_, it)| matches!(it, App::Leaving(_) | App::Forgetting));
+        let leaving =
+            self.apps.iter().filter(|(_, it)| matches!(it.state, App::Leaving(_) | App::Forgetting));
         let leaving: Vec<AppId> = leaving.map(|(app, _)| *app).collect();
         for app in leaving {
             self.emptied(app, actions);
@@ -413,17 +336,6 @@ impl Pod {
 
     /// Apps that have, or will have, a process.
     fn living(&self) -> impl Iterator<Item = AppId> {
-        self.apps
-            .iter()
-            .filter(|(_, state)| matches!(state, App::Starting | App::Running | App::Leaving(_)))
-            .map(|(app, _)| *app)
-    }
-
-    /// Moves an app on if `next` allows it from where it is.
-    fn move_app(&mut self, app: AppId, next: impl FnOnce(App) -> Option<App>) -> bool {
-        let Some(state) = self.apps.get_mut(&app) else { return false };
-        let Some(new) = next(*state) else { return false };
-        *state = new;
-        true
+        self.apps.iter().filter(|(_, member)| member.state.is_living()).map(|(app, _)| *app)
     }
 }

@@ -1,16 +1,18 @@
 use std::time::Duration;
 
-use guest_api::{AppExit, AppId, ToHost};
+use guest_api::{AppExit, AppId, Handler, HandlerEnd, Lifecycle, ToHost};
 use proptest::prelude::*;
 
-use crate::pod::{Action, Event, KILL_WAIT, Pod, Refusal, Whom};
+use crate::pod::{Action, Event, KILL_WAIT, Pod, Refusal, Step, Whom};
 
 const A: AppId = AppId(1);
 const B: AppId = AppId(2);
 const GRACE: Duration = Duration::from_secs(90);
 
+static PLAIN: Lifecycle = Lifecycle { pre_start: vec![], post_stop: vec![], says_when_ready: false };
+
 fn pod(apps: &[AppId]) -> Pod {
-    Pod::new(apps.iter().copied(), true, GRACE)
+    Pod::new(apps.iter().map(|app| (*app, &PLAIN)), true, GRACE)
 }
 
 fn executed(app: AppId) -> Event {
@@ -38,6 +40,16 @@ fn running(apps: &[AppId]) -> Pod {
     pod
 }
 
+/// What follows the end of an app's main process.
+fn leaves(app: AppId) -> [Action; 3] {
+    [Action::Terminate(app, Whom::Own), Action::SetAppDeadline(app, GRACE), Action::Watch(app, Whom::Own)]
+}
+
+/// What follows the end of its last process.
+fn drains(app: AppId) -> [Action; 2] {
+    [Action::ClearAppDeadline(app), Action::Drain(app)]
+}
+
 fn sweep() -> [Action; 2] {
     [Action::KillEverything, Action::SetDeadline(KILL_WAIT)]
 }
@@ -54,9 +66,8 @@ fn ready_follows_the_start_of_the_last_app() {
 fn pod_of_one_app_ends_in_order() {
     let mut pod = running(&[A]);
 
-    let mut end = vec![Action::Drain(A)];
-    end.extend(sweep());
-    assert_eq!(pod.on(ended(A, 0)), end);
+    assert_eq!(pod.on(ended(A, 0)), leaves(A));
+    assert_eq!(pod.on(Event::Emptied(A)), [&drains(A)[..], &sweep()].concat());
     assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
     assert_eq!(pod.on(Event::NoProcessLeft), [Action::ClearDeadline, Action::DrainEverything]);
     assert_eq!(pod.on(Event::StreamsClosed), [Action::Halt]);
@@ -66,7 +77,8 @@ fn pod_of_one_app_ends_in_order() {
 fn app_that_succeeds_leaves_the_others_running() {
     let mut pod = running(&[A, B]);
 
-    assert_eq!(pod.on(ended(A, 0)), [Action::Drain(A)]);
+    assert_eq!(pod.on(ended(A, 0)), leaves(A));
+    assert_eq!(pod.on(Event::Emptied(A)), drains(A));
     assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
 }
 
@@ -76,7 +88,9 @@ fn app_that_fails_stops_the_others() {
 
     let actions = pod.on(ended(A, 42));
 
-    assert_eq!(actions, [Action::Drain(A), Action::Terminate(B), Action::SetDeadline(GRACE)]);
+    let stops =
+        [Action::Terminate(B, Whom::All), Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)];
+    assert_eq!(actions, [&leaves(A)[..], &stops].concat());
 }
 
 #[test]
@@ -85,16 +99,16 @@ fn app_killed_by_a_signal_has_failed() {
 
     let actions = pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
 
-    assert!(actions.contains(&Action::Terminate(B)));
+    assert!(actions.contains(&Action::Terminate(B, Whom::All)));
 }
 
 #[test]
 fn failing_app_of_a_pod_that_tolerates_it_stops_nobody() {
-    let mut pod = Pod::new([A, B], false, GRACE);
+    let mut pod = Pod::new([(A, &PLAIN), (B, &PLAIN)], false, GRACE);
     pod.on(executed(A));
     pod.on(executed(B));
 
-    assert_eq!(pod.on(ended(A, 1)), [Action::Drain(A)]);
+    assert_eq!(pod.on(ended(A, 1)), leaves(A));
 }
 
 #[test]
@@ -108,7 +122,7 @@ fn app_that_cannot_start_fails_the_pod_without_ready() {
         actions,
         [
             Action::Send(ToHost::StartFailed { app: A, reason: "gone".to_owned() }),
-            Action::Terminate(B),
+            Action::Terminate(B, Whom::All),
             Action::SetDeadline(GRACE)
         ]
     );
@@ -126,13 +140,14 @@ fn pod_whose_only_app_cannot_start_halts() {
 }
 
 #[test]
-fn stop_terminates_apps_that_run_and_apps_that_still_start() {
+fn stop_terminates_apps_that_run_and_apps_that_still_start_in_reverse_order() {
     let mut pod = pod(&[A, B]);
     pod.on(executed(A));
 
     let actions = pod.on(Event::StopRequested);
 
-    assert_eq!(actions, [Action::Terminate(A), Action::Terminate(B), Action::SetDeadline(GRACE)]);
+    let reversed = [Action::Terminate(B, Whom::All), Action::Terminate(A, Whom::All)];
+    assert_eq!(actions, [&reversed[..], &[Action::SetDeadline(GRACE)]].concat());
 }
 
 #[test]
@@ -170,6 +185,7 @@ fn app_that_hangs_in_the_kernel_does_not_hold_up_the_end() {
 fn halt_waits_for_the_last_output_of_every_app() {
     let mut pod = running(&[A]);
     pod.on(ended(A, 0));
+    pod.on(Event::Emptied(A));
     pod.on(Event::NoProcessLeft);
 
     assert_eq!(pod.on(Event::StreamsClosed), []);
@@ -226,7 +242,8 @@ fn simulate(apps: u16, fates: &[u8], stop_after: usize) -> Vec<ToHost> {
         for action in pod.on(event) {
             match action {
                 Action::Send(message) => sent.push(message),
-                Action::Terminate(app) if fate(app) % 2 == 0 => queue.push_back(ended(app, 15)),
+                Action::Terminate(app, _) if fate(app) % 2 == 0 => queue.push_back(ended(app, 15)),
+                Action::Watch(app, _) => queue.push_back(Event::Emptied(app)),
                 Action::Drain(app) => queue.push_back(Event::Drained(app)),
                 Action::KillEverything => {
                     for app in std::mem::take(&mut alive) {
@@ -271,7 +288,7 @@ proptest! {
 fn mutable_with(app: AppId) -> Pod {
     let mut pod = Pod::mutable([], GRACE);
     assert_eq!(pod.on(Event::NoProcessLeft), [Action::Send(ToHost::Ready)]);
-    pod.admit(app).unwrap();
+    pod.admit(app, &PLAIN).unwrap();
     assert_eq!(pod.on(executed(app)), [started(app)]);
     pod
 }
@@ -280,7 +297,8 @@ fn mutable_with(app: AppId) -> Pod {
 fn mutable_pod_goes_on_when_its_last_app_fails() {
     let mut pod = mutable_with(A);
 
-    assert_eq!(pod.on(ended(A, 3)), [Action::Drain(A)]);
+    assert_eq!(pod.on(ended(A, 3)), leaves(A));
+    assert_eq!(pod.on(Event::Emptied(A)), drains(A));
     assert_eq!(pod.on(Event::Drained(A)), [exited(A, 3)]);
     assert_eq!(pod.on(Event::NoProcessLeft), []);
     assert_eq!(pod.on(Event::StopRequested), [&[Action::SetDeadline(GRACE)][..], &sweep()].concat());
@@ -289,7 +307,7 @@ fn mutable_pod_goes_on_when_its_last_app_fails() {
 #[test]
 fn mutable_pod_goes_on_when_an_app_cannot_be_started() {
     let mut pod = mutable_with(A);
-    pod.admit(B).unwrap();
+    pod.admit(B, &PLAIN).unwrap();
 
     let failed = pod.on(Event::StartFailed { app: B, reason: "no".to_owned() });
 
@@ -300,7 +318,10 @@ fn mutable_pod_goes_on_when_an_app_cannot_be_started() {
 fn stopped_app_has_ended_when_the_last_of_its_processes_has() {
     let mut pod = mutable_with(A);
 
-    assert_eq!(pod.on(Event::AppStopRequested(A)), [Action::Terminate(A), Action::SetAppDeadline(A, GRACE)]);
+    assert_eq!(
+        pod.on(Event::AppStopRequested(A)),
+        [Action::Terminate(A, Whom::All), Action::SetAppDeadline(A, GRACE)]
+    );
     assert_eq!(pod.on(Event::AppStopRequested(A)), []);
     assert_eq!(pod.on(ended(A, 0)), [Action::Watch(A, Whom::Own)]);
     assert_eq!(pod.on(Event::Emptied(A)), [Action::ClearAppDeadline(A), Action::Drain(A)]);
@@ -310,14 +331,14 @@ fn stopped_app_has_ended_when_the_last_of_its_processes_has() {
 #[test]
 fn app_that_ignores_the_request_to_stop_is_killed_alone() {
     let mut pod = mutable_with(A);
-    pod.admit(B).unwrap();
+    pod.admit(B, &PLAIN).unwrap();
     pod.on(executed(B));
     pod.on(Event::AppStopRequested(A));
 
     let killed = pod.on(Event::AppDeadlinePassed(A));
 
     assert_eq!(killed, [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
-    assert_eq!(pod.on(ended(B, 0)), [Action::Drain(B)]);
+    assert_eq!(pod.on(ended(B, 0)), leaves(B));
 }
 
 #[test]
@@ -334,6 +355,7 @@ fn stopped_app_whose_last_process_hangs_is_over_after_a_while() {
 fn forgotten_app_is_released_when_nothing_of_it_runs_and_its_number_is_free() {
     let mut pod = mutable_with(A);
     pod.on(ended(A, 0));
+    pod.on(Event::Emptied(A));
     assert!(pod.needs(A));
     pod.on(Event::Drained(A));
     assert!(!pod.needs(A));
@@ -344,9 +366,9 @@ fn forgotten_app_is_released_when_nothing_of_it_runs_and_its_number_is_free() {
         forgetting,
         [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT), Action::Watch(A, Whom::All)]
     );
-    assert_eq!(pod.admit(A), Err(Refusal::InUse(A.0)));
+    assert_eq!(pod.admit(A, &PLAIN), Err(Refusal::InUse(A.0)));
     assert_eq!(pod.on(Event::Emptied(A)), [Action::Release(A), Action::Send(ToHost::Forgotten(A))]);
-    assert_eq!(pod.admit(A), Ok(()));
+    assert_eq!(pod.admit(A, &PLAIN), Ok(Some(Step::Main)));
 }
 
 #[test]
@@ -355,8 +377,8 @@ fn stop_of_a_mutable_pod_ends_apps_that_are_leaving_too() {
     pod.on(Event::AppStopRequested(A));
     pod.on(ended(A, 4));
 
-    assert_eq!(pod.on(Event::StopRequested), [Action::Terminate(A), Action::SetDeadline(GRACE)]);
-    assert_eq!(pod.admit(B), Err(Refusal::PodEnding));
+    assert_eq!(pod.on(Event::StopRequested), [Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)]);
+    assert_eq!(pod.admit(B, &PLAIN), Err(Refusal::PodEnding));
     assert_eq!(pod.on(Event::DeadlinePassed), sweep());
     let drain =
         [Action::ClearAppDeadline(A), Action::Drain(A), Action::ClearDeadline, Action::DrainEverything];
@@ -367,5 +389,189 @@ fn stop_of_a_mutable_pod_ends_apps_that_are_leaving_too() {
 
 #[test]
 fn immutable_pod_admits_no_app() {
-    assert_eq!(running(&[A]).admit(B), Err(Refusal::Immutable));
+    assert_eq!(running(&[A]).admit(B, &PLAIN), Err(Refusal::Immutable));
+}
+
+/// A pod with one app that has two event handlers for each occasion.
+fn handled() -> Pod {
+    let twice = || vec![vec!["/handler".to_owned()]; 2];
+    let lifecycle = Lifecycle { pre_start: twice(), post_stop: twice(), says_when_ready: false };
+    Pod::new([(A, &lifecycle)], true, GRACE)
+}
+
+fn start(handler: Handler, number: usize) -> Action {
+    Action::Start(A, Step::Handler(handler, number))
+}
+
+fn runs(handler: Handler) -> Action {
+    Action::Send(ToHost::HandlerStarted { app: A, handler, pid: 11 })
+}
+
+fn failed(handler: Handler, end: HandlerEnd) -> Action {
+    Action::Send(ToHost::HandlerFailed { app: A, handler, end })
+}
+
+#[test]
+fn apps_begin_in_the_order_of_the_manifest() {
+    assert_eq!(pod(&[A, B]).begin(), [Action::Start(A, Step::Main), Action::Start(B, Step::Main)]);
+}
+
+#[test]
+fn event_handlers_run_one_after_the_other_around_their_app() {
+    let mut pod = handled();
+
+    assert_eq!(pod.begin(), [start(Handler::PreStart, 0)]);
+    assert_eq!(pod.on(executed(A)), [runs(Handler::PreStart)]);
+    assert_eq!(pod.on(ended(A, 0)), [start(Handler::PreStart, 1)]);
+    assert_eq!(pod.on(executed(A)), [runs(Handler::PreStart)]);
+    assert_eq!(pod.on(ended(A, 0)), [Action::Start(A, Step::Main)]);
+    assert_eq!(pod.on(executed(A)), [started(A), Action::Send(ToHost::Ready)]);
+    assert_eq!(pod.on(ended(A, 0)), leaves(A));
+    let finishing = [Action::ClearAppDeadline(A), start(Handler::PostStop, 0)];
+    assert_eq!(pod.on(Event::Emptied(A)), [&finishing[..], &[Action::SetAppDeadline(A, GRACE)]].concat());
+    assert_eq!(pod.on(executed(A)), [runs(Handler::PostStop)]);
+    assert_eq!(pod.on(ended(A, 0)), [start(Handler::PostStop, 1)]);
+    pod.on(executed(A));
+    assert_eq!(pod.on(ended(A, 0)), [&drains(A)[..], &sweep()].concat());
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
+}
+
+#[test]
+fn failing_handler_before_the_app_fails_the_app_and_those_after_it_still_run() {
+    let mut pod = handled();
+    pod.on(executed(A));
+
+    let actions = pod.on(ended(A, 3));
+
+    let told = failed(Handler::PreStart, HandlerEnd::Ended(AppExit::Code(3)));
+    let stop = [Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)];
+    assert_eq!(actions, [&[told][..], &leaves(A), &stop].concat());
+    assert!(pod.on(Event::Emptied(A)).contains(&start(Handler::PostStop, 0)));
+    pod.on(executed(A));
+    pod.on(ended(A, 0));
+    pod.on(ended(A, 0));
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 3)]);
+}
+
+#[test]
+fn failing_handler_after_the_app_is_told_and_changes_nothing() {
+    let mut pod = handled();
+    (0..3).for_each(|_| drop((pod.on(executed(A)), pod.on(ended(A, 0)))));
+    pod.on(Event::Emptied(A));
+    pod.on(executed(A));
+
+    let actions = pod.on(ended(A, 7));
+
+    assert_eq!(actions[0], failed(Handler::PostStop, HandlerEnd::Ended(AppExit::Code(7))));
+    assert!(actions.contains(&Action::Drain(A)), "the second one does not run: {actions:?}");
+    assert_eq!(pod.on(Event::Drained(A)), [exited(A, 0)]);
+}
+
+#[test]
+fn app_that_cannot_be_executed_after_its_handlers_is_cleaned_up_after() {
+    let mut pod = handled();
+    (0..2).for_each(|_| drop((pod.on(executed(A)), pod.on(ended(A, 0)))));
+
+    let actions = pod.on(Event::StartFailed { app: A, reason: "gone".to_owned() });
+
+    assert_eq!(actions[..3], leaves(A));
+    assert!(pod.on(Event::Emptied(A)).contains(&start(Handler::PostStop, 0)));
+    pod.on(executed(A));
+    pod.on(ended(A, 0));
+    pod.on(ended(A, 0));
+    let told = Action::Send(ToHost::StartFailed { app: A, reason: "gone".to_owned() });
+    assert_eq!(pod.on(Event::Drained(A)), [told]);
+}
+
+#[test]
+fn handler_that_cannot_be_executed_fails_the_pod_in_its_own_name() {
+    let mut pod = handled();
+
+    let actions = pod.on(Event::StartFailed { app: A, reason: "gone".to_owned() });
+
+    let reason = "event handler pre-start: gone".to_owned();
+    assert_eq!(actions[0], Action::Send(ToHost::StartFailed { app: A, reason }));
+}
+
+#[test]
+fn stop_while_a_handler_prepares_the_app_ends_it_unstarted() {
+    let mut pod = handled();
+    pod.on(executed(A));
+    assert_eq!(pod.on(Event::StopRequested), [Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)]);
+
+    let actions = pod.on(Event::Ended { app: A, exit: AppExit::Signal(15) });
+
+    assert_eq!(actions, [Action::Watch(A, Whom::Own)]);
+}
+
+#[test]
+fn app_killed_at_the_end_of_the_grace_period_is_cleaned_up_after() {
+    let mut pod = handled();
+    (0..2).for_each(|_| drop((pod.on(executed(A)), pod.on(ended(A, 0)))));
+    pod.on(executed(A));
+    pod.on(Event::StopRequested);
+
+    let actions = pod.on(Event::DeadlinePassed);
+
+    assert_eq!(actions[..2], [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
+    assert!(pod.on(Event::Emptied(A)).contains(&start(Handler::PostStop, 0)));
+    assert_eq!(pod.on(Event::DeadlinePassed), sweep(), "they have a grace period, too");
+}
+
+#[test]
+fn handlers_that_outlive_the_grace_period_are_killed_and_told_of() {
+    let mut pod = handled();
+    (0..3).for_each(|_| drop((pod.on(executed(A)), pod.on(ended(A, 0)))));
+    pod.on(Event::Emptied(A));
+    pod.on(executed(A));
+
+    let actions = pod.on(Event::AppDeadlinePassed(A));
+
+    assert_eq!(actions, [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    let actions = pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
+    assert_eq!(actions[0], failed(Handler::PostStop, HandlerEnd::TimedOut));
+}
+
+#[test]
+fn kill_runs_no_handlers() {
+    let mut pod = handled();
+    (0..2).for_each(|_| drop((pod.on(executed(A)), pod.on(ended(A, 0)))));
+    pod.on(executed(A));
+    pod.on(Event::KillRequested);
+
+    assert_eq!(pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) }), [Action::Drain(A)]);
+}
+
+#[test]
+fn processes_that_an_app_leaves_behind_are_killed_when_the_grace_period_is_over() {
+    let mut pod = running(&[A, B]);
+    pod.on(ended(A, 0));
+
+    assert_eq!(
+        pod.on(Event::AppDeadlinePassed(A)),
+        [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]
+    );
+    assert_eq!(pod.on(Event::Emptied(A)), drains(A));
+}
+
+#[test]
+fn pod_is_ready_when_the_apps_that_say_so_have_said_so() {
+    let says = Lifecycle { says_when_ready: true, ..Lifecycle::default() };
+    let mut pod = Pod::new([(A, &says), (B, &PLAIN)], true, GRACE);
+    pod.on(executed(A));
+
+    assert_eq!(pod.on(executed(B)), [started(B)]);
+    assert_eq!(pod.on(Event::SaysReady(A)), [Action::Send(ToHost::Ready)]);
+    assert_eq!(pod.on(Event::SaysReady(A)), []);
+}
+
+#[test]
+fn app_that_ends_well_without_saying_that_it_is_ready_keeps_nobody_waiting() {
+    let says = Lifecycle { says_when_ready: true, ..Lifecycle::default() };
+    let mut pod = Pod::new([(A, &says), (B, &PLAIN)], true, GRACE);
+    pod.on(executed(A));
+    pod.on(executed(B));
+
+    assert!(pod.on(ended(A, 0)).contains(&Action::Send(ToHost::Ready)));
 }

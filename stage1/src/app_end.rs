@@ -3,7 +3,7 @@
 //! Responsible for: the sentence for the person at the terminal of `rkt run`. Must not know: exit codes of pods, who prints it.
 //! Follows signal(7) and rkt-reference 6.8.
 
-use guest_api::AppExit;
+use guest_api::{AppExit, HandlerEnd};
 use nix::sys::signal::Signal;
 
 /// How a process ended, without a subject: `exited with code 3`, `was killed by SIGSEGV`.
@@ -15,6 +15,15 @@ pub fn how(exit: AppExit) -> String {
             Ok(signal) => format!("was killed by {signal}"),
             Err(_) => format!("was killed by signal {number}"),
         },
+    }
+}
+
+/// How an event handler failed, without a subject.
+pub fn how_handler(end: &HandlerEnd) -> String {
+    match end {
+        HandlerEnd::Ended(exit) => how(*exit),
+        HandlerEnd::NotRun(reason) => format!("could not be run: {reason}"),
+        HandlerEnd::TimedOut => "took longer than the grace period and was killed".to_owned(),
     }
 }
 

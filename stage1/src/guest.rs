@@ -376,9 +376,10 @@ impl Conversation {
                 }
                 Ok(vec![Action::HandlerStarted { app, pid }])
             }
-            ToHost::HandlerFailed { app, handler, how } => {
+            ToHost::HandlerFailed { app, handler, end } => {
                 let name = &self.app(app)?.name;
                 let handler = handler.name();
+                let how = app_end::how_handler(&end);
                 Ok(vec![Action::Complain(format!("event handler {handler} of app {name:?} {how}"))])
             }
             ToHost::OutOfMemory { app } => {

@@ -309,8 +309,8 @@ fn event_handler_may_write_before_its_app_is_started() {
 #[test]
 fn app_whose_event_handler_failed_ends_with_the_handlers_status() {
     let mut conversation = conversation();
-    let failed =
-        ToHost::HandlerFailed { app: AppId(0), handler: Handler::PreStart, how: "exited with code 3".into() };
+    let end = HandlerEnd::Ended(AppExit::Code(3));
+    let failed = ToHost::HandlerFailed { app: AppId(0), handler: Handler::PreStart, end };
 
     let said = after(&mut conversation, vec![hello(), handler_started(0), failed]);
     let ended = after(&mut conversation, vec![exited(0, AppExit::Code(3))]);

@@ -26,6 +26,7 @@ mod jail;
 mod journal;
 mod kubernetes_log;
 mod kvm_device;
+mod lifecycle;
 mod line_cutter;
 mod log_files;
 mod logs;
@@ -81,6 +82,8 @@ mod journal_test;
 mod kubernetes_log_test;
 #[cfg(test)]
 mod kvm_device_test;
+#[cfg(test)]
+mod lifecycle_test;
 #[cfg(test)]
 mod log_files_test;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
-use guest_api::{AppId, AppSpec, Lifecycle, MountSpec};
+use guest_api::{AppId, AppSpec, MountSpec};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
@@ -15,7 +15,7 @@ use crate::name_files::{self, NameSources};
 use crate::streams::{self, StreamError, Streams};
 use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
-use crate::{environment, isolation, seccomp, sizing};
+use crate::{environment, isolation, lifecycle, seccomp, sizing};
 
 /// How long apps have between SIGTERM and SIGKILL: systemd's `DefaultTimeoutStopSec`, which is what rkt's pods had.
 pub const STOP_GRACE_MS: u32 = 90_000;
@@ -72,14 +72,9 @@ pub enum PlanError {
     /// Nothing to execute.
     #[error("image {0:?} has an empty \"exec\" (try --exec=BINARY)")]
     EmptyExec(String),
-    /// `pre-start` or `post-stop`.
-    #[error("app {app:?}: event handler {handler:?} is not supported by this stage1")]
-    EventHandler {
-        /// The app.
-        app: String,
-        /// Its handler.
-        handler: String,
-    },
+    /// Neither `pre-start` nor `post-stop`.
+    #[error("unrecognized eventHandler: {0}")]
+    EventHandler(String),
     /// The app's streams cannot be what its annotations ask for.
     #[error("app {app:?}: invalid standard streams")]
     Streams {
@@ -311,6 +306,7 @@ fn app(
         flags.mds_token.as_deref(),
     );
     let volumes = of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)).collect();
+    let lifecycle = lifecycle::of(section, image)?;
     Ok(AppPlan {
         environment_file: environment::file(&environment),
         volumes,
@@ -322,7 +318,7 @@ fn app(
             name,
             read_only_rootfs: runtime.read_only_root_fs,
             exec: section.exec.clone(),
-            environment,
+            environment: lifecycle::environment(environment, &lifecycle),
             working_directory: section.working_directory.clone().unwrap_or_else(|| "/".to_owned()),
             user: section.user.clone(),
             group: section.group.clone(),
@@ -340,7 +336,7 @@ fn app(
             files: name_files::generate(&hostname(flags)?, flags.hosts, flags.resolv_conf, &host.names),
             stdio,
             isolation,
-            lifecycle: Lifecycle::default(),
+            lifecycle,
         },
     })
 }
@@ -402,10 +398,6 @@ fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Res
     if section.exec.first().is_none_or(String::is_empty) {
         let name = runtime.image.name.as_ref().map_or(runtime.name.as_str(), |name| name.as_str());
         return Err(PlanError::EmptyExec(name.to_owned()));
-    }
-    if let Some(handler) = section.event_handlers.first() {
-        let (app, handler) = (runtime.name.to_string(), handler.name.clone());
-        return Err(PlanError::EventHandler { app, handler });
     }
     Ok(section)
 }

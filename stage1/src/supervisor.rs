@@ -454,7 +454,7 @@ impl Supervisor<'_> {
         self.apps.pod_ends();
         let actions = self.conversation.stop();
         self.carry_out(actions)?;
-        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+        self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
         Ok(())
     }
 
@@ -472,6 +472,12 @@ impl Supervisor<'_> {
         self.carry_out(actions)?;
         self.kill_within(KILL_GRACE, "it was stopped by force");
         Ok(())
+    }
+
+    /// Event handlers that run after apps have a grace period of their own, which begins when the apps were killed.
+    fn stop_grace(&self) -> Duration {
+        let cleans_up = self.guest.apps.iter().any(|app| !app.lifecycle.post_stop.is_empty());
+        if cleans_up { STOP_GRACE * 2 + HALT_GRACE } else { STOP_GRACE }
     }
 
     fn kill_within(&mut self, time: Duration, reason: &'static str) {
@@ -506,7 +512,7 @@ impl Supervisor<'_> {
                     self.control.send(&message)?;
                     if *message == ToGuest::Stop {
                         self.sessions.pod_ends();
-                        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+                        self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
                     }
                 }
                 Action::AppStarted { app, pid } => {
@@ -561,7 +567,7 @@ impl Supervisor<'_> {
                     if self.running == 0 {
                         self.kill_within(HALT_GRACE, "its guest did not halt after the last app ended");
                     } else if status != 0 {
-                        self.kill_within(STOP_GRACE + HALT_GRACE, "it did not stop in time");
+                        self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
                     }
                 }
                 Action::Complain(reason) => self.outputs.say(&reason),

@@ -100,6 +100,32 @@ pub fn processes(app: AppId) -> io::Result<Vec<i32>> {
     Ok(list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect())
 }
 
+/// Whether the process is there and does not belong to the app.
+pub fn is_of_another_app(app: AppId, pid: i32) -> bool {
+    let group = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+    group.is_ok_and(|list| !is_in(app, &list))
+}
+
+/// Whether this is the content of /proc/PID/cgroup of a process in the app's group, or below it.
+pub fn is_in(app: AppId, list: &str) -> bool {
+    let group = format!("/apps/{}", app.0);
+    let path = list.lines().find_map(|line| line.strip_prefix("0::"));
+    path.and_then(|path| path.strip_prefix(&group))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// How many processes of the app the kernel has killed for want of memory, here or because the whole VM had none left.
+pub fn out_of_memory_kills(app: AppId) -> u64 {
+    let events = fs::read_to_string(directory(app).join("memory.events")).unwrap_or_default();
+    oom_kills_in(&events)
+}
+
+/// The count in a file memory.events.
+pub fn oom_kills_in(events: &str) -> u64 {
+    let count = events.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+}
+
 /// Named by number: a name could be spelled like one of the kernel's own files.
 fn directory(app: AppId) -> PathBuf {
     PathBuf::from(APP_CGROUPS).join(app.0.to_string())

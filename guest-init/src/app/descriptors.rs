@@ -157,6 +157,36 @@ impl Descriptors {
 }
 
 impl Handed {
+    /// Nobody else will read the input.
+    pub fn close_input(&mut self) {
+        self.stdin = End::Null;
+    }
+
+    /// Makes these the standard descriptors of an event handler, which runs as root: it writes where its app does, but reads
+    /// nothing of what the app is sent, and has no say about the app's terminal.
+    pub fn lend(&self, root: &RootDir) -> Result<(), InitError> {
+        const DOING: &str = "give the event handler its standard descriptors";
+        let terminal = match &self.terminal {
+            None => None,
+            Some(user_side) => Some(user_side.borrow(root).map_err(InitError::kernel(DOING))?),
+        };
+        let end = |end| match end {
+            &End::Null => Ok(self.null.as_fd()),
+            End::Terminal => Ok(terminal.as_ref().unwrap_or(&self.null).as_fd()),
+            End::Pipe(pipe) => {
+                own(pipe, &Ids::ROOT, Some(Gid::from_raw(0)))?;
+                Ok(pipe.as_fd())
+            }
+        };
+        let (stdout, stderr) = (end(&self.stdout)?, end(&self.stderr)?);
+        let take = || {
+            dup2_stdin(self.null.as_fd())?;
+            dup2_stdout(stdout)?;
+            dup2_stderr(stderr)
+        };
+        take().map_err(InitError::kernel(DOING))
+    }
+
     /// Makes these the standard descriptors of the calling process, which is about to run as `ids` in `root`.
     pub fn take(&self, root: &RootDir, ids: &Ids) -> Result<(), InitError> {
         const DOING: &str = "give the process its standard descriptors";

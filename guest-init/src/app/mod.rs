@@ -9,6 +9,7 @@ pub mod input;
 pub mod limits;
 pub mod lookup;
 pub mod mount;
+pub mod notify;
 pub mod output;
 pub mod protection;
 pub mod pty;
@@ -26,6 +27,8 @@ mod cgroup_test;
 mod input_test;
 #[cfg(test)]
 mod lookup_test;
+#[cfg(test)]
+mod notify_test;
 #[cfg(test)]
 mod output_test;
 #[cfg(test)]

@@ -81,12 +81,17 @@ impl Terminal {
 impl UserSide {
     /// Makes this the controlling terminal of the calling process, which leads a session without one and sees `root`.
     pub fn take(&self, root: &RootDir) -> Result<OwnedFd, Errno> {
-        let terminal = match self.open_by_name(root) {
-            Some(terminal) => terminal,
-            None => rustix::io::fcntl_dupfd_cloexec(&self.device, 0)?,
-        };
+        let terminal = self.borrow(root)?;
         rustix::process::ioctl_tiocsctty(&terminal)?;
         Ok(terminal)
+    }
+
+    /// Opens it without making it anybody's controlling terminal.
+    pub fn borrow(&self, root: &RootDir) -> Result<OwnedFd, Errno> {
+        match self.open_by_name(root) {
+            Some(terminal) => Ok(terminal),
+            None => rustix::io::fcntl_dupfd_cloexec(&self.device, 0),
+        }
     }
 
     /// Opened by its path, it is what ttyname(3) looks for; an app may have put something else there.

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags};
 
 use super::mount::{self, Reach};
+use super::notify;
 use super::protection::{self, Covers};
 use super::root_dir::{Kind, RootDir};
 use crate::InitError;
@@ -104,6 +105,9 @@ pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
     for (file, source) in app.files.iter().zip(&sources.files) {
         attach_file(&root, file, source)?;
     }
+    if let Some(socket) = &sources.notify {
+        attach_at(&root, socket, notify::TARGET, Kind::File)?;
+    }
     if app.read_only_rootfs {
         let here = root.open_at(Path::new("/"), rustix::fs::OFlags::PATH);
         here.and_then(|root| mount::set_read_only(root, Reach::Mount))
@@ -122,6 +126,8 @@ struct Sources {
     shm: OwnedFd,
     covers: Option<Covers>,
     has_tun: bool,
+    /// Where the app says that it has started.
+    notify: Option<OwnedFd>,
 }
 
 impl Sources {
@@ -140,6 +146,7 @@ impl Sources {
             shm: copy("/dev/shm")?,
             covers: app.isolation.protect_paths.then(Covers::collect).transpose()?,
             has_tun: Path::new("/dev/net/tun").exists(),
+            notify: app.lifecycle.says_when_ready.then(|| notify_socket(app.id)).transpose()?,
         })
     }
 }
@@ -161,6 +168,10 @@ fn volume_source(volume: &MountSpec) -> Result<OwnedFd, InitError> {
             .map_err(InitError::kernel(format!("make the volume for {:?} read-only", volume.target)))?;
     }
     Ok(source)
+}
+
+fn notify_socket(app: AppId) -> Result<OwnedFd, InitError> {
+    mount::copy(&notify::path(app)).map_err(InitError::kernel("copy the app's socket for notifications"))
 }
 
 fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, InitError> {

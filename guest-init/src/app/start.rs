@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ffi::{CString, NulError};
 use std::os::fd::OwnedFd;
 
-use guest_api::{AppSpec, SessionSpec, Stdio};
+use guest_api::{AppSpec, SessionSpec};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
 use rustix::fs::Mode;
@@ -20,6 +20,7 @@ use super::root_dir::RootDir;
 use super::seccomp::{self, Failure, Filter};
 use super::users::Ids;
 use super::{cgroup, limits, lookup, rights, root, users};
+use crate::pod::Step;
 use crate::{InitError, sentence};
 
 /// Exit status of a child that did not come to execute its program; nobody sees it, the reason went through the report.
@@ -41,20 +42,29 @@ pub struct Started {
 struct Job<'a> {
     app: &'a AppSpec,
     command: Command<'a>,
-    stdio: Stdio,
+    /// An event handler of the app: it runs as root.
+    is_handler: bool,
     /// The app's mount name space; None to make it.
     namespace: Option<&'a OwnedFd>,
 }
 
-/// Makes an app's process. May only be called while this process has one thread.
-pub fn app(app: &AppSpec) -> Result<Started, InitError> {
-    cgroup::create(app.id, &app.name, &app.isolation)?;
-    let command = Command {
-        words: &app.exec,
-        environment: &app.environment,
-        working_directory: &app.working_directory,
+/// Makes the process for a step of an app, whose mount name space is `namespace` if an earlier step has made it. May only be
+/// called while this process has one thread.
+pub fn step(
+    app: &AppSpec,
+    step: Step,
+    namespace: Option<&OwnedFd>,
+    handed: &Handed,
+) -> Result<(Pid, Report), InitError> {
+    let words = match step {
+        Step::Main => &app.exec,
+        Step::Handler(handler, number) => {
+            app.lifecycle.handlers(handler).get(number).ok_or(InitError::EmptyExec)?
+        }
     };
-    spawn(Job { app, command, stdio: app.stdio, namespace: None })
+    let command = Command { words, environment: &app.environment, working_directory: &app.working_directory };
+    let is_handler = step != Step::Main;
+    spawn(Job { app, command, is_handler, namespace }, handed)
 }
 
 /// Makes the process of a command in `app`, whose mount name space is `namespace`. May only be called while this process
@@ -65,17 +75,19 @@ pub fn session(session: &SessionSpec, app: &AppSpec, namespace: &OwnedFd) -> Res
         environment: &session.environment,
         working_directory: &app.working_directory,
     };
-    spawn(Job { app, command, stdio: session.stdio, namespace: Some(namespace) })
+    let (descriptors, handed) = descriptors::make(session.stdio)?;
+    let job = Job { app, command, is_handler: false, namespace: Some(namespace) };
+    let (pid, report) = spawn(job, &handed)?;
+    Ok(Started { pid, report, descriptors })
 }
 
-fn spawn(job: Job<'_>) -> Result<Started, InitError> {
+fn spawn(job: Job<'_>, handed: &Handed) -> Result<(Pid, Report), InitError> {
     let (report, reporter) = report::pair().map_err(InitError::kernel("make a pair of sockets"))?;
-    let (descriptors, handed) = descriptors::make(job.stdio)?;
     // SAFETY: guest-init has no threads, so the child may do anything its parent might.
     match unsafe { fork() }.map_err(InitError::kernel("make a process"))? {
-        ForkResult::Parent { child } => Ok(Started { pid: child, report, descriptors }),
+        ForkResult::Parent { child } => Ok((child, report)),
         ForkResult::Child => {
-            let Err(error) = execute(job, &handed, &reporter);
+            let Err(error) = execute(job, handed, &reporter);
             give_up(&reporter, &error)
         }
     }
@@ -100,13 +112,13 @@ fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infalli
     // What is created in the app's root has the mode that is asked for.
     rustix::process::umask(Mode::empty());
     let root = enter_root(job, reporter)?;
-    let ids = users::resolve(&root, job.app)?;
+    let ids = if job.is_handler { Ids::ROOT } else { users::resolve(&root, job.app)? };
     let program = lookup::find(&root, job.command)?;
     let image = ExecImage::new(job.command, &program)?;
     let directory = job.command.working_directory;
     rustix::process::chdir(directory)
         .map_err(|error| InitError::WorkingDirectory { path: directory.to_owned(), source: error.into() })?;
-    handed.take(&root, &ids)?;
+    if job.is_handler { handed.lend(&root) } else { handed.take(&root, &ids) }?;
     limits::set().map_err(InitError::kernel("set resource limits"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rights::bound(isolation.capabilities).map_err(InitError::kernel("give up capabilities"))?;

@@ -25,6 +25,11 @@ pub struct Ids {
     pub supplementary_gids: Vec<u32>,
 }
 
+impl Ids {
+    /// Root's, in no other group.
+    pub const ROOT: Self = Self { uid: 0, gid: 0, supplementary_gids: Vec::new() };
+}
+
 /// Finds the app's IDs.
 pub fn resolve(root: &RootDir, app: &AppSpec) -> Result<Ids, InitError> {
     let user_error = |why| InitError::User { user: app.user.clone(), why };

@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use nix::unistd::Pid;
+use rustix::process::{Pid as Group, Signal, kill_process_group};
 
-use crate::app::descriptors::Descriptors;
+use crate::app::descriptors::{Descriptors, Handed};
 use crate::app::pty::Terminal;
 use crate::app::report::Report;
 use crate::app::start::Started;
@@ -26,6 +27,10 @@ pub struct Child {
     pub descriptors: Descriptors,
     /// The process ended, and its last output is on its way.
     pub draining: bool,
+    /// The app's own ends, for the processes of it that are still to come.
+    pub handed: Option<Handed>,
+    /// One of the app's programs was executed, so that its outputs count.
+    pub has_run: bool,
     /// When a command that nobody waits for is killed.
     pub deadline: Option<Instant>,
     /// Its process group, for as long as anybody is in it.
@@ -43,10 +48,24 @@ impl Child {
             report: Some(started.report),
             descriptors: started.descriptors,
             draining: false,
+            handed: None,
+            has_run: false,
             deadline: None,
             group: pid,
             waiting_signals: 0,
         }
+    }
+
+    /// Looks after an app, whose processes are made one after the other.
+    pub fn of_app(started: Started, handed: Handed) -> Self {
+        Self { handed: Some(handed), ..Self::new(started) }
+    }
+
+    /// Another process takes the place of the one that ended.
+    pub fn go_on(&mut self, pid: Pid, report: Report) {
+        self.pid = Some(pid.as_raw());
+        self.group = pid.as_raw();
+        self.report = Some(report);
     }
 
     /// Signals the foreground of its terminal, or its own group. A signal waits for the program that it is meant for.
@@ -70,7 +89,7 @@ impl Child {
     /// Signals its own process group, wherever its terminal's foreground is. Not later than when its end is told: after
     /// that, the number may be somebody else's.
     pub fn signal_own_group(&self, signal: Signal) {
-        if let Some(group) = Pid::from_raw(self.group) {
+        if let Some(group) = Group::from_raw(self.group) {
             // Nobody may be left in it, which is what the signal is for.
             let _ = kill_process_group(group, signal);
         }
@@ -87,7 +106,7 @@ fn send(group: i32, number: u8) {
     let real_time = || unsafe { Signal::from_raw_unchecked(number.into()) };
     let signal = named.or_else(|| REAL_TIME_SIGNALS.contains(&number).then(real_time));
     // 1 would be PID 1's own group, and a group that is gone needs no signal.
-    if let (Some(group), Some(signal)) = (Pid::from_raw(group).filter(|_| group > 1), signal) {
+    if let (Some(group), Some(signal)) = (Group::from_raw(group).filter(|_| group > 1), signal) {
         let _ = kill_process_group(group, signal);
     }
 }

@@ -10,8 +10,8 @@ use guest_api::{AppId, Process};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use super::Supervisor;
-use crate::app::{cgroup, root};
+use super::{Supervisor, targets};
+use crate::app::{cgroup, notify, root};
 use crate::pod::{self, Whom};
 use crate::{InitError, console, mounts, sentence};
 
@@ -28,9 +28,13 @@ impl Supervisor {
     }
 
     fn is_empty(&self, app: AppId, whom: Whom) -> bool {
-        let processes = cgroup::processes(app).unwrap_or_default();
+        self.processes(app, whom).is_empty()
+    }
+
+    fn processes(&self, app: AppId, whom: Whom) -> Vec<i32> {
+        let mut processes = cgroup::processes(app).unwrap_or_default();
         if whom == Whom::All || processes.is_empty() {
-            return processes.is_empty();
+            return processes;
         }
         // Every command leads a session of the kernel's.
         let of_commands: BTreeSet<i32> = self
@@ -39,8 +43,20 @@ impl Supervisor {
             .filter(|(process, _)| matches!(process, Process::Session(_)))
             .filter_map(|(_, child)| child.pid)
             .collect();
-        let session = |pid: &i32| getsid(Some(Pid::from_raw(*pid))).map_or(*pid, Pid::as_raw);
-        processes.iter().all(|pid| of_commands.contains(&session(pid)))
+        let session = |pid: i32| getsid(Some(Pid::from_raw(pid))).map_or(pid, Pid::as_raw);
+        processes.retain(|pid| !of_commands.contains(&session(*pid)));
+        processes
+    }
+
+    /// SIGTERM to every process of the app, as rkt's systemd does; the main one may not have joined its group yet. One that was
+    /// stopped could not act on it.
+    pub(super) fn terminate(&self, app: AppId, whom: Whom) {
+        let main = self.children.get(&Process::App(app)).and_then(|child| child.pid);
+        for pid in targets(self.processes(app, whom), main) {
+            // It may have ended meanwhile, which is what the signal is for.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+        }
     }
 
     pub(super) fn kill_app(&self, app: AppId) {
@@ -60,6 +76,8 @@ impl Supervisor {
         self.close(Process::App(app));
         self.children.remove(&Process::App(app));
         self.namespaces.remove(&app);
+        self.notify.remove(&app);
+        let _ = std::fs::remove_file(notify::path(app));
         let Some(spec) = self.apps.remove(&app) else { return };
         let left: BTreeSet<&str> = self.apps.values().flat_map(root::sources).collect();
         let own: BTreeSet<&str> = root::sources(&spec).filter(|source| !left.contains(source)).collect();

@@ -114,18 +114,20 @@ impl Supervisor {
     /// Starts another app, or says why not.
     fn add_app(&mut self, spec: AppSpec) -> Result<(), InitError> {
         let app = spec.id;
-        match self.pod.admit(app) {
-            Ok(()) => {}
+        let step = match self.pod.admit(app, &spec.lifecycle) {
+            Ok(step) => step,
             Err(refusal @ pod::Refusal::PodEnding) => {
                 self.control.queue(&ToHost::StartFailed { app, reason: refusal.to_string() });
                 return Ok(());
             }
             // The host would take the answer for that of another one.
             Err(refusal) => return Err(InitError::AppNumber(refusal)),
-        }
+        };
         app::root::mount_sources(&spec);
         self.apps.insert(app, spec);
-        self.start_app(app);
+        if let Some(step) = step {
+            self.start_step(app, step);
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 mod child;
 mod departure;
 mod messages;
+mod steps;
 mod watch;
 
 #[cfg(test)]
@@ -20,15 +21,14 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use guest_api::{AppId, AppSpec, PodSpec, Process, StdioStream, ToHost};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use nix::unistd::Pid;
 use rustix::process::Signal as GroupSignal;
 
 use crate::app::descriptors::Descriptors;
+use crate::app::notify::NotifySocket;
 use crate::app::output::Relayed;
 use crate::app::report::News;
-use crate::app::{cgroup, root, start};
+use crate::app::root;
 use crate::control::Control;
 use crate::metadata_tunnels::MetadataTunnels;
 use crate::pod::{self, Pod, Whom};
@@ -77,6 +77,8 @@ struct Supervisor {
     draining_everything: bool,
     /// Apps of whose last process the pod wants to know.
     watched: BTreeMap<AppId, Whom>,
+    /// Where apps say that they have started.
+    notify: BTreeMap<AppId, NotifySocket>,
     tunnels: MetadataTunnels,
 }
 
@@ -104,7 +106,7 @@ pub fn run(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: Metadat
 impl Supervisor {
     fn new(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: MetadataTunnels) -> Self {
         let grace = Duration::from_millis(u64::from(spec.stop_grace_ms));
-        let numbers = spec.apps.iter().map(|app| app.id);
+        let numbers = spec.apps.iter().map(|app| (app.id, &app.lifecycle));
         Self {
             control,
             signals,
@@ -121,6 +123,7 @@ impl Supervisor {
             deadline: None,
             draining_everything: false,
             watched: BTreeMap::new(),
+            notify: BTreeMap::new(),
             tunnels,
         }
     }
@@ -131,19 +134,8 @@ impl Supervisor {
             self.events.push_back(pod::Event::NoProcessLeft.into());
         }
         self.apps.values().for_each(root::mount_sources);
-        let apps: Vec<AppId> = self.apps.keys().copied().collect();
-        apps.into_iter().for_each(|app| self.start_app(app));
-    }
-
-    /// Makes the app's process. What it takes from the share was mounted before.
-    fn start_app(&mut self, id: AppId) {
-        let Some(app) = self.apps.get(&id) else { return };
-        match start::app(app) {
-            Ok(started) => drop(self.children.insert(Process::App(id), Child::new(started))),
-            Err(error) => {
-                let reason = sentence(&error);
-                self.events.push_back(pod::Event::StartFailed { app: id, reason }.into());
-            }
+        for action in self.pod.begin() {
+            self.carry_out(action);
         }
     }
 
@@ -181,14 +173,20 @@ impl Supervisor {
 
     fn carry_out(&mut self, action: pod::Action) -> Option<End> {
         match action {
-            pod::Action::Send(message) => self.control.queue(&message),
-            pod::Action::Terminate(app) => self.terminate(app),
+            pod::Action::Send(message) => self.tell(&message),
+            pod::Action::Start(app, step) => self.start_step(app, step),
+            pod::Action::Terminate(app, whom) => self.terminate(app, whom),
             pod::Action::KillEverything => {
                 self.sessions.close();
                 shutdown::kill_everything();
                 self.reap();
             }
-            pod::Action::Drain(app) => self.drain(Process::App(app)),
+            pod::Action::Drain(app) => {
+                if let Some(child) = self.children.get_mut(&Process::App(app)) {
+                    child.handed = None;
+                }
+                self.drain(Process::App(app));
+            }
             pod::Action::DrainEverything => {
                 self.draining_everything = true;
                 self.children.values_mut().for_each(owe_what_is_there);
@@ -237,15 +235,6 @@ impl Supervisor {
             }
             session::Action::Close(session) => self.close(Process::Session(session)),
             session::Action::Forget(session) => drop(self.children.remove(&Process::Session(session))),
-        }
-    }
-
-    /// SIGTERM to every process of the app, as rkt's systemd does; the main one may not have joined its group yet.
-    fn terminate(&self, app: AppId) {
-        let main = self.children.get(&Process::App(app)).and_then(|child| child.pid);
-        for pid in targets(cgroup::processes(app).unwrap_or_default(), main) {
-            // It may have ended meanwhile, which is what the signal is for.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
     }
 
@@ -323,6 +312,7 @@ impl Supervisor {
                 }
                 News::Executed => {
                     child.report = None;
+                    child.has_run = true;
                     child.deliver_waiting_signals();
                     let pid = child.pid.map_or(0, i32::unsigned_abs);
                     self.events.push_back(messages::executed(process, pid));
@@ -330,11 +320,16 @@ impl Supervisor {
                 }
                 News::Failed(reason) => {
                     child.report = None;
-                    // It never had outputs, as far as the host is concerned.
-                    child.descriptors.close();
+                    if !child.has_run {
+                        // It never had outputs, as far as the host is concerned.
+                        child.descriptors.close();
+                    }
+                    let has_run = child.has_run;
                     self.events.push_back(match process {
                         Process::App(app) => {
-                            self.namespaces.remove(&app);
+                            if !has_run {
+                                self.namespaces.remove(&app);
+                            }
                             pod::Event::StartFailed { app, reason }.into()
                         }
                         Process::Session(session) => session::Event::StartFailed { session, reason }.into(),

@@ -6,7 +6,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use guest_api::{Process, StdioStream};
+use guest_api::{AppId, Process, StdioStream};
 use rustix::event::{PollFd, PollFlags};
 
 use super::Supervisor;
@@ -22,6 +22,7 @@ enum Source {
     Report(Process),
     Output(Process, StdioStream),
     Input(Process),
+    Notification(AppId),
     /// Any of the connections to the metadata service.
     Tunnel,
 }
@@ -46,6 +47,7 @@ impl Supervisor {
                 }
                 // They are relayed whatever it was that happened.
                 Source::Tunnel => {}
+                Source::Notification(app) => self.hear_notifications(app),
                 Source::Signals => {
                     // One SIGCHLD may stand for many ended processes; what counts is that one was read.
                     while let Ok(Some(_)) = self.signals.read_signal() {}
@@ -107,6 +109,10 @@ impl Supervisor {
         for (socket, flags) in self.tunnels.interests(self.control.has_room()) {
             sources.push(Source::Tunnel);
             descriptors.push(PollFd::from_borrowed_fd(socket, flags));
+        }
+        for (app, socket) in &self.notify {
+            sources.push(Source::Notification(*app));
+            descriptors.push(PollFd::new(socket, PollFlags::IN));
         }
         sources.push(Source::Signals);
         descriptors.push(PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN));

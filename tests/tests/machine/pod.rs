@@ -210,6 +210,32 @@ impl Drop for Pod {
     }
 }
 
+/// The image ID of an image that was fetched.
+#[track_caller]
+pub fn image_id(name: &str) -> String {
+    let ids = rkt().run(["image", "list", "--full", "--no-legend", "--fields=id,name"]).expect_code(0).out();
+    let line = ids.lines().find(|line| line.contains(name)).expect("it was fetched");
+    line.split_whitespace().next().expect("an ID").to_owned()
+}
+
+/// A file with the manifest of a pod that has these apps, for `--pod-manifest`.
+pub fn pod_manifest(apps: &[serde_json::Value]) -> String {
+    let manifest = fresh_path("manifest");
+    let json = serde_json::json!({ "acVersion": "0.8.11", "acKind": "PodManifest", "apps": apps });
+    std::fs::write(&manifest, json.to_string()).expect("writing a manifest");
+    format!("--pod-manifest={}", manifest.display())
+}
+
+/// An app of such a pod: a shell in the busybox image that runs `script`, with what else `section` says.
+pub fn shell_app(name: &str, script: &str, section: &serde_json::Value) -> serde_json::Value {
+    let mut app = serde_json::json!({ "exec": ["/bin/sh", "-c", script], "user": "0", "group": "0" });
+    for (key, value) in section.as_object().expect("an object") {
+        app[key] = value.clone();
+    }
+    let image = serde_json::json!({ "name": "example.com/busybox", "id": image_id("example.com/busybox") });
+    serde_json::json!({ "name": name, "image": image, "app": app })
+}
+
 /// What a process has open, as `/proc` names it.
 pub fn open_files(pid: Pid) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };

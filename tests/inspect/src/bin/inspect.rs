@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -56,6 +57,7 @@ connect PORT            connect to the loopback, trying for 60 seconds, and prin
 await-file PATH         wait until the file exists
 print-clock             print the wall clock, in nanoseconds since the Unix epoch
 print-random            print 16 random bytes, if the kernel's generator has them at once
+notify TEXT             send TEXT to the socket that NOTIFY_SOCKET names
 fill-memory MIB         use as much memory, and give it back to the kernel after await-file PATH
 exit CODE               end with CODE
 ";
@@ -116,6 +118,10 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
         "print-cwd" => println!("cwd={}", env::current_dir()?.display()),
         "print-pid" => println!("pid={}", process::id()),
         "print-hostname" => println!("hostname={}", utsname::uname()?.nodename().to_string_lossy()),
+        "notify" => {
+            let socket = env::var("NOTIFY_SOCKET").map_err(io::Error::other)?;
+            UnixDatagram::unbound()?.send_to(text(words)?.as_bytes(), socket)?;
+        }
         "print-limits" => print!("{}", fs::read_to_string("/proc/self/limits")?),
         "read-file" => io::stdout().write_all(&fs::read(text(words)?)?)?,
         "write-file" => {

@@ -1,0 +1,85 @@
+//! The processes of one app, one after the other: event handlers, the app itself, event handlers again.
+//!
+//! Responsible for: what is made once for all of them (control group, descriptors, the socket for notifications) and what for
+//! each. Must not know: which comes when ([`crate::pod`] decides). Follows rkt-reference 6.10.
+
+use guest_api::{AppId, AppSpec, Process, ToHost};
+
+use super::Supervisor;
+use super::child::Child;
+use crate::app::descriptors::Descriptors;
+use crate::app::notify::NotifySocket;
+use crate::app::{cgroup, descriptors, start};
+use crate::pod::{self, Step};
+use crate::{InitError, sentence};
+
+impl Supervisor {
+    /// Makes the process for a step of the app. What the app takes from the share was mounted before.
+    pub(super) fn start_step(&mut self, app: AppId, step: Step) {
+        if let Err(error) = self.try_start_step(app, step) {
+            self.events.push_back(pod::Event::StartFailed { app, reason: sentence(&error) }.into());
+        }
+    }
+
+    fn try_start_step(&mut self, app: AppId, step: Step) -> Result<(), InitError> {
+        // What the last one wrote is told under its own name, as far as there is credit for it.
+        for stream in Descriptors::STREAMS {
+            while self.control.has_room() && self.relay(Process::App(app), stream) {}
+        }
+        let spec = self.apps.get(&app).ok_or(InitError::UnknownApp(app.0))?;
+        let namespace = self.namespaces.get(&app);
+        if let Some(child) = self.children.get_mut(&Process::App(app)) {
+            // It went with the app if nothing was to come after it.
+            let handed = child.handed.as_ref().ok_or_else(no_step)?;
+            let (pid, report) = start::step(spec, step, namespace, handed)?;
+            child.go_on(pid, report);
+            child.keep_for(step, spec);
+            return Ok(());
+        }
+        cgroup::create(spec.id, &spec.name, &spec.isolation)?;
+        if spec.lifecycle.says_when_ready {
+            self.notify.insert(app, NotifySocket::listen(app)?);
+        }
+        let (descriptors, handed) = descriptors::make(spec.stdio)?;
+        let (pid, report) = start::step(spec, step, namespace, &handed)?;
+        let mut child = Child::of_app(start::Started { pid, report, descriptors }, handed);
+        child.keep_for(step, spec);
+        self.children.insert(Process::App(app), child);
+        Ok(())
+    }
+
+    /// The app has ended: what happened to it is told first.
+    pub(super) fn tell(&mut self, message: &ToHost) {
+        if let ToHost::Exited { app, .. } = message
+            && cgroup::out_of_memory_kills(*app) > 0
+        {
+            self.control.queue(&ToHost::OutOfMemory { app: *app });
+        }
+        self.control.queue(message);
+    }
+
+    pub(super) fn hear_notifications(&mut self, app: AppId) {
+        if self.notify.get(&app).is_some_and(NotifySocket::says_ready) {
+            self.events.push_back(pod::Event::SaysReady(app).into());
+        }
+    }
+}
+
+impl Child {
+    /// Lets go of the app's ends of its descriptors as far as no later step needs them: while PID 1 has them, nobody sees that
+    /// the app has closed them.
+    fn keep_for(&mut self, step: Step, app: &AppSpec) {
+        if step != Step::Main {
+            return;
+        }
+        if app.lifecycle.post_stop.is_empty() {
+            self.handed = None;
+        } else if let Some(handed) = &mut self.handed {
+            handed.close_input();
+        }
+    }
+}
+
+fn no_step() -> InitError {
+    InitError::Specification("the app has no event handler to come".to_owned())
+}

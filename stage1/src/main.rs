@@ -35,6 +35,7 @@ mod name_files;
 mod output;
 mod plan;
 mod pod_directory;
+mod prefill;
 mod process;
 mod runtime_config;
 mod seccomp;
@@ -95,9 +96,13 @@ mod output_test;
 #[cfg(test)]
 mod plan_test;
 #[cfg(test)]
+mod prefill_test;
+#[cfg(test)]
 mod process_test;
 #[cfg(test)]
 mod runtime_config_test;
+#[cfg(test)]
+mod shares_test;
 #[cfg(test)]
 mod sink_test;
 #[cfg(test)]

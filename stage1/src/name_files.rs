@@ -1,6 +1,7 @@
-//! The files that tell an app who it is and where names are resolved: /etc/hostname, /etc/hosts, /etc/resolv.conf.
+//! The files that tell an app who it is and where names are resolved: /etc/machine-id, /etc/hosts, /etc/resolv.conf.
 //!
-//! Responsible for: their contents. Must not know: how they get into the app. Follows rkt-reference 6.6.
+//! Responsible for: their contents. Must not know: how they get into the app, and /etc/hostname, which is the guest
+//! kernel's own. Follows rkt-reference 6.6 and 9.7, machine-id(5).
 
 use guest_api::FileMount;
 
@@ -30,14 +31,16 @@ pub struct NameSources {
 
 /// The generated files of every app of the pod.
 pub fn generate(
+    uuid: &str,
     hostname: &str,
     hosts: HostsMode,
     resolv: ResolvConfMode,
     sources: &NameSources,
 ) -> Vec<FileMount> {
+    // machine-id(5): pods of one image are different machines, whatever the image holds.
     let mut files = vec![FileMount {
-        target: "/etc/hostname".into(),
-        content: format!("{hostname}\n").into_bytes(),
+        target: "/etc/machine-id".into(),
+        content: format!("{}\n", uuid.replace('-', "")).into_bytes(),
         only_if_missing: false,
     }];
     files.push(match hosts {

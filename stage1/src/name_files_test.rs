@@ -3,19 +3,21 @@ use guest_api::FileMount;
 use super::flags::{HostsMode, ResolvConfMode};
 use super::name_files::*;
 
+const UUID: &str = "8c02a2ad-2f1f-4c0d-9b9e-6a0a0c3ba1f2";
+
 fn file(hosts: HostsMode, resolv: ResolvConfMode, target: &str) -> Option<FileMount> {
     let sources = NameSources {
         hosts: b"# own\n127.0.0.1 localhost\n10.0.0.1 db".to_vec(),
         resolv_conf: b"nameserver 9.9.9.9\n".to_vec(),
     };
-    generate("web", hosts, resolv, &sources).into_iter().find(|file| file.target == target)
+    generate(UUID, "web", hosts, resolv, &sources).into_iter().find(|file| file.target == target)
 }
 
 #[test]
-fn hostname_file_holds_the_name_as_the_kernel_shows_it() {
-    let file = file(HostsMode::Default, ResolvConfMode::Default, "/etc/hostname").unwrap();
+fn machine_id_is_the_pods_uuid_without_dashes() {
+    let file = file(HostsMode::Default, ResolvConfMode::Default, "/etc/machine-id").unwrap();
 
-    assert_eq!(file.content, b"web\n");
+    assert_eq!(file.content, b"8c02a2ad2f1f4c0d9b9e6a0a0c3ba1f2\n");
     assert!(!file.only_if_missing);
 }
 

@@ -283,7 +283,8 @@ fn app(
 ) -> Result<AppPlan, PlanError> {
     let name = runtime.name.to_string();
     let section = section(runtime, image)?;
-    let of_app = volumes::mounts(&runtime.name, section, &runtime.mounts, &pod.volumes)
+    let converted = image.is_some_and(is_converted);
+    let of_app = volumes::mounts(&runtime.name, section, &runtime.mounts, &pod.volumes, converted)
         .map_err(|cause| PlanError::Volumes { app: name.clone(), cause })?;
     let mut warnings: Vec<Warning> =
         of_app.warnings.into_iter().map(|text| Warning { subsystem: "stage1", text }).collect();
@@ -333,7 +334,13 @@ fn app(
                     read_only: mount.volume.read_only,
                 })
                 .collect(),
-            files: name_files::generate(&hostname(flags)?, flags.hosts, flags.resolv_conf, &host.names),
+            files: name_files::generate(
+                &flags.uuid.to_string(),
+                &hostname(flags)?,
+                flags.hosts,
+                flags.resolv_conf,
+                &host.names,
+            ),
             stdio,
             isolation,
             lifecycle,
@@ -405,9 +412,13 @@ fn section<'a>(runtime: &'a RuntimeApp, image: Option<&'a ImageManifest>) -> Res
 /// Converted docker images name a group that need not exist, equal to the user (rkt-reference 6.4).
 fn falls_back(section: &App, image: Option<&ImageManifest>) -> bool {
     let Some(image) = image else { return false };
-    let converted = image.annotations.get("appc.io/docker/repository").is_some();
     let untouched = image.app.as_ref().is_some_and(|own| own.user == own.group && own.group == section.group);
-    converted && untouched
+    is_converted(image) && untouched
+}
+
+/// Whether the image was one of docker's.
+fn is_converted(image: &ImageManifest) -> bool {
+    image.annotations.get("appc.io/docker/repository").is_some()
 }
 
 fn unapplied_isolators(name: &AcName, section: &App) -> Vec<Warning> {

@@ -4,10 +4,10 @@
 //! that exists in the file server's name space only. Must not know: how files are served. Follows open_tree(2),
 //! move_mount(2), rkt-reference 6.5.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
@@ -18,6 +18,7 @@ use rustix::thread::ThreadNameSpaceType;
 use crate::jail::{self, Depth, Jail, JailError, Namespaced, Rooted};
 use crate::plan::SharePlan;
 use crate::pod_directory;
+use crate::prefill::prefill;
 use crate::volumes::{SharedVolume, VolumeSource};
 
 /// Why the tree could not be made.
@@ -68,14 +69,31 @@ pub fn prepare_volumes(plan: &SharePlan) -> Result<(), ShareError> {
 
 fn prepare_volume(volume: &SharedVolume, path: &Path) -> io::Result<()> {
     match &volume.source {
-        VolumeSource::Host { .. } => fs::metadata(path).map(|_| ()),
-        VolumeSource::Empty { mode, uid, gid, .. } => {
+        VolumeSource::Host { .. } => usable(&fs::metadata(path)?),
+        VolumeSource::Empty { mode, uid, gid, content, .. } => {
             fs::create_dir_all(path)?;
             std::os::unix::fs::chown(path, Some(*uid), Some(*gid))?;
             // After chown, which clears the set-ID bits.
-            fs::set_permissions(path, Permissions::from_mode(*mode))
+            fs::set_permissions(path, Permissions::from_mode(*mode))?;
+            if let Some(content) = content {
+                prefill(&pod_directory::app_rootfs(&content.app), &content.path, path)?;
+            }
+            Ok(())
         }
     }
+}
+
+/// What leads to a program or a device of the host means nothing to another kernel: there a socket has no listener, a FIFO
+/// no other end, and a device's numbers are somebody else's.
+fn usable(source: &Metadata) -> io::Result<()> {
+    let kind = source.file_type();
+    let what = match () {
+        () if kind.is_socket() => "a socket",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_block_device() || kind.is_char_device() => "a device",
+        () => return Ok(()),
+    };
+    Err(io::Error::other(format!("it is {what} of the host, which does not reach into a virtual machine")))
 }
 
 fn source_path(volume: &SharedVolume) -> PathBuf {

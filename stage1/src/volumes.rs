@@ -59,7 +59,18 @@ pub enum VolumeSource {
         uid: u32,
         /// Its group.
         gid: u32,
+        /// What it starts with; owner and mode then come from there.
+        content: Option<ImageContent>,
     },
+}
+
+/// What an image holds at a mount point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageContent {
+    /// The app whose root file system it is in.
+    pub app: String,
+    /// Absolute path there.
+    pub path: String,
 }
 
 /// A volume in an app.
@@ -102,6 +113,7 @@ fn share(
             },
             uid: volume.uid.unwrap_or(0),
             gid: volume.gid.unwrap_or(0),
+            content: None,
         },
     };
     Ok(SharedVolume { name, source, read_only })
@@ -117,12 +129,13 @@ fn target(mount: &Mount, mount_points: &[MountPoint]) -> Result<String, VolumeEr
 }
 
 /// Decides which volumes the app sees where: its explicit mounts, then a volume for every mount point they leave
-/// uncovered, the pod's volume of that name or else a new, empty one.
+/// uncovered, the pod's volume of that name or else a new, empty one, which images converted from docker's fill.
 pub fn mounts(
     app_name: &AcName,
     app: &App,
     explicit: &[Mount],
     pod_volumes: &[Volume],
+    converted: bool,
 ) -> Result<AppMounts, VolumeError> {
     let mut result = AppMounts::default();
     for mount in explicit {
@@ -165,6 +178,14 @@ pub fn mounts(
                      This volume will be removed when the pod is garbage-collected.",
                     point.name
                 ));
+                let content = converted.then(|| {
+                    result.warnings.push(format!(
+                        "Docker converted image, initializing implicit volume with data contained at the mount \
+                         point \"{}\".",
+                        point.name
+                    ));
+                    ImageContent { app: app_name.to_string(), path: point.path.clone() }
+                });
                 SharedVolume {
                     name: format!("{app_name}.{}", point.name),
                     source: VolumeSource::Empty {
@@ -172,6 +193,7 @@ pub fn mounts(
                         mode: DEFAULT_EMPTY_MODE,
                         uid: 0,
                         gid: 0,
+                        content,
                     },
                     read_only: point.read_only,
                 }

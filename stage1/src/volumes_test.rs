@@ -20,7 +20,7 @@ fn mounts_of(
     volumes: &[Volume],
 ) -> Result<AppMounts, VolumeError> {
     let app = App { mount_points: points, ..App::default() };
-    mounts(&"db".parse().unwrap(), &app, explicit, volumes)
+    mounts(&"db".parse().unwrap(), &app, explicit, volumes, false)
 }
 
 #[test]
@@ -66,7 +66,8 @@ fn uncovered_mount_point_takes_the_pods_volume_of_its_name() {
 
     let result = mounts_of(vec![point("data", "/var/db", false)], &[], &volumes).unwrap();
 
-    let source = VolumeSource::Empty { directory: "data".into(), mode: 0o1777, uid: 5, gid: 6 };
+    let source =
+        VolumeSource::Empty { directory: "data".into(), mode: 0o1777, uid: 5, gid: 6, content: None };
     assert_eq!(result.mounts[0].volume.source, source);
     assert!(result.warnings.is_empty());
 }
@@ -75,7 +76,8 @@ fn uncovered_mount_point_takes_the_pods_volume_of_its_name() {
 fn uncovered_mount_point_without_volume_gets_an_empty_one_and_a_warning() {
     let result = mounts_of(vec![point("data", "/var/db", false)], &[], &[]).unwrap();
 
-    let source = VolumeSource::Empty { directory: "db-data".into(), mode: 0o755, uid: 0, gid: 0 };
+    let source =
+        VolumeSource::Empty { directory: "db-data".into(), mode: 0o755, uid: 0, gid: 0, content: None };
     assert_eq!(result.mounts[0].volume, SharedVolume { name: "db.data".into(), source, read_only: false });
     assert_eq!(
         result.warnings,

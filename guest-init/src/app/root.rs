@@ -102,6 +102,8 @@ pub fn enter(app: &AppSpec) -> Result<RootDir, InitError> {
     for (volume, source) in app.mounts.iter().zip(&sources.volumes) {
         attach_volume(&root, volume, source)?;
     }
+    // Not a copy: a name that is changed later shows (rkt-reference 6.6).
+    attach_own_file(&root, &sources.host_name, "/etc/hostname")?;
     for (file, source) in app.files.iter().zip(&sources.files) {
         attach_file(&root, file, source)?;
     }
@@ -121,6 +123,7 @@ struct Sources {
     rootfs: OwnedFd,
     volumes: Vec<OwnedFd>,
     files: Vec<OwnedFd>,
+    host_name: OwnedFd,
     sys: OwnedFd,
     pts: OwnedFd,
     shm: OwnedFd,
@@ -141,6 +144,7 @@ impl Sources {
             rootfs: copy_from_share(&app.rootfs)?,
             volumes: app.mounts.iter().map(volume_source).collect::<Result<_, _>>()?,
             files: generated_files(app)?,
+            host_name: copy("/proc/sys/kernel/hostname")?,
             sys,
             pts: copy("/dev/pts")?,
             shm: copy("/dev/shm")?,
@@ -275,5 +279,15 @@ fn attach_file(root: &RootDir, file: &FileMount, source: &OwnedFd) -> Result<(),
     if file.only_if_missing && root.lstat(Path::new(&file.target)).is_ok() {
         return Ok(());
     }
-    attach_at(root, source, &file.target, Kind::File)
+    attach_own_file(root, source, &file.target)
+}
+
+/// Attaches a file that rkt adds. Where it is missing and cannot be made, in a read-only volume, it is left out.
+fn attach_own_file(root: &RootDir, source: &OwnedFd, target: &str) -> Result<(), InitError> {
+    match root.ensure(Path::new(target), Kind::File) {
+        Err(Errno::ROFS) => Ok(()),
+        place => place
+            .and_then(|place| mount::attach(source, &place))
+            .map_err(InitError::kernel(format!("mount over {target:?} in the app's root"))),
+    }
 }

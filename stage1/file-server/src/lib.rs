@@ -96,6 +96,8 @@ fn configuration(tree: Tree) -> Config {
         proc_sfd_rawfd: Some(tree.own_descriptors),
         xattr: true,
         posix_acl: NegotiationMode::Auto,
+        // A write by somebody without CAP_FSETID takes set-ID bits away by itself: no request of its own for that.
+        killpriv_v2: true,
         // Apps and volumes are different file systems with overlapping inode numbers; announced as sub-mounts, each
         // gets a device number of its own in the guest.
         announce_submounts: true,

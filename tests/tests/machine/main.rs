@@ -12,6 +12,7 @@ mod docker_images;
 mod enter;
 mod environment;
 mod failures;
+mod file_systems;
 mod foreign_stage0;
 mod hostile_apps;
 mod interactive;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 use rkt_tests::command::limit;
 
-use crate::pod::{INSPECT, Pod, fresh_path};
+use crate::pod::{INSPECT, Pod, fresh_path, said};
 
 const MIB: u64 = 1 << 20;
 
@@ -106,4 +106,19 @@ fn memory_that_an_app_frees_goes_back_to_the_host_and_an_idle_pod_does_nothing()
     pod.finish().expect_code(0);
     pod.expect_nothing_left();
     assert!(woken <= WAKE_UPS * WATCHED.as_secs(), "{woken} wake-ups");
+}
+
+#[test]
+fn a_machine_has_the_size_that_its_pod_asks_for() {
+    let report = "grep MemTotal /proc/meminfo; nproc";
+    let flags =
+        ["--vm-memory=144Mi", "--vm-cpus=1", "example.com/busybox", "--memory=1Gi", "--", "-c", report];
+
+    let output = Pod::start(&flags).finish().expect_code(0);
+
+    let said = said(&output.stdout, "busybox");
+    let kib: u64 = said[0].split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    // What the kernel itself takes is not counted.
+    assert!((80 * 1024..144 * 1024).contains(&kib), "{said:?}");
+    assert_eq!(said[1], "1");
 }

@@ -21,8 +21,8 @@ const KEPT_MIB: u64 = 20;
 /// For how long an idle pod is watched.
 const WATCHED: Duration = Duration::from_secs(10);
 
-/// How often all of an idle pod's threads together may wake up in a second. It is a fraction of one; anything periodic, a tick of
-/// the guest's 100 a second first of all, would be far above.
+/// How often all of an idle pod's threads together may wake up in a second. Timers of the guest's kernel make
+/// it some five; a tick, of which it has 100 a second, or a poll would be far above.
 const WAKE_UPS: u64 = 20;
 
 /// What of the guest's memory takes memory of the host.

@@ -39,6 +39,7 @@ mod prefill;
 mod process;
 mod runtime_config;
 mod seccomp;
+mod service_manager;
 mod shares;
 mod signals;
 mod sink;
@@ -101,6 +102,8 @@ mod prefill_test;
 mod process_test;
 #[cfg(test)]
 mod runtime_config_test;
+#[cfg(test)]
+mod service_manager_test;
 #[cfg(test)]
 mod shares_test;
 #[cfg(test)]

@@ -43,6 +43,7 @@ use crate::metadata_tunnels::{MetadataTunnels, SERVICE_SOCKET};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
+use crate::service_manager::ServiceManager;
 use crate::status::{self, StatusError};
 use crate::streams::{Mode, Streams};
 
@@ -183,6 +184,7 @@ struct Supervisor<'fd> {
     clock: HostClock,
     attachments: Attachments,
     tunnels: MetadataTunnels,
+    manager: ServiceManager,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -233,6 +235,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         }),
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
+        manager: ServiceManager::of_caller(),
         attachments: Attachments::new(attachments::directory::root()),
         tunnels: MetadataTunnels::new(guest.metadata_service.then(|| Path::new(SERVICE_SOCKET))),
         guest,
@@ -450,6 +453,7 @@ impl Supervisor<'_> {
     /// The pod is to end in order.
     fn stop(&mut self) -> Result<(), SupervisorError> {
         self.stop_requested = true;
+        self.manager.stopping();
         self.sessions.pod_ends();
         self.apps.pod_ends();
         let actions = self.conversation.stop();
@@ -463,6 +467,7 @@ impl Supervisor<'_> {
         self.stop_requested = true;
         self.asked_to_stop = true;
         self.forced = true;
+        self.manager.stopping();
         self.sessions.pod_ends();
         self.apps.pod_ends();
         let (asked, actions) = self.conversation.kill();
@@ -540,7 +545,10 @@ impl Supervisor<'_> {
                     Some(console) if console.app() == app => console.grant(bytes)?,
                     _ => self.attachments.grant(app, bytes)?,
                 },
-                Action::PodReady => self.warn(status::pod_is_ready()),
+                Action::PodReady => {
+                    self.warn(status::pod_is_ready());
+                    self.manager.ready();
+                }
                 Action::Output { app, stream, data } => {
                     self.attachments.push(app, stream, &data);
                     self.outputs.push(app, stream, &data);
@@ -562,6 +570,7 @@ impl Supervisor<'_> {
                     }
                     self.running = self.running.saturating_sub(1);
                     if self.running == 0 || status != 0 {
+                        self.manager.stopping();
                         self.sessions.pod_ends();
                     }
                     if self.running == 0 {

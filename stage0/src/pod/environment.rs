@@ -3,11 +3,18 @@
 //! Responsible for: the order in which what was typed and what the caller has override what images say. Must not know:
 //! where a value was typed; what stage1 adds. Follows rkt-reference.md 6.1, layers 1 to 5.
 
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use appc::App;
 
 use crate::error::{FileContext, Result, Stage0Error};
+
+/// Largest environment file: as much as all variables of a program together may be (execve(2): a quarter of the usual 8 MiB
+/// of stack).
+const MAX_FILE_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Variables for all apps of a pod.
 #[derive(Debug, Clone, Default)]
@@ -39,11 +46,12 @@ impl PodEnvironment {
 /// `#` or `;` are comments. A name may appear once in all of them.
 pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
     let mut variables: Vec<(String, String)> = Vec::new();
+    let mut names = HashSet::new();
     for path in paths {
-        let text = std::fs::read_to_string(path).file("read", path)?;
+        let text = read_bounded(path)?;
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
             let (name, value) = parse_line(path, line)?;
-            if variables.iter().any(|(earlier, _)| earlier == name) {
+            if !names.insert(name.to_owned()) {
                 return Err(Stage0Error::refused(format!(
                     "environment variable {name:?} already set ({path:?})"
                 )));
@@ -52,6 +60,19 @@ pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>> {
         }
     }
     Ok(variables)
+}
+
+/// A file may also be a pipe, so its size is not asked for.
+fn read_bounded(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = File::open(path).file("open", path)?;
+    file.take(MAX_FILE_BYTES.saturating_add(1)).read_to_string(&mut text).file("read", path)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(Stage0Error::refused(format!(
+            "environment file {path:?} is larger than {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    Ok(text)
 }
 
 fn parse_line<'l>(path: &Path, line: &'l str) -> Result<(&'l str, &'l str)> {
@@ -121,5 +142,22 @@ mod tests {
 
             assert!(read_files(std::slice::from_ref(&path)).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn file_that_does_not_end_is_refused() {
+        let error = read_files(&[PathBuf::from("/dev/zero")]).unwrap_err();
+
+        assert!(error.to_string().contains("is larger than 2097152 bytes"), "{error}");
+    }
+
+    #[test]
+    fn file_may_be_a_pipe() {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut writer, b"A=1\n").unwrap();
+        drop(writer);
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&reader));
+
+        assert_eq!(read_files(&[PathBuf::from(path)]).unwrap(), pairs(&[("A", "1")]));
     }
 }

@@ -1,6 +1,8 @@
 //! What an app finds when it starts: who it is, where it is, what its environment and root file system hold.
 
-use crate::pod::{INSPECT, Pod, rkt, said};
+use serde_json::json;
+
+use crate::pod::{INSPECT, Pod, fresh_path, pod_manifest, rkt, said, shell_app};
 
 /// What an inspect app says when run with the flags.
 #[track_caller]
@@ -74,23 +76,53 @@ fn arguments_reach_the_app_as_they_were_given() {
 }
 
 #[test]
-fn an_executable_that_is_missing_is_named() {
-    let mut pod = Pod::start(&[INSPECT, "--exec=/no/such/program"]);
+fn variables_override_each_other_in_rkts_order() {
+    let file = fresh_path("variables");
+    std::fs::write(&file, "B=file\nC=file\nD=file\n").expect("writing a file");
+    let from_file = format!("--set-env-file={}", file.display());
+    let image = shell_app(
+        "web",
+        "env | grep '^[A-F]=\\|^AC_APP\\|^HOME\\|^SHELL\\|^USER\\|^LOGNAME'",
+        &json!({
+            "environment": [
+                { "name": "A", "value": "image" }, { "name": "B", "value": "image" }, { "name": "HOME", "value": "/home" },
+                { "name": "AC_APP_NAME", "value": "image" },
+            ],
+        }),
+    );
+    // A pod manifest takes no flags for apps; the shell prints its own variables otherwise.
+    Pod::start(&[&pod_manifest(&[image])])
+        .finish()
+        .expect_code(0)
+        .expect_out("AC_APP_NAME=web")
+        .expect_out("A=image");
+    let names = ["A", "B", "C", "D", "E", "HOME", "SHELL", "USER", "LOGNAME", "AC_APP_NAME"];
+    let steps = names.map(|name| ["print-env", name]).concat();
+    let flags = ["--inherit-env", &from_file, "--set-env=D=explicit", INSPECT];
+    let of_app = ["--environment=A=app", "--environment=B=app", "--environment=AC_APP_NAME=app", "--"];
 
-    let output = pod.finish();
+    let mut pod = Pod::start_with_envs(
+        &[("A", "caller"), ("E", "caller"), ("HOME", "/caller"), ("SHELL", "/caller")],
+        &[&flags[..], &of_app, &steps].concat(),
+    );
 
-    assert_ne!(output.code(), 0);
-    output.expect_err("/no/such/program");
+    let output = pod.finish().expect_code(0);
+    let expected = ["A=app", "B=file", "C=file", "D=explicit", "E=caller", "HOME=/caller", "SHELL=/caller"];
+    let said = said(&output.stdout, "inspect");
+    assert_eq!(said[..7], expected, "{output:?}");
+    assert_eq!(said[9], "AC_APP_NAME=inspect");
 }
 
 #[test]
-fn an_executable_without_the_permission_is_named() {
-    let mut pod = Pod::start(&[INSPECT, "--exec=/not-executable"]);
-
-    let output = pod.finish();
-
-    assert_ne!(output.code(), 0);
-    output.expect_err("/not-executable");
+fn what_cannot_be_executed_is_named_with_the_reason() {
+    // One pod each: what cannot be started ends it.
+    let expect = |flag: &str, path: &str, why: &str| {
+        Pod::start(&[INSPECT, flag]).finish().expect_code(254).expect_err(path).expect_err(why);
+    };
+    expect("--exec=/no/such/program", "/no/such/program", "No such file");
+    expect("--exec=/not-executable", "/not-executable", "it is not executable");
+    expect("--exec=/data", "/data", "it is a directory");
+    expect("--working-dir=/no/such/directory", "/no/such/directory", "working directory");
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn pipe(program: &Path, bytes: u64) -> f64 {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the program starts");
-    let rate = rate(&mut child.stdout.take().expect("piped"), bytes, |data| data.len() as u64);
+    let rate = rate(&mut child.stdout.take().expect("piped"), bytes);
     assert!(child.wait().expect("waiting works").success());
     rate
 }
@@ -104,13 +104,7 @@ fn own_output(rkt: &TestRkt, bytes: u64, flags: &[&str], line: &str) -> f64 {
     let count = bytes.to_string();
     let words = [flags, &[IMAGE, "--", "pour", &count, line][..]].concat();
     let (mut pod, uuid) = run(rkt, &words);
-    // Labels are no bytes of the app's: x and line ends are, and a line that was cut has one too many.
-    let of_app = |data: &[u8]| data.iter().filter(|byte| **byte == b'x').count() as u64;
-    let wanted = match line.parse::<u64>() {
-        Ok(length @ 1..) => bytes - bytes / length,
-        _ => bytes,
-    };
-    let rate = rate(&mut pod.stdout.take().expect("piped"), wanted, of_app);
+    let rate = rate(&mut pod.stdout.take().expect("piped"), bytes);
     end(rkt, pod, &uuid);
     rate
 }
@@ -125,7 +119,7 @@ fn stream(rkt: &TestRkt, bytes: u64) -> f64 {
     // The app's own turn comes when its input ends.
     let input = connect(rkt, &uuid, "sock-stdin");
     input.shutdown(std::net::Shutdown::Write).expect("shutting down works");
-    let rate = rate(&mut output, bytes, |data| data.len() as u64);
+    let rate = rate(&mut output, bytes);
     end(rkt, pod, &uuid);
     swallow.join().expect("the reader does not panic");
     rate
@@ -194,20 +188,28 @@ fn wait<T>(mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Reads until so many of the wanted bytes have come; returns how many a second.
-fn rate(source: &mut impl Read, wanted: u64, of_app: impl Fn(&[u8]) -> u64) -> f64 {
+/// Reads to the end; returns how many of the app's bytes came a second. What comes with them are labels.
+fn rate(source: &mut impl Read, of_app: u64) -> f64 {
     let mut chunk = vec![0; 1 << 16];
-    let (mut count, mut first) = (0, None);
-    let mut at_first = 0;
-    while count < wanted {
+    let (mut count, mut at_first) = (0, 0);
+    let mut times = None;
+    loop {
         let length = source.read(&mut chunk).expect("reading works");
-        assert!(length > 0, "ended after {count} of {wanted} bytes");
-        count += of_app(&chunk[..length]);
-        if first.is_none() {
-            (first, at_first) = (Some(Instant::now()), count);
+        if length == 0 {
+            break;
+        }
+        count += length as u64;
+        let now = Instant::now();
+        let (first, _) = *times.get_or_insert((now, now));
+        times = Some((first, now));
+        if first == now {
+            at_first = count;
         }
     }
-    (count - at_first) as f64 / first.expect("something came").elapsed().as_secs_f64()
+    assert!(count >= of_app, "ended after {count} of {of_app} bytes");
+    let (first, last) = times.expect("something came");
+    let share = (count - at_first) as f64 / count as f64;
+    of_app as f64 * share / (last - first).as_secs_f64()
 }
 
 /// Writes so many bytes.

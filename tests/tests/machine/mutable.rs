@@ -15,6 +15,12 @@ fn app(pod: &Pod, verb: &str, rest: &[&str]) -> Finished {
     rkt().run([&["app", verb, &pod.uuid], rest].concat())
 }
 
+/// `rkt app exec`. What follows the pod is the command's.
+#[track_caller]
+fn exec(pod: &Pod, name: &str, command: &[&str]) -> Finished {
+    rkt().run([&["app", "exec", &format!("--app={name}"), &pod.uuid], command].concat())
+}
+
 /// Adds an app that runs a shell script.
 #[track_caller]
 fn add(pod: &Pod, name: &str, flags: &[&str], script: &str) {
@@ -45,7 +51,7 @@ fn apps_come_and_go_while_the_pod_runs() {
 
     // An app that fails ends nothing but itself.
     add(&pod, "fails", &[], "echo once more >> /runs; echo run $(wc -l < /runs); exit 3");
-    app(&pod, "exec", &["--app=fails", "true"]).expect_code(254).expect_err("has not been started");
+    exec(&pod, "fails", &["true"]).expect_code(254).expect_err("has not been started");
     app(&pod, "start", &["--app=fails"]).expect_code(0);
     pod.wait_for("run 1");
     wait_for_exit(&pod, "fails");
@@ -55,16 +61,16 @@ fn apps_come_and_go_while_the_pod_runs() {
     add(&pod, "stays", &[], "trap 'echo told to end; exit 0' TERM; echo here; while :; do sleep 0.1; done");
     app(&pod, "start", &["--app=stays"]).expect_code(0);
     pod.wait_for("here");
-    let entered = app(&pod, "exec", &["--app=stays", "sh", "-c", "echo $AC_APP_NAME; exit 5"]).expect_code(5);
+    let entered = exec(&pod, "stays", &["sh", "-c", "echo $AC_APP_NAME; exit 5"]).expect_code(5);
     assert_eq!(entered.out(), "stays\n");
     app(&pod, "start", &["--app=fails"]).expect_code(0);
     pod.wait_for("run 2");
     wait_for_exit(&pod, "fails");
-    app(&pod, "start", &["--app=stays"]).expect_code(1).expect_err("running already");
+    app(&pod, "start", &["--app=stays"]).expect_code(254).expect_err("running already");
 
     // What cannot be executed is an answer, not the pod's end.
     app(&pod, "add", &[BUSYBOX, "--name=missing", "--exec=/no/such/program"]).expect_code(0);
-    app(&pod, "start", &["--app=missing"]).expect_code(1).expect_err("/no/such/program");
+    app(&pod, "start", &["--app=missing"]).expect_code(254).expect_err("/no/such/program");
     assert_eq!(status(&pod, "missing", "state"), "created");
 
     app(&pod, "stop", &["--app=stays"]).expect_code(0);
@@ -125,8 +131,8 @@ fn added_apps_share_volumes_and_are_killed_alone() {
 
     app(&pod, "rm", &["--app=writer"]).expect_code(0);
     assert_eq!(status(&pod, "reader", "state"), "running");
-    app(&pod, "add", &[BUSYBOX, "--name=reader"]).expect_code(1);
-    app(&pod, "stop", &["--app=writer"]).expect_code(1).expect_err("nonexistent app");
+    app(&pod, "add", &[BUSYBOX, "--name=reader"]).expect_code(254);
+    app(&pod, "stop", &["--app=writer"]).expect_code(254).expect_err("nonexistent app");
 
     rkt().run(["stop", &pod.uuid]).expect_code(0);
     pod.finish().expect_code(0);

@@ -4,6 +4,7 @@
 //! messages mean (`guest`), what lines look like (`stdio`). Follows docs/architecture.md, "While the pod runs", and
 //! rkt-reference 4.3 and 6.8.
 
+mod actions;
 mod apps;
 mod clients;
 mod console;
@@ -20,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, AppSpec, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
+use guest_api::{AppId, AppSpec, Identity, MAX_FRAME_BYTES, PodSpec};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use uuid::Uuid;
@@ -34,7 +35,7 @@ use crate::deadline::Deadline;
 use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
-use crate::guest::{Action, Conversation};
+use crate::guest::Conversation;
 use crate::host_clock::HostClock;
 use crate::journal::Journal;
 use crate::log_files::{self, LogFiles};
@@ -44,7 +45,6 @@ use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
 use crate::service_manager::ServiceManager;
-use crate::status::{self, StatusError};
 use crate::streams::{Mode, Streams};
 
 pub use apps::Additions;
@@ -508,102 +508,6 @@ impl Supervisor<'_> {
             self.carry_out(actions)?;
         }
         Ok(())
-    }
-
-    fn carry_out(&mut self, actions: Vec<Action>) -> Result<(), SupervisorError> {
-        for action in actions {
-            match action {
-                Action::Send(message) => {
-                    self.control.send(&message)?;
-                    if *message == ToGuest::Stop {
-                        self.sessions.pod_ends();
-                        self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
-                    }
-                }
-                Action::AppStarted { app, pid } => {
-                    self.start_console(app)?;
-                    self.speaks(app, pid);
-                    let effects = self.sessions.app_started(app);
-                    self.carry_out_effects(effects)?;
-                    let effects = self.apps.started(app);
-                    self.carry_out_for_apps(effects)?;
-                }
-                Action::HandlerStarted { app, pid } => self.speaks(app, pid),
-                Action::StartFailed { app, reason } => {
-                    self.outputs.say(&reason);
-                    let effects = self.sessions.app_failed(app);
-                    self.carry_out_effects(effects)?;
-                    let effects = self.apps.start_failed(app, &reason);
-                    self.carry_out_for_apps(effects)?;
-                }
-                Action::OfSession(message) => {
-                    let effects = self.sessions.receive(message)?;
-                    self.carry_out_effects(effects)?;
-                }
-                Action::OfTunnel(message) => self.tunnels.receive(&message)?,
-                Action::InputCredit { app, bytes } => match &mut self.console {
-                    Some(console) if console.app() == app => console.grant(bytes)?,
-                    _ => self.attachments.grant(app, bytes)?,
-                },
-                Action::PodReady => {
-                    self.warn(status::pod_is_ready());
-                    self.manager.ready();
-                }
-                Action::Output { app, stream, data } => {
-                    self.attachments.push(app, stream, &data);
-                    self.outputs.push(app, stream, &data);
-                }
-                Action::OutputClosed { app, stream } => {
-                    self.attachments.close(app, stream);
-                    self.outputs.close(app, stream);
-                }
-                Action::RecordStatus { app, status } => {
-                    self.warn(status::app_ended(self.name(app), status));
-                    if let Some(console) = self.console.as_mut().filter(|console| console.app() == app) {
-                        console.finish();
-                    }
-                    self.attachments.ended(app);
-                    let effects = self.apps.exited(app);
-                    self.carry_out_for_apps(effects)?;
-                    if self.additions.flags.mutable {
-                        continue;
-                    }
-                    self.running = self.running.saturating_sub(1);
-                    if self.running == 0 || status != 0 {
-                        self.manager.stopping();
-                        self.sessions.pod_ends();
-                    }
-                    if self.running == 0 {
-                        self.kill_within(HALT_GRACE, "its guest did not halt after the last app ended");
-                    } else if status != 0 {
-                        self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
-                    }
-                }
-                Action::Complain(reason) => self.outputs.say(&reason),
-                Action::Forgotten(app) => self.forgotten(app)?,
-                Action::Finished => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// What the app writes from now on is written by `pid`.
-    fn speaks(&mut self, app: AppId, pid: u32) {
-        let Some(Run { name, streams }) = self.runs.get(&app) else { return };
-        self.outputs.started(app, name, pid, streams);
-        if let Err(error) = self.attachments.started(app, name, streams) {
-            self.outputs.say(&format!("warning: nobody can attach to app {name:?}: {error}"));
-        }
-    }
-
-    fn name(&self, app: AppId) -> &str {
-        self.runs.get(&app).map_or("", |run| run.name.as_str())
-    }
-
-    fn warn(&mut self, result: Result<(), StatusError>) {
-        if let Err(error) = result {
-            self.outputs.say(&sentence(&error));
-        }
     }
 
     /// Writes what the readers take, and grants the guest as much again.

@@ -7,6 +7,7 @@ use crate::pod::{Pod, rkt, said};
 
 /// What the app does, until the test stops the service.
 const SCRIPT: &str = r#"
+for tool in wget head wc sed grep cat sleep; do eval "$tool() { busybox $tool \"\$@\"; }"; done
 u=$AC_METADATA_URL/acMetadata/v1
 get() { wget -qO- "$u/$1"; echo; }
 get pod/uuid
@@ -35,8 +36,7 @@ echo unreachable
 fn an_app_without_a_network_asks_the_metadata_service() {
     let mut service = rkt().start(["metadata-service"]);
     service.wait_for(Stream::Err, "metadata service running...", limit(30));
-    let mut pod =
-        Pod::start(&["--mds-register", "example.com/busybox", "--exec=/bin/sh", "--", "-c", SCRIPT]);
+    let mut pod = Pod::start(&["--mds-register", "example.com/busybox", "--", "-c", SCRIPT]);
 
     pod.wait_for("stop the service");
     service.send(Signal::SIGTERM);

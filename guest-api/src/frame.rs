@@ -3,6 +3,7 @@
 //! Responsible for: bounds. A peer that announces more than [`MAX_FRAME_BYTES`] or sends bytes that are no message
 //! is an error, never an allocation of its choosing. Must not know: what the messages mean.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,8 +29,8 @@ pub enum FrameError {
 
 /// Serialises `message` into one frame, length included.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    let mut frame = vec![0; LENGTH_BYTES];
-    frame = postcard::to_extend(message, frame).map_err(FrameError::Encode)?;
+    let mut frame =
+        postcard::serialize_with_flavor(message, Bytes(vec![0; LENGTH_BYTES])).map_err(FrameError::Encode)?;
     let payload = frame.len().saturating_sub(LENGTH_BYTES);
     let length = u32::try_from(payload)
         .ok()
@@ -39,6 +40,27 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
         *slot = byte;
     }
     Ok(frame)
+}
+
+/// A buffer that takes byte strings as a whole; postcard's own goes through them byte by byte.
+struct Bytes(Vec<u8>);
+
+impl Flavor for Bytes {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// Collects bytes as they arrive and hands out whole messages.

@@ -67,13 +67,20 @@ fn number_of(root: &RootDir, name: &str, database: &Database) -> Result<u32, Str
             Err(error) => Err(format!("cannot see who owns it: {error}")),
         };
     }
-    let content = match root.read(Path::new(database.path), MAX_FILE_BYTES) {
+    let mut content = match root.read(Path::new(database.path), MAX_FILE_BYTES) {
         Ok(content) => content,
         Err(Errno::NOENT) => return Err(format!("the image has no {}", database.path)),
         Err(error) => return Err(format!("cannot read {}: {error}", database.path)),
     };
+    let whole = content.len() < MAX_FILE_BYTES;
+    if !whole {
+        // Half a number is another number.
+        let end = content.iter().rposition(|byte| *byte == b'\n').unwrap_or(0);
+        content.truncate(end);
+    }
+    let place = if whole { "" } else { "the first MiB of " };
     number_in(&content, name)
-        .ok_or_else(|| format!("there is no {} of this name in {}", database.noun, database.path))
+        .ok_or_else(|| format!("there is no {} of this name in {place}{}", database.noun, database.path))
 }
 
 /// The third field of the first line whose first field is `name`. passwd(5) and group(5) agree on that much.

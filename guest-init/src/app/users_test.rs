@@ -121,3 +121,18 @@ fn lines_that_are_no_entries_are_passed_over() {
     assert_eq!(number_in(b"minus:x:4294967295:\nplus:x:+5:\n", "minus"), None);
     assert_eq!(number_in(b"minus:x:4294967295:\nplus:x:+5:\n", "plus"), None);
 }
+
+#[test]
+fn entry_that_a_huge_file_is_cut_in_is_not_half_believed() {
+    let (directory, root) = image();
+    let entry = b"\nfar:x:1234567:1::/:/bin/sh\n";
+    let mut content = b"near:x:7:7::/:/bin/sh\n".to_vec();
+    // The limit falls behind the first digits.
+    content.resize(1024 * 1024 - 10, b'#');
+    content.extend_from_slice(entry);
+    std::fs::write(directory.path().join("etc/passwd"), &content).unwrap();
+
+    assert_eq!(resolve(&root, &app("near", "0")).unwrap().uid, 7);
+    let error = resolve(&root, &app("far", "0")).unwrap_err().to_string();
+    assert!(error.contains("in the first MiB of /etc/passwd"), "{error}");
+}

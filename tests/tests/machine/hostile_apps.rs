@@ -1,9 +1,13 @@
 //! Apps that misbehave: their pod ends as it should, and nothing else notices.
 
+use std::path::Path;
+use std::process::Command;
+
 use rkt_tests::command::limit;
+use rkt_tests::dist;
 use serde_json::json;
 
-use crate::pod::{Pod, pod_manifest, said, shell_app};
+use crate::pod::{INSPECT, Pod, fresh_path, pod_manifest, rkt, said, shell_app};
 
 #[test]
 fn a_signal_of_any_number_is_told_by_its_number() {
@@ -33,4 +37,92 @@ fn an_app_that_closes_its_outputs_or_leaves_stubborn_children_harms_no_other() {
 
     let output = pod.finish_within(limit(30)).expect_code(4);
     assert_eq!(said(&output.stdout, "patient"), ["ended"], "{output:?}");
+}
+
+/// One entry of an initial RAM file system (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst).
+fn entry(name: &str, mode: u32, device: (u32, u32), content: &[u8]) -> Vec<u8> {
+    let fields =
+        [0, mode, 0, 0, 1, 0, content.len() as u32, 0, 0, device.0, device.1, name.len() as u32 + 1, 0];
+    let header: String = fields.iter().map(|field| format!("{field:08X}")).collect();
+    let mut bytes = format!("070701{header}{name}\0").into_bytes();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend_from_slice(content);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// Our stage1 image with another program in the place of guest-init.
+fn stage1_with_init(init: &[u8]) -> std::path::PathBuf {
+    let directory = fresh_path("stage1");
+    std::fs::create_dir(&directory).expect("making a directory");
+    let tar = |arguments: &[&str], image: &Path| {
+        let mut command = Command::new("tar");
+        command.arg(arguments[0]).arg(image).arg("-C").arg(&directory).args(&arguments[1..]);
+        assert!(command.status().expect("tar runs").success(), "{command:?}");
+    };
+    tar(&["-xzf"], &dist::file("stage1-kvm.aci"));
+    let parts = [
+        entry("dev", 0o040_755, (0, 0), &[]),
+        entry("dev/null", 0o020_666, (1, 3), &[]),
+        entry("init", 0o100_755, (0, 0), init),
+        entry("TRAILER!!!", 0, (0, 0), &[]),
+    ];
+    std::fs::write(directory.join("rootfs/initramfs"), parts.concat()).expect("writing an initramfs");
+    let manifest = directory.join("manifest");
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["name"] = json!("example.com/hostile-stage1");
+    std::fs::write(&manifest, json.to_string()).expect("writing a manifest");
+    let image = fresh_path("hostile-stage1.aci");
+    tar(&["-czf", "manifest", "rootfs"], &image);
+    image
+}
+
+#[test]
+fn a_guest_that_talks_nonsense_ends_its_pod_and_no_other() {
+    let mut neighbour = Pod::inspect(&["print-msg", "ready", "catch", "TERM", "await", "TERM"]);
+    neighbour.wait_for("ready");
+    let extracted = fresh_path("inspect");
+    let arguments = ["image", "extract", "--rootfs-only", INSPECT];
+    rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
+    let init = std::fs::read(extracted.join("inspect")).expect("the program");
+    let flag = format!("--stage1-path={}", stage1_with_init(&init).display());
+
+    let mut pod = Pod::start(&[&flag, INSPECT]);
+
+    pod.finish_within(limit(60)).expect_code(254).expect_err("the guest sent a malformed message");
+    pod.wait_for_state(&pod.uuid, "exited");
+    pod.run(["rm", &pod.uuid]).expect_code(0);
+    pod.expect_nothing_left();
+    neighbour.run(["stop", &neighbour.uuid]).expect_code(0);
+    neighbour.finish().expect_code(0);
+}
+
+#[test]
+fn an_app_that_fills_its_disk_is_told_so_and_ends_by_itself() {
+    let script = format!("mount -t tmpfs -o size=24m tmpfs {}/pods && \"$@\"", rkt().data().display());
+    let fill = "cat /dev/zero > /big; echo full; rm /big && echo x > /small && cat /small";
+
+    let mut pod = Pod::start_by_script(&script, &["example.com/busybox", "--", "-c", fill]);
+
+    let output = pod.finish_within(limit(60)).expect_code(0).expect_err("No space left on device");
+    assert_eq!(said(&output.stdout, "busybox"), ["full", "x"], "{output:?}");
+}
+
+#[test]
+fn a_host_volume_that_disappears_is_an_error_to_the_app_and_to_nobody_else() {
+    let directory = fresh_path("volume");
+    std::fs::create_dir(&directory).expect("making a directory");
+    std::fs::write(directory.join("file"), "there").expect("writing a file");
+    let volume = format!("--volume=data,kind=host,source={}", directory.display());
+    let script = "cat /data/file && echo; while cat /data/file > /dev/null 2>&1; do sleep 0.1; done; \
+                  touch /data/new || echo gone; echo well";
+    let flags = ["--mount=volume=data,target=/data", "--", "-c", script];
+    let mut pod = Pod::start(&[&[&volume, "example.com/busybox"][..], &flags].concat());
+    pod.wait_for("there");
+
+    std::fs::remove_dir_all(&directory).expect("removing the volume");
+
+    let output = pod.finish().expect_code(0);
+    assert_eq!(said(&output.stdout, "busybox"), ["there", "gone", "well"], "{output:?}");
 }

@@ -63,6 +63,10 @@ exit CODE               end with CODE
 ";
 
 fn main() -> ExitCode {
+    if process::id() == 1 {
+        // The program of a machine in the place of guest-init, which says what guest-init never would.
+        talk_nonsense();
+    }
     let mut words = env::args().skip(1);
     while let Some(step) = words.next() {
         match run(&step, &mut words) {
@@ -310,6 +314,21 @@ fn vsock(context: u64, port: u64) -> Result<(), Failure> {
         Err(error) => println!("vsock {context}:{port} {error:?}"),
     }
     Ok(())
+}
+
+/// Fills the control connection (port 1024 of the host) with what is no message, and waits for the end.
+fn talk_nonsense() -> ! {
+    let socket = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::empty(), None);
+    if let Ok(socket) = socket
+        && socket::connect(socket.as_raw_fd(), &VsockAddr::new(2, 1024)).is_ok()
+    {
+        // Ten bytes long, it says, and then they are not what it may say.
+        let nonsense = [&[10, 0, 0, 0][..], &[0xff; 64]].concat();
+        while unistd::write(&socket, &nonsense).is_ok() {}
+    }
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// The next word.

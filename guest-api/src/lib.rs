@@ -17,6 +17,7 @@
 //!                             <-     Resize, Signal          per process; without effect once it has ended
 //!   HandlerStarted            ->                             per post-stop handler of an app
 //!   HandlerFailed             ->                             what `Exited` or `StartFailed` then tells the end of
+//!   Failing                   ->                             an app has failed; its end may take a while
 //!   OutOfMemory               ->                             at most one per app
 //!   Exited                    ->                             one per app that was started or whose pre-start handler failed,
 //!                                                            after all that it wrote

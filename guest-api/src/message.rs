@@ -555,4 +555,12 @@ pub enum ToHost {
     },
     /// The guest knows nothing of the app any more: its streams are closed, and its number may be given to another one.
     Forgotten(AppId),
+    /// The app's main process, or a pre-start handler in its place, has failed while nobody had asked for its end. `Exited`
+    /// follows, when what the app leaves behind and its post-stop handlers have ended; those of other apps may come before.
+    Failing {
+        /// The app.
+        app: AppId,
+        /// How.
+        exit: AppExit,
+    },
 }

@@ -45,6 +45,12 @@ fn leaves(app: AppId) -> [Action; 3] {
     [Action::Terminate(app, Whom::Own), Action::SetAppDeadline(app, GRACE), Action::Watch(app, Whom::Own)]
 }
 
+/// The same for one that failed.
+fn fails(app: AppId, code: u8) -> Vec<Action> {
+    let failing = Action::Send(ToHost::Failing { app, exit: AppExit::Code(code) });
+    [&[failing][..], &leaves(app)].concat()
+}
+
 /// What follows the end of its last process.
 fn drains(app: AppId) -> [Action; 2] {
     [Action::ClearAppDeadline(app), Action::Drain(app)]
@@ -90,7 +96,7 @@ fn app_that_fails_stops_the_others() {
 
     let stops =
         [Action::Terminate(B, Whom::All), Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)];
-    assert_eq!(actions, [&leaves(A)[..], &stops].concat());
+    assert_eq!(actions, [&fails(A, 42)[..], &stops].concat());
 }
 
 #[test]
@@ -108,7 +114,7 @@ fn failing_app_of_a_pod_that_tolerates_it_stops_nobody() {
     pod.on(executed(A));
     pod.on(executed(B));
 
-    assert_eq!(pod.on(ended(A, 1)), leaves(A));
+    assert_eq!(pod.on(ended(A, 1)), fails(A, 1));
 }
 
 #[test]
@@ -297,7 +303,7 @@ fn mutable_with(app: AppId) -> Pod {
 fn mutable_pod_goes_on_when_its_last_app_fails() {
     let mut pod = mutable_with(A);
 
-    assert_eq!(pod.on(ended(A, 3)), leaves(A));
+    assert_eq!(pod.on(ended(A, 3)), fails(A, 3));
     assert_eq!(pod.on(Event::Emptied(A)), drains(A));
     assert_eq!(pod.on(Event::Drained(A)), [exited(A, 3)]);
     assert_eq!(pod.on(Event::NoProcessLeft), []);
@@ -445,7 +451,7 @@ fn failing_handler_before_the_app_fails_the_app_and_those_after_it_still_run() {
 
     let told = failed(Handler::PreStart, HandlerEnd::Ended(AppExit::Code(3)));
     let stop = [Action::Terminate(A, Whom::All), Action::SetDeadline(GRACE)];
-    assert_eq!(actions, [&[told][..], &leaves(A), &stop].concat());
+    assert_eq!(actions, [&[told][..], &fails(A, 3), &stop].concat());
     assert!(pod.on(Event::Emptied(A)).contains(&start(Handler::PostStop, 0)));
     pod.on(executed(A));
     pod.on(ended(A, 0));

@@ -173,6 +173,8 @@ struct App {
     name: String,
     phase: AppPhase,
     out_of_memory: bool,
+    /// It has failed before anybody asked for its end.
+    failing: bool,
     /// Its end was asked for.
     stopping: bool,
     stdout: Stream,
@@ -186,6 +188,7 @@ impl App {
             name,
             phase: AppPhase::Starting,
             out_of_memory: false,
+            failing: false,
             stopping: false,
             stdout: stream(),
             stderr: stream(),
@@ -382,6 +385,7 @@ impl Conversation {
                 let how = app_end::how_handler(&end);
                 Ok(vec![Action::Complain(format!("event handler {handler} of app {name:?} {how}"))])
             }
+            ToHost::Failing { app, exit } => self.failing(app, exit),
             ToHost::OutOfMemory { app } => {
                 self.app(app)?.out_of_memory = true;
                 Ok(vec![])
@@ -473,11 +477,26 @@ impl Conversation {
         Ok(actions)
     }
 
+    /// The first app that fails decides on the pod's exit code, whenever its end is complete.
+    fn failing(&mut self, app: AppId, exit: AppExit) -> Result<Vec<Action>, Violation> {
+        let known = self.app(app)?;
+        if !matches!(known.phase, AppPhase::Prepared | AppPhase::Started) {
+            return Err(Violation::OutOfOrder { message: "Failing", when: "of an app that does not run" });
+        }
+        known.failing = true;
+        if !self.mutable {
+            self.outcome.app_ended(exit);
+            self.ending = true;
+        }
+        Ok(vec![])
+    }
+
     fn exited(&mut self, app: AppId, exit: AppExit) -> Result<Vec<Action>, Violation> {
         self.advance(app, &[AppPhase::Prepared, AppPhase::Started], AppPhase::Ended, "Exited")?;
         let ending = self.ending;
         let known = self.app(app)?;
-        let report = app_end::report(&known.name, exit, ending || known.stopping, known.out_of_memory);
+        let asked = (ending && !known.failing) || known.stopping;
+        let report = app_end::report(&known.name, exit, asked, known.out_of_memory);
         if !self.mutable {
             self.outcome.app_ended(exit);
             self.ending |= exit.status() != 0;
@@ -529,6 +548,7 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::HandlerStarted { .. } => "HandlerStarted",
         ToHost::HandlerFailed { .. } => "HandlerFailed",
         ToHost::OutOfMemory { .. } => "OutOfMemory",
+        ToHost::Failing { .. } => "Failing",
         ToHost::Failed { .. } => "Failed",
         ToHost::Halting => "Halting",
         ToHost::SessionStarted { .. } => "SessionStarted",

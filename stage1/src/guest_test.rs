@@ -415,3 +415,23 @@ fn nothing_is_said_of_an_app_that_was_forgotten() {
     let late = ToHost::Exited { app, exit: AppExit::Code(0) };
     assert_eq!(conversation.receive(late, spec), Err(Violation::UnknownApp(4)));
 }
+
+#[test]
+fn first_app_that_fails_decides_even_if_its_end_takes_longer_than_that_of_another() {
+    let mut conversation = conversation();
+    let failing = ToHost::Failing { app: AppId(0), exit: AppExit::Code(4) };
+    let messages = vec![hello(), started(0), started(1), failing, exited(1, AppExit::Signal(15))];
+
+    let actions = after(&mut conversation, messages).unwrap();
+
+    assert_eq!(actions, [Action::RecordStatus { app: AppId(1), status: 15 }]);
+    after(&mut conversation, vec![exited(0, AppExit::Code(4))]).unwrap();
+    assert_eq!(conversation.exit_code(), ExitCode(4));
+}
+
+#[test]
+fn app_that_says_it_fails_before_it_runs_is_a_violation() {
+    let failing = ToHost::Failing { app: AppId(0), exit: AppExit::Code(4) };
+
+    assert!(matches!(after(&mut conversation(), vec![hello(), failing]), Err(Violation::OutOfOrder { .. })));
+}

@@ -269,6 +269,9 @@ impl Pod {
             member.state = App::Leaving(exit);
         }
         if self.phase == Phase::Running && !self.stopping.contains_key(&app) {
+            if exit.status() != 0 {
+                actions.push(Action::Send(ToHost::Failing { app, exit }));
+            }
             self.stopping.insert(app, false);
             actions.push(Action::Terminate(app, Whom::Own));
             actions.push(Action::SetAppDeadline(app, self.grace));

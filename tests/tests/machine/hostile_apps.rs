@@ -73,7 +73,7 @@ fn stage1_with_init(init: &[u8]) -> std::path::PathBuf {
     let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     json["name"] = json!("example.com/hostile-stage1");
     std::fs::write(&manifest, json.to_string()).expect("writing a manifest");
-    let image = fresh_path("hostile-stage1.aci");
+    let image = fresh_path("hostile-stage1").with_extension("aci");
     tar(&["-czf", "manifest", "rootfs"], &image);
     image
 }

@@ -97,7 +97,7 @@ fn a_pod_is_ready_when_the_app_that_says_so_has_said_so() {
         json!([{ "name": "appc.io/executor/supports-systemd-notify", "value": "true" }]);
     let program = std::fs::read(extracted.join("inspect")).expect("the program");
     of_image["app"]["exec"] = json!(["/inspect"]);
-    let image = fresh_path("notifying");
+    let image = fresh_path("notifying").with_extension("aci");
     Aci::new(&of_image).file("rootfs/inspect", 0o755, &program).write(&image);
     let steps = ["print-env", "NOTIFY_SOCKET", "notify", "STATUS=not yet", "print-msg", "waiting"];
     let more = ["await-file", "/go", "notify", "READY=1", "print-msg", "told", "sleep", "100000"];

@@ -4,7 +4,7 @@ use rkt_tests::aci::{Aci, manifest};
 use rkt_tests::command::limit;
 use serde_json::json;
 
-use crate::pod::{Pod, fresh_path, labelled, pod_manifest, rkt, said, shell_app};
+use crate::pod::{INSPECT, Pod, fresh_path, labelled, pod_manifest, rkt, said, shell_app};
 
 /// Two handlers that say who runs them, on which occasion.
 fn handlers(pre_start: &str, post_stop: &str) -> serde_json::Value {
@@ -90,7 +90,7 @@ fn post_stop_handlers_run_when_the_pod_is_stopped_and_stops_are_in_reverse_order
 #[test]
 fn a_pod_is_ready_when_the_app_that_says_so_has_said_so() {
     let extracted = fresh_path("inspect");
-    let arguments = ["image", "extract", "--rootfs-only", "example.com/inspect"];
+    let arguments = ["image", "extract", "--rootfs-only", INSPECT];
     rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
     let mut of_image = manifest("example.com/notifying");
     of_image["annotations"] =
@@ -135,10 +135,9 @@ fn the_end_of_an_app_is_told_in_words() {
     let killed = Pod::start(&["example.com/busybox", "--name=db", "--", "-c", "kill -SEGV $$"]).finish();
     killed.expect_code(11).expect_err("app \"db\" was killed by SIGSEGV");
 
-    let fill = "exec tail -c 1000000000 /dev/zero";
-    let arguments = ["example.com/busybox", "--memory=24Mi", "--", "-c", fill];
+    let arguments = [INSPECT, "--memory=24Mi", "--", "fill-memory", "200"];
     let full = Pod::start(&arguments).finish_within(limit(60));
-    full.expect_code(9).expect_err("app \"busybox\" was killed by SIGKILL: it ran out of memory");
+    full.expect_code(9).expect_err("app \"inspect\" was killed by SIGKILL: it ran out of memory");
 }
 
 #[test]

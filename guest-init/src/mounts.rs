@@ -4,10 +4,9 @@
 //! Follows mount(2), pivot_root(2) and the kernel's Documentation/filesystems/virtiofs.rst.
 
 use std::ffi::CStr;
-use std::path::Path;
 
 use guest_api::SHARE_TAG;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
@@ -92,26 +91,18 @@ pub fn unmount_share() -> Result<(), InitError> {
     }
 }
 
-/// Lets go of parts of the share, paths below its root, that no app needs any more: what was written is written back, and
-/// the host may put something else under their names.
-pub fn release_sources<'a>(sources: impl IntoIterator<Item = &'a str>) -> Result<(), InitError> {
-    for source in sources {
-        let path = Path::new(SHARE).join(source);
-        match rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW) {
-            // A file is no mount of its own, and a directory that nobody has walked into is not mounted.
-            Ok(()) | Err(Errno::NOENT | Errno::INVAL) => {}
-            // The last of its processes may still be on its way out of its name space.
-            Err(Errno::BUSY) => {
-                rustix::mount::unmount(&path, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH)
-                    .map_err(InitError::kernel(format!("unmount {}", path.display())))?;
-            }
-            Err(error) => return Err(InitError::kernel(format!("unmount {}", path.display()))(error)),
-        }
-    }
-    // The kernel remembers the names for as long as the host has told it that they are good, which may be for ever. A
-    // remount forgets the names that nobody uses, here those of the share's own few directories.
-    rustix::mount::mount_remount(SHARE, MountFlags::empty(), "")
-        .map_err(InitError::kernel("refresh the file system shared with the host"))
+/// Lets go of the parts of the share that no app needs any more: what was written is written back, and the host may put
+/// something else under their names.
+pub fn release_unused() -> Result<(), InitError> {
+    let refreshed = || {
+        let share =
+            rustix::fs::open(SHARE, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::fs::syncfs(share)?;
+        // The kernel remembers names for as long as the host has told it that they are good, which may be for ever. A
+        // remount forgets those that nobody uses.
+        rustix::mount::mount_remount(SHARE, MountFlags::empty(), "")
+    };
+    refreshed().map_err(InitError::kernel("refresh the file system shared with the host"))
 }
 
 fn make_nothing() -> std::io::Result<()> {

@@ -42,22 +42,6 @@ const TUN: (&str, u32, u32) = ("net/tun", 10, 200);
 /// Directories every app has, whatever its image holds.
 const DIRECTORIES: [(&str, u32); 4] = [("/etc", 0o755), ("/run", 0o755), ("/tmp", 0o1777), ("/dev", 0o755)];
 
-/// Has the kernel mount what the app takes from the share, in the calling process's name space. Everything there is a file
-/// system of its own, mounted when it is first walked into, with caches of its own each time: an app that did so in its own
-/// name space would not see what another one writes to a volume of both.
-pub fn mount_sources(app: &AppSpec) {
-    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    for source in sources(app) {
-        // What cannot be opened is reported when the app is started; a volume that is a file needs no mount.
-        let _ = rustix::fs::open(Path::new(SHARE).join(source), flags, Mode::empty());
-    }
-}
-
-/// What the app takes from the share: paths below its root.
-pub fn sources(app: &AppSpec) -> impl Iterator<Item = &str> {
-    app.mounts.iter().map(|volume| volume.source.as_str()).chain([app.rootfs.as_str()])
-}
-
 /// Removes what [`enter`] has generated for the app.
 pub fn remove_generated_files(app: AppId) -> std::io::Result<()> {
     match std::fs::remove_dir_all(generated_files_of(app)) {

@@ -78,13 +78,13 @@ impl Supervisor {
         self.namespaces.remove(&app);
         self.notify.remove(&app);
         let _ = std::fs::remove_file(notify::path(app));
-        let Some(spec) = self.apps.remove(&app) else { return };
-        let left: BTreeSet<&str> = self.apps.values().flat_map(root::sources).collect();
-        let own: BTreeSet<&str> = root::sources(&spec).filter(|source| !left.contains(source)).collect();
+        if self.apps.remove(&app).is_none() {
+            return;
+        }
         let results = [
             cgroup::remove(app).map_err(InitError::kernel("remove the control group of an app")),
             root::remove_generated_files(app).map_err(InitError::kernel("remove the files of an app")),
-            mounts::release_sources(own),
+            mounts::release_unused(),
         ];
         for error in results.into_iter().filter_map(Result::err) {
             console::say(&sentence(&error));

@@ -123,7 +123,6 @@ impl Supervisor {
             // The host would take the answer for that of another one.
             Err(refusal) => return Err(InitError::AppNumber(refusal)),
         };
-        app::root::mount_sources(&spec);
         self.apps.insert(app, spec);
         if let Some(step) = step {
             self.start_step(app, step);

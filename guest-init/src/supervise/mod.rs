@@ -28,7 +28,6 @@ use crate::app::descriptors::Descriptors;
 use crate::app::notify::NotifySocket;
 use crate::app::output::Relayed;
 use crate::app::report::News;
-use crate::app::root;
 use crate::control::Control;
 use crate::metadata_tunnels::MetadataTunnels;
 use crate::pod::{self, Pod, Whom};
@@ -133,7 +132,6 @@ impl Supervisor {
             // Nothing will ever happen to a pod without apps; let it notice.
             self.events.push_back(pod::Event::NoProcessLeft.into());
         }
-        self.apps.values().for_each(root::mount_sources);
         for action in self.pod.begin() {
             self.carry_out(action);
         }

@@ -18,11 +18,11 @@ use vhost::vhost_user::{
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
 use virtio_queue::QueueT;
-use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::server::Server;
 use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::ServeError;
+use crate::numbers::NumberedFs;
 use crate::ring::{Memory, Ring, RingError};
 
 /// Queues of the device: one for high-priority requests (FORGET, INTERRUPT), one for all others (virtio 1.2, 5.11.2).
@@ -37,7 +37,7 @@ struct Mapping {
 }
 
 pub(crate) struct FsDevice {
-    server: Server<PassthroughFs>,
+    server: Server<NumberedFs>,
     rings: Vec<Ring>,
     memory: Option<Arc<Memory>>,
     mappings: Vec<Mapping>,
@@ -45,7 +45,7 @@ pub(crate) struct FsDevice {
 }
 
 impl FsDevice {
-    pub(crate) fn new(server: Server<PassthroughFs>) -> Result<Self, virtio_queue::Error> {
+    pub(crate) fn new(server: Server<NumberedFs>) -> Result<Self, virtio_queue::Error> {
         let rings = (0..QUEUES).map(|_| Ring::new()).collect::<Result<_, _>>()?;
         Ok(Self { server, rings, memory: None, mappings: Vec::new(), acknowledged_features: 0 })
     }

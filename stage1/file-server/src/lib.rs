@@ -6,8 +6,11 @@
 //! (qemu.org, interop/vhost-user) and virtio 1.2, 5.11; docs/architecture.md, "Files".
 
 mod device;
+mod numbers;
 mod ring;
 
+#[cfg(test)]
+mod numbers_test;
 #[cfg(test)]
 mod serve_test;
 
@@ -24,6 +27,7 @@ use virtiofsd::passthrough::{CachePolicy, Config, NegotiationMode, PassthroughFs
 use virtiofsd::server::Server;
 
 use device::FsDevice;
+use numbers::NumberedFs;
 
 /// Why the file server ended before the VMM hung up.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +102,7 @@ fn configuration(tree: Tree) -> Config {
         posix_acl: NegotiationMode::Auto,
         // A write by somebody without CAP_FSETID takes set-ID bits away by itself: no request of its own for that.
         killpriv_v2: true,
-        // Apps and volumes are different file systems with overlapping inode numbers; announced as sub-mounts, each
-        // gets a device number of its own in the guest.
+        // Apps and volumes are different file systems with overlapping inode numbers: `numbers` keeps them apart.
         announce_submounts: true,
         guest_fd_limit: tree.guest_descriptors,
         ..Config::default()
@@ -112,7 +115,8 @@ fn configuration(tree: Tree) -> Config {
 /// thread's effective user and group.
 pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), ServeError> {
     let file_system = PassthroughFs::new(configuration(tree)).map_err(ServeError::OpenTree)?;
-    let device = FsDevice::new(Server::new(file_system)).map_err(ServeError::CreateQueues)?;
+    let device =
+        FsDevice::new(Server::new(NumberedFs::new(file_system))).map_err(ServeError::CreateQueues)?;
     // The request handler wants shared ownership; there is one thread, so the lock is never contended.
     let device = Arc::new(Mutex::new(device));
     let socket = frontend.try_clone().map_err(ServeError::Wait)?;

@@ -11,9 +11,10 @@ use vhost::vhost_user::Backend;
 use vhost_user_backend::bitmap::BitmapMmapRegion;
 use virtio_queue::{Queue, QueueOwnedT, QueueT};
 use virtiofsd::descriptor_utils::{Reader, Writer};
-use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::server::Server;
 use vm_memory::GuestMemoryMmap;
+
+use crate::numbers::NumberedFs;
 
 /// The guest's memory as the server's reader and writer want it.
 pub(crate) type Memory = GuestMemoryMmap<BitmapMmapRegion>;
@@ -69,7 +70,7 @@ impl Ring {
     pub(crate) fn serve(
         &mut self,
         memory: &Arc<Memory>,
-        server: &Server<PassthroughFs>,
+        server: &Server<NumberedFs>,
     ) -> Result<(), RingError> {
         if let Some(kick) = &self.kick {
             // The counter is only cleared, never used; EAGAIN means that somebody else did it.

@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod alone;
+mod app_files;
 mod clock;
 mod concurrency;
 mod confinement;

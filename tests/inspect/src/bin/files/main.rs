@@ -15,7 +15,7 @@ mod script;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, io, thread};
 
 use rustix::fs::{Mode, mkdir};
@@ -63,8 +63,12 @@ fn main() -> ExitCode {
             None => (base.as_str(), &all),
         };
         let places = Places { base: base.into(), read_only: read_only.into(), tiny: tiny.into() };
+        let begin = Instant::now();
         match run_all(cases, &places) {
-            Ok(count) => wrong += count,
+            Ok(count) => {
+                wrong += count;
+                eprintln!("files: {base}: {:.1} s", begin.elapsed().as_secs_f32());
+            }
             Err(error) => {
                 eprintln!("files: {base}: {error}");
                 return ExitCode::from(2);

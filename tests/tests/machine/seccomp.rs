@@ -48,7 +48,7 @@ fn apps_of_a_pod_have_the_default_filter_or_their_own() {
             "hog",
             0,
             r#"{"name":"resource/memory","value":{"limit":"32Mi"}}"#,
-            "tail /dev/zero; echo tail $?; cat /proc/self/limits | tr -s ' '",
+            "sh -c 'x=12345678; while :; do x=$x$x; done'; echo filled $?; cat /proc/self/limits | tr -s ' '",
         ),
     ]);
     let flag = format!("--pod-manifest={}", manifest.display());
@@ -87,7 +87,7 @@ fn apps_of_a_pod_have_the_default_filter_or_their_own() {
         "Max realtime priority 0 0",
         "Max realtime timeout unlimited unlimited us",
     ];
-    expect("hog", &[&[filtered, "tail 137"], &limits[..]].concat());
+    expect("hog", &[&[filtered, "filled 137"], &limits[..]].concat());
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::{progress, setup, workspace};
 /// Enough for several pods beside the page cache of the whole suite.
 const MEMORY_MIB: u32 = 6144;
 
+/// Each has its memory, and a boot of half a minute that pays only when it has enough to do.
+const MAX_MACHINES: usize = 2;
+
 /// Variables with these prefixes reach the command.
 const PASSED_ON: &[&str] = &["RKT_", "RUST_"];
 
@@ -63,6 +66,14 @@ pub(crate) fn run(command: Vec<OsString>, clock: Clock, time_limit: Option<Durat
         time_limit,
     };
     Ok(kvm_machine::run(&job, &|line| progress::say(line))?)
+}
+
+/// How many machines this host runs side by side without their being in each other's way.
+pub(crate) fn at_once() -> usize {
+    match kvm_machine::place() {
+        Place::Host => 1,
+        Place::Emulated => MAX_MACHINES.min(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
 }
 
 /// Where commands run, for a person.

@@ -22,6 +22,7 @@ use kvm_machine::Clock;
 
 use crate::cargo::cargo;
 use crate::{bench, dist, faults, images, machine, progress, setup, workspace};
+use runner::Share;
 use tally::Tally;
 
 #[cfg(test)]
@@ -120,7 +121,7 @@ fn run_tier(tier: Tier, filters: &[String]) -> Result<Tally> {
 /// The suite, and unless only a part of it was asked for, what of rkt it leaves out.
 fn host(filters: &[String]) -> Result<Tally> {
     faults::rkt()?;
-    let outcome = runner::run_all(&[suite("host")?], filters)?;
+    let outcome = runner::run_all(&[suite("host")?], filters, Share::WHOLE)?;
     let mut tally = outcome.tally;
     if filters.is_empty() {
         tally += coverage::judge(&outcome.recorded)?;
@@ -223,12 +224,29 @@ pub(crate) fn executable(target: &[&str]) -> Result<PathBuf> {
         .with_context(|| format!("cargo built no executable for {}", target.join(" ")))
 }
 
-/// Boots the machine once and runs the suites inside it.
+/// Boots the machine and runs the suites inside it; an emulated one has one CPU, so there are as many as this host has CPUs
+/// for, each with its share of the tests.
 fn in_machine(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
     progress::say(&format!("test: the machine tier runs {}", machine::place()));
-    let result = workspace::target().join("machine-result");
+    let machines = machine::at_once();
+    let run = |index| one_machine(binaries, filters, Share { index, of: machines });
+    let mut tally = Tally::default();
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..machines).map(|index| scope.spawn(move || run(index))).collect();
+        threads.into_iter().try_for_each(|thread| {
+            tally +=
+                thread.join().map_err(|_| anyhow::anyhow!("a thread that runs a machine panicked"))??;
+            Ok::<_, anyhow::Error>(())
+        })
+    })?;
+    Ok(tally)
+}
+
+fn one_machine(binaries: &[PathBuf], filters: &[String], share: Share) -> Result<Tally> {
+    let result = workspace::target().join(format!("machine-result-{}", share.index));
     let myself = env::current_exe().context("cannot find xtask itself")?;
-    let mut command: Vec<OsString> = vec![myself.into(), "run-tests".into(), result.clone().into()];
+    let mut command: Vec<OsString> =
+        vec![myself.into(), "run-tests".into(), result.clone().into(), share.to_string().into()];
     command.extend(binaries.iter().map(|path| path.clone().into_os_string()));
     command.push("--".into());
     command.extend(filters.iter().map(OsString::from));

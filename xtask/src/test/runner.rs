@@ -4,6 +4,7 @@
 //! time is over, and nothing else. It runs on the host or inside the KVM machine and must not know which.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,42 @@ const SHOWN_BYTES: usize = 64 << 10;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// `xtask run-tests RESULT BINARY… [-- FILTER…]`: what the KVM machine is asked to run. Writes the tally to RESULT.
+/// Which of a suite's tests to run: one in so many, so that several machines can have a share each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Counted from 0.
+    pub(crate) index: usize,
+    pub(crate) of: usize,
+}
+
+impl Share {
+    /// Every test.
+    pub(crate) const WHOLE: Self = Self { index: 0, of: 1 };
+
+    /// Reads what [`Share`] prints, `0/2`.
+    fn parse(text: &str) -> Option<Self> {
+        let (index, of) = text.split_once('/')?;
+        let share = Self { index: index.parse().ok()?, of: of.parse().ok()? };
+        (share.index < share.of).then_some(share)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.index, self.of)
+    }
+}
+
+/// `xtask run-tests RESULT SHARE BINARY… [-- FILTER…]`: what the KVM machine is asked to run. Writes the tally to RESULT.
 pub(crate) fn command(arguments: &[OsString]) -> Result<()> {
     let (result, rest) = arguments.split_first().context("run-tests: no file for the result")?;
+    let (share, rest) = rest.split_first().context("run-tests: no share of the tests")?;
+    let share = share.to_str().and_then(Share::parse).context("run-tests: a share is like 0/2")?;
     let mut parts = rest.splitn(2, |argument| argument == "--");
     let binaries: Vec<PathBuf> = parts.next().unwrap_or_default().iter().map(PathBuf::from).collect();
     let filters: Vec<String> =
         parts.next().unwrap_or_default().iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let tally = run_all(&binaries, &filters)?.tally;
+    let tally = run_all(&binaries, &filters, share)?.tally;
     fs::write(result, tally.to_string()).context("run-tests: cannot write the result")
 }
 
@@ -63,16 +92,16 @@ pub(crate) struct Outcome {
     pub(crate) recorded: Vec<Recorded>,
 }
 
-/// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none).
-pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String]) -> Result<Outcome> {
+/// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none) and that is of the share.
+pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String], share: Share) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut tables = Tables::new();
     for binary in binaries {
         let ignored = list(binary, true)?;
-        for name in list(binary, false)? {
-            if !filters.is_empty() && !filters.iter().any(|filter| name.contains(filter.as_str())) {
-                continue;
-            }
+        let wanted =
+            |name: &String| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+        let names = list(binary, false)?.into_iter().filter(wanted);
+        for name in names.skip(share.index).step_by(share.of) {
             if ignored.contains(&name) {
                 println!("  skipped          {name}");
                 outcome.tally.skipped += 1;

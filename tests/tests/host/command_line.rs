@@ -160,6 +160,15 @@ fn help_goes_to_stdout() {
 }
 
 #[test]
+fn a_command_that_only_has_commands_lists_them() {
+    let rkt = TestRkt::new();
+
+    let output = rkt.run(["app"]).expect_code(0);
+
+    output.expect_out("SUBCOMMANDS").expect_out("sandbox").expect_out("Add an app to a pod");
+}
+
+#[test]
 fn list_without_pods_prints_nothing_and_succeeds() {
     let output = TestRkt::new().run(["list", "--no-legend"]).expect_code(0);
 

@@ -1,5 +1,7 @@
 //! What happens around an app: event handlers, readiness, the end of what it leaves behind, and how ends are told.
 
+use std::os::unix::net::UnixDatagram;
+
 use rkt_tests::aci::{Aci, manifest};
 use rkt_tests::command::limit;
 use serde_json::json;
@@ -88,7 +90,7 @@ fn post_stop_handlers_run_when_the_pod_is_stopped_and_stops_are_in_reverse_order
 }
 
 #[test]
-fn a_pod_is_ready_when_the_app_that_says_so_has_said_so() {
+fn a_pod_is_ready_when_the_app_that_says_so_has_said_so_and_tells_the_service_manager() {
     let extracted = fresh_path("inspect");
     let arguments = ["image", "extract", "--rootfs-only", INSPECT];
     rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
@@ -100,20 +102,33 @@ fn a_pod_is_ready_when_the_app_that_says_so_has_said_so() {
     let image = fresh_path("notifying").with_extension("aci");
     Aci::new(&of_image).file("rootfs/inspect", 0o755, &program).write(&image);
     let steps = ["print-env", "NOTIFY_SOCKET", "notify", "STATUS=not yet", "print-msg", "waiting"];
-    let more = ["await-file", "/go", "notify", "READY=1", "print-msg", "told", "sleep", "100000"];
+    let more = ["await-file", "/dev/shm/go", "notify", "READY=1", "print-msg", "told", "sleep", "100000"];
     let arguments = [&[image.to_str().expect("UTF-8"), "--user=1000", "--"][..], &steps, &more].concat();
-    let mut pod = Pod::start(&arguments);
+    let address = fresh_path("manager");
+    let manager = UnixDatagram::bind(&address).expect("binding a socket");
+    manager.set_nonblocking(true).expect("a socket");
+    let mut pod = Pod::start_with_env("NOTIFY_SOCKET", address.to_str().expect("UTF-8"), &arguments);
     pod.wait_for("waiting");
 
     let early = pod.run(["status", "--wait-ready=1s", &pod.uuid]);
     let enter = |steps: &[&str]| pod.run([&["enter", pod.uuid.as_str(), "/inspect"], steps].concat());
-    enter(&["write-file", "/go", ""]).expect_code(0);
+    enter(&["write-file", "/dev/shm/go", ""]).expect_code(0);
     let late = pod.run(["status", "--wait-ready=30s", &pod.uuid]);
 
+    let mut said_to_manager = Vec::new();
+    let mut listen = || {
+        let mut buffer = [0; 100];
+        while let Ok(length) = manager.recv(&mut buffer) {
+            said_to_manager.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        said_to_manager.clone()
+    };
+    assert_eq!(listen(), ["READY=1"]);
     early.expect_code(254).expect_err("context deadline exceeded");
     late.expect_code(0);
     pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
     let output = pod.finish();
+    assert_eq!(listen(), ["READY=1", "STOPPING=1"]);
     assert_eq!(said(&output.stdout, "notifying")[0], "NOTIFY_SOCKET=/run/systemd/notify");
 }
 

@@ -5,6 +5,9 @@
 
 use guest_api::AppExit;
 
+/// Added to the number of the signal that ended something, as shells do.
+const SIGNAL_CODES: u8 = 128;
+
 /// Exit code of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitCode(pub u8);
@@ -14,6 +17,11 @@ impl ExitCode {
     pub const RKT_FAILED: Self = Self(254);
     /// Nothing failed.
     pub const SUCCESS: Self = Self(0);
+
+    /// Of a command or an attachment that a signal ended.
+    pub const fn of_signal(number: u8) -> Self {
+        Self(SIGNAL_CODES.saturating_add(number))
+    }
 }
 
 /// How a pod has fared so far.

@@ -44,9 +44,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const SIGNALS: [Signal; 6] =
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH, Signal::SIGCONT];
 
-/// Added to the number of the signal that ended it, as shells do.
-const SIGNAL_CODES: u8 = 128;
-
 /// Why nothing could be attached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -463,5 +460,5 @@ fn is_readable(descriptor: BorrowedFd<'_>) -> bool {
 }
 
 fn ended_by(signal: Signal) -> ExitCode {
-    ExitCode(SIGNAL_CODES.saturating_add(u8::try_from(signal as i32).unwrap_or_default()))
+    ExitCode::of_signal(u8::try_from(signal as i32).unwrap_or_default())
 }

@@ -37,9 +37,6 @@ const SIGNALS: [Signal; 8] = [
     Signal::SIGCONT,
 ];
 
-/// Added to the number of the signal that ended a command, as shells do.
-const SIGNAL_CODES: u8 = 128;
-
 /// Why a command could not be run, or how its end could not be learned.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
@@ -267,7 +264,7 @@ impl Enter<'_> {
                 Reply::Exited(exit) => {
                     self.phase = Phase::Ended(match exit {
                         AppExit::Code(code) => ExitCode(code),
-                        AppExit::Signal(signal) => ExitCode(SIGNAL_CODES.saturating_add(signal)),
+                        AppExit::Signal(signal) => ExitCode::of_signal(signal),
                     });
                     return Ok(());
                 }
@@ -352,5 +349,5 @@ fn number(signal: Signal) -> u8 {
 }
 
 fn ended_by(signal: Signal) -> ExitCode {
-    ExitCode(SIGNAL_CODES.saturating_add(number(signal)))
+    ExitCode::of_signal(number(signal))
 }

@@ -8,11 +8,10 @@ mod messages;
 pub(crate) mod runner;
 pub(crate) mod tally;
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -229,7 +228,8 @@ pub(crate) fn executable(target: &[&str]) -> Result<PathBuf> {
 fn in_machine(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
     progress::say(&format!("test: the machine tier runs {}", machine::place()));
     let machines = machine::at_once();
-    let run = |index| one_machine(binaries, filters, Share { index, of: machines });
+    let myself = own_copy()?;
+    let run = |index| one_machine(&myself, binaries, filters, Share { index, of: machines });
     let mut tally = Tally::default();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..machines).map(|index| scope.spawn(move || run(index))).collect();
@@ -242,9 +242,17 @@ fn in_machine(binaries: &[PathBuf], filters: &[String]) -> Result<Tally> {
     Ok(tally)
 }
 
-fn one_machine(binaries: &[PathBuf], filters: &[String], share: Share) -> Result<Tally> {
+/// This program under a name of its own: the suites' builds may have replaced the file that it was started from, and the
+/// machine starts programs by their names.
+fn own_copy() -> Result<PathBuf> {
+    let copy = workspace::target().join("xtask-in-machine");
+    let _ = fs::remove_file(&copy);
+    fs::copy("/proc/self/exe", &copy).context("cannot copy xtask for the machine")?;
+    Ok(copy)
+}
+
+fn one_machine(myself: &Path, binaries: &[PathBuf], filters: &[String], share: Share) -> Result<Tally> {
     let result = workspace::target().join(format!("machine-result-{}", share.index));
-    let myself = env::current_exe().context("cannot find xtask itself")?;
     let mut command: Vec<OsString> =
         vec![myself.into(), "run-tests".into(), result.clone().into(), share.to_string().into()];
     command.extend(binaries.iter().map(|path| path.clone().into_os_string()));

@@ -106,5 +106,6 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
             host_to_guest: None,
         }),
         serial: parts.serial,
+        net: Vec::new(),
     }
 }

@@ -103,6 +103,7 @@ fn run() -> Result<Exit, Box<dyn Error>> {
         vsock: vsock_config(&arguments)?,
         command_line: arguments.command_line,
         serial: (!arguments.no_serial).then_some(stdout),
+        net: Vec::new(),
     })?;
     Ok(machine.run()?)
 }

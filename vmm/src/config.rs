@@ -4,6 +4,7 @@
 //! a process that may open nothing. Must not know: pods, images, paths on the host.
 
 use std::fs::File;
+use std::num::NonZeroU64;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::MemoryFile;
@@ -29,6 +30,52 @@ pub struct VmConfig {
     pub vsock: Option<VsockConfig>,
     /// Where the guest's serial console goes. `None` means there is no serial port at all.
     pub serial: Option<File>,
+    /// Network cards, at most [`crate::MAX_NETWORK_CARDS`]; the guest finds them in this order.
+    pub net: Vec<NetConfig>,
+}
+
+/// A virtio-net device over a tap.
+#[derive(Debug)]
+pub struct NetConfig {
+    /// The tap: one descriptor for each pair of queues, as [`crate::open_tap`] returns them, at most
+    /// [`crate::MAX_QUEUE_PAIRS`]. More than one is of use to a guest of several virtual CPUs only.
+    pub queues: Vec<File>,
+    /// The card's address.
+    pub mac: [u8; 6],
+    /// The largest packet that the network takes, which the guest makes the interface's own; 1500 if not said.
+    pub mtu: Option<u16>,
+    /// How much may pass.
+    pub limits: NetLimits,
+    /// `/dev/vhost-net`, opened read-write once for each pair of queues: the host's kernel then serves the queues instead of this
+    /// process, and `limits` cannot be kept. Empty for none.
+    pub vhost: Vec<File>,
+}
+
+/// Bounds on what a network card passes, either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetLimits {
+    /// What the guest receives.
+    pub receive: NetLimit,
+    /// What the guest sends.
+    pub transmit: NetLimit,
+}
+
+/// Bounds on one direction. What is beyond them waits; it is dropped where the host's queue of the tap is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NetLimit {
+    /// In bytes of whole frames.
+    pub bytes: Option<Rate>,
+    /// In frames as the network sees them: one that the host is still to split counts for all its parts.
+    pub packets: Option<Rate>,
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// What passes in a second in the long run.
+    pub per_second: NonZeroU64,
+    /// What passes at once after a pause.
+    pub burst: NonZeroU64,
 }
 
 /// A virtio-fs device whose requests a vhost-user back end serves.

@@ -24,11 +24,12 @@ mod memory_test;
 #[cfg(test)]
 mod vm_test;
 
-pub use config::{FsConfig, VmConfig, VsockConfig};
+pub use config::{FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
 pub use error::Error;
 pub use exit::Exit;
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};
-pub use vm::Vm;
+pub use virtio::net::tap::{MAX_QUEUE_PAIRS, open_tap};
+pub use vm::{MAX_NETWORK_CARDS, Vm};
 
 /// Largest number of virtual CPUs of one machine. The guest kernel is built for 32, and every one costs a thread.
 pub const MAX_VCPUS: u8 = 32;

@@ -38,6 +38,9 @@ const DESCRIPTOR_TABLE_SIZE: i32 = 1024;
 /// The first interrupt of the virtio slots; lower ones belong to the parts of a PC.
 const FIRST_VIRTIO_IRQ: u32 = 5;
 
+/// Network cards of one machine: what the interrupt controller has pins for.
+pub const MAX_NETWORK_CARDS: usize = 8;
+
 /// A fixed place in the address space for each kind of device, whether the machine has it or not, so that all machines
 /// look alike to a guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,8 @@ impl Vm {
     pub fn build(config: VmConfig) -> Result<Vm, Error> {
         check(&config)?;
         reserve_descriptors();
-        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial } = config;
+        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial, net } = config;
+        drop(net);
         let kvm = open(kvm)?;
         let ram = memory.map()?;
         let exit = Arc::new(ExitLatch::new()?);
@@ -149,6 +153,12 @@ fn check(config: &VmConfig) -> Result<(), Error> {
     }
     if config.command_line.contains(['\0', '\n']) {
         return Err(Error::Config("the kernel command line contains a zero or a line break".to_owned()));
+    }
+    if config.net.len() > MAX_NETWORK_CARDS {
+        return Err(Error::Config(format!(
+            "{} network cards, want at most {MAX_NETWORK_CARDS}",
+            config.net.len()
+        )));
     }
     Ok(())
 }

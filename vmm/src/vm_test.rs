@@ -14,6 +14,7 @@ fn config() -> VmConfig {
         fs: None,
         vsock: None,
         serial: None,
+        net: Vec::new(),
     }
 }
 

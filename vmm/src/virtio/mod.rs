@@ -4,6 +4,7 @@ pub mod balloon;
 pub mod device;
 pub mod fs;
 pub mod mmio;
+pub mod net;
 pub mod queue;
 pub mod rng;
 pub mod vsock;

@@ -1,0 +1,3 @@
+//! The network card.
+
+pub mod tap;

@@ -65,10 +65,13 @@
 pub mod bytes;
 mod frame;
 mod message;
+mod network;
 mod tunnel;
 
 #[cfg(test)]
 mod frame_test;
+#[cfg(test)]
+mod network_test;
 #[cfg(test)]
 mod stdio_test;
 #[cfg(test)]
@@ -80,11 +83,15 @@ pub use message::{
     MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId,
     WindowSize,
 };
+pub use network::{
+    AddressSpec, InterfaceSpec, MAX_INTERFACES, NetworkFault, NetworkSpec, Prefix, RouteSpec, RuleSpec,
+    is_interface_name,
+};
 pub use tunnel::{TunnelFault, TunnelState};
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
 /// same stage1 image, so a mismatch is a packaging error and not something to negotiate around.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// vsock context ID of the host (virtio specification 1.2, 5.10.4).
 pub const HOST_CID: u32 = 2;

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::NetworkSpec;
+
 /// Number the host gives an app in its [`AppSpec`]; it names the app in every later message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AppId(pub u16);
@@ -140,6 +142,8 @@ pub struct PodSpec {
     /// Apps come and go ([`ToGuest::StartApp`]); no app's end, and no app's failure to start, ends the pod, which may have no
     /// apps at all. It ends by [`ToGuest::Stop`] and [`ToGuest::Kill`] only.
     pub mutable: bool,
+    /// Its interfaces besides loopback, which are there before any app.
+    pub network: NetworkSpec,
 }
 
 /// What makes two VMs of one template different pods.

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod loopback;
 pub mod metadata_tunnels;
 pub mod mounts;
+pub mod network;
 pub mod pod;
 pub mod reap;
 pub mod session;

@@ -14,7 +14,7 @@ use guest_api::{Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
 use guest_init::control::Control;
 use guest_init::metadata_tunnels::MetadataTunnels;
 use guest_init::{
-    InitError, console, control, identity, loopback, mounts, reap, sentence, shutdown, supervise,
+    InitError, console, control, identity, loopback, mounts, network, reap, sentence, shutdown, supervise,
 };
 use nix::sys::signalfd::SignalFd;
 
@@ -55,6 +55,7 @@ fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, MetadataTunne
     let signals = reap::listen()?;
     let mut spec = configuration(control)?;
     identity::assume(&mut spec.identity)?;
+    network::configure(&spec.network)?;
     mounts::mount_share()?;
     // Before any app could take its place.
     let tunnels = if spec.metadata_service { MetadataTunnels::listen()? } else { MetadataTunnels::default() };

@@ -15,6 +15,7 @@ fn spec() -> PodSpec {
         stop_grace_ms: 0,
         metadata_service: false,
         mutable: false,
+        network: NetworkSpec::default(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
-use guest_api::{AppId, AppSpec, MountSpec};
+use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
 
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
@@ -146,6 +146,8 @@ pub struct GuestPlan {
     pub kubernetes_logs: KubernetesPlan,
     /// The apps reach the metadata service.
     pub metadata_service: bool,
+    /// Interfaces of the pod, once its networks are there.
+    pub network: NetworkSpec,
 }
 
 /// What of the host's files the guest sees.
@@ -253,6 +255,7 @@ pub fn plan(
             kubernetes_logs: KubernetesPlan::of(pod)?,
             streams: all_streams,
             metadata_service: flags.mds_token.is_some(),
+            network: NetworkSpec::default(),
         },
         environment_files,
         warnings,

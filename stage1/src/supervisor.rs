@@ -503,6 +503,7 @@ impl Supervisor<'_> {
                 stop_grace_ms: STOP_GRACE_MS,
                 metadata_service: self.guest.metadata_service,
                 mutable: self.additions.flags.mutable,
+                network: self.guest.network.clone(),
             };
             let actions = self.conversation.receive(message, spec)?;
             self.carry_out(actions)?;

@@ -1,0 +1,222 @@
+//! The pod's networks as the guest's kernel has them: names, addresses, routes and rules of its cards.
+//!
+//! Responsible for: carrying out the network part of the pod's specification before any app starts. Must not know: how the cards
+//! are connected on the host; loopback. Follows rtnetlink(7) and docs/architecture.md, "Networks".
+
+use std::net::IpAddr;
+
+use guest_api::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec};
+use netlink::route::address::{AddressAttribute, AddressFlags, AddressMessage};
+use netlink::route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink::route::route::{
+    RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
+use netlink::route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink::route::{AddressFamily, RouteNetlinkMessage};
+use netlink::{Connection, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
+
+use crate::InitError;
+
+/// A card of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Card {
+    index: u32,
+    name: String,
+    mac: Vec<u8>,
+}
+
+/// A card and what is to become of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Assignment<'spec> {
+    index: u32,
+    interface: &'spec InterfaceSpec,
+    /// The card has another name so far.
+    is_renamed: bool,
+}
+
+/// Configures everything that is asked for. Apps find it as containers find theirs, but for one thing: no address is tried out
+/// first, because the network's plugin has settled whose they are.
+pub fn configure(spec: &NetworkSpec) -> Result<(), InitError> {
+    if spec.interfaces.is_empty() {
+        return Ok(());
+    }
+    spec.check().map_err(|fault| InitError::Specification(fault.to_string()))?;
+    let mut kernel = Connection::open().map_err(failed("ask for the network cards"))?;
+    let cards = cards(&mut kernel).map_err(failed("list the network cards"))?;
+    let assignments = assign(spec, &cards)?;
+    rename(&mut kernel, &assignments)?;
+    for assignment in &assignments {
+        bring_up(&mut kernel, assignment)?;
+    }
+    // A route may send from an address of another interface.
+    for Assignment { index, interface, .. } in &assignments {
+        for route in &interface.routes {
+            let doing =
+                || format!("add the route to {} over interface {}", route.destination, interface.name);
+            change(&mut kernel, RouteNetlinkMessage::NewRoute(route_message(*index, route)), doing)?;
+        }
+    }
+    for rule in &spec.rules {
+        let doing = || format!("add the routing rule of priority {}", rule.priority);
+        change(&mut kernel, RouteNetlinkMessage::NewRule(rule_message(rule)), doing)?;
+    }
+    Ok(())
+}
+
+fn failed(doing: impl Into<String>) -> impl FnOnce(NetlinkError) -> InitError {
+    move |source| InitError::Kernel { doing: doing.into(), source: std::io::Error::other(source) }
+}
+
+fn change(
+    kernel: &mut Connection,
+    message: RouteNetlinkMessage,
+    doing: impl FnOnce() -> String,
+) -> Result<(), InitError> {
+    kernel.change(message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| failed(doing())(error))
+}
+
+fn cards(kernel: &mut Connection) -> Result<Vec<Card>, NetlinkError> {
+    let mut cards = Vec::new();
+    for answer in kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+        let RouteNetlinkMessage::NewLink(link) = answer else { continue };
+        let mut card = Card { index: link.header.index, name: String::new(), mac: Vec::new() };
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => card.name = name,
+                LinkAttribute::Address(mac) => card.mac = mac,
+                _ => {}
+            }
+        }
+        cards.push(card);
+    }
+    cards.sort_by_key(|card| card.index);
+    Ok(cards)
+}
+
+/// Finds each interface's card by its address. Networks that share a card of the host share its address, too: then they are in the
+/// order of the devices.
+fn assign<'spec>(spec: &'spec NetworkSpec, cards: &[Card]) -> Result<Vec<Assignment<'spec>>, InitError> {
+    let mut left: Vec<&Card> = cards.iter().collect();
+    let mut assignments = Vec::new();
+    for interface in &spec.interfaces {
+        let found = left.iter().position(|card| card.mac == interface.mac);
+        let card = found.map(|position| left.remove(position)).ok_or_else(|| {
+            InitError::Specification(format!(
+                "the machine has no network card for interface {}",
+                interface.name
+            ))
+        })?;
+        let is_renamed = card.name != interface.name;
+        assignments.push(Assignment { index: card.index, interface, is_renamed });
+    }
+    Ok(assignments)
+}
+
+/// Gives the interfaces their names. One card may have the name that another one is to get, so they all give up theirs first.
+fn rename(kernel: &mut Connection, assignments: &[Assignment<'_>]) -> Result<(), InitError> {
+    let renamed = || assignments.iter().filter(|assignment| assignment.is_renamed);
+    let provisional = renamed().map(|it| (it.index, format!("card{}", it.index)));
+    let last = renamed().map(|it| (it.index, it.interface.name.clone()));
+    for (index, name) in provisional.chain(last) {
+        let doing = format!("name a network card {name}");
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::IfName(name));
+        kernel.change(RouteNetlinkMessage::SetLink(link), 0).map_err(failed(doing))?;
+    }
+    Ok(())
+}
+
+fn bring_up(kernel: &mut Connection, assignment: &Assignment<'_>) -> Result<(), InitError> {
+    let Assignment { index, interface, .. } = assignment;
+    let name = &interface.name;
+    // Nor is the link-local address tried out, for which connections would wait a second.
+    let setting = format!("/proc/sys/net/ipv6/conf/{name}/accept_dad");
+    std::fs::write(&setting, "0").map_err(InitError::kernel(format!("write {setting}")))?;
+    let mut link = LinkMessage::default();
+    link.header.index = *index;
+    link.header.flags = LinkFlags::Up;
+    link.header.change_mask = LinkFlags::Up;
+    link.attributes.push(LinkAttribute::Mtu(u32::from(interface.mtu)));
+    let doing = format!("bring up interface {name} with an MTU of {} bytes", interface.mtu);
+    kernel.change(RouteNetlinkMessage::SetLink(link), 0).map_err(failed(doing))?;
+    for address in &interface.addresses {
+        let doing = || format!("give interface {name} the address {}", address.prefix);
+        change(kernel, RouteNetlinkMessage::NewAddress(address_message(*index, address)), doing)?;
+    }
+    Ok(())
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet }
+}
+
+fn address_message(index: u32, address: &AddressSpec) -> AddressMessage {
+    let Prefix { address: own, length } = address.prefix;
+    let mut message = AddressMessage::default();
+    message.header.family = family(own);
+    message.header.prefix_len = length;
+    message.header.scope = address.scope.into();
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(own));
+    message.attributes.push(AddressAttribute::Address(own));
+    if let Some(broadcast) = broadcast(address.prefix) {
+        message.attributes.push(AddressAttribute::Broadcast(broadcast));
+    }
+    message.attributes.push(AddressAttribute::Flags(AddressFlags::Noprefixroute | AddressFlags::Nodad));
+    message
+}
+
+/// As ip(8) does it for plugins: the last address of the subnet, where there is one.
+fn broadcast(prefix: Prefix) -> Option<std::net::Ipv4Addr> {
+    let IpAddr::V4(address) = prefix.address else { return None };
+    let hosts = u32::MAX.checked_shr(u32::from(prefix.length)).unwrap_or(0);
+    (hosts > 1).then(|| std::net::Ipv4Addr::from_bits(address.to_bits() | hosts))
+}
+
+fn route_message(index: u32, route: &RouteSpec) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.address);
+    message.header.destination_prefix_length = route.destination.length;
+    message.header.table = table(route.table);
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::from(route.scope);
+    message.header.kind = RouteType::Unicast;
+    if route.onlink {
+        message.header.flags = RouteFlags::Onlink;
+    }
+    let attributes = &mut message.attributes;
+    attributes.push(RouteAttribute::Destination(route.destination.address.into()));
+    attributes.push(RouteAttribute::Oif(index));
+    attributes.push(RouteAttribute::Table(route.table));
+    attributes.extend(route.gateway.map(|gateway| RouteAttribute::Gateway(gateway.into())));
+    attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
+    attributes.extend(route.metric.map(RouteAttribute::Priority));
+    attributes.extend(route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
+    message
+}
+
+fn rule_message(rule: &RuleSpec) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    let length = |prefix: Option<Prefix>| prefix.map_or(0, |prefix| prefix.length);
+    message.header.family = if rule.ipv6 { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    message.header.src_len = length(rule.source);
+    message.header.dst_len = length(rule.destination);
+    message.header.table = table(rule.table);
+    message.header.action = RuleAction::ToTable;
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Priority(rule.priority));
+    attributes.push(RuleAttribute::Table(rule.table));
+    attributes.extend(rule.source.map(|source| RuleAttribute::Source(source.address)));
+    attributes.extend(rule.destination.map(|target| RuleAttribute::Destination(target.address)));
+    message
+}
+
+/// The byte for a table in a header: large numbers are in an attribute only (`RT_TABLE_UNSPEC` stands for them here).
+fn table(number: u32) -> u8 {
+    u8::try_from(number).unwrap_or(0)
+}
+
+#[cfg(test)]
+#[path = "network_test.rs"]
+mod network_test;

@@ -54,12 +54,14 @@
 //! error. A pod's end does not wait for sessions: between the first SIGKILL and `Halting` they may end without
 //! `SessionExited`.
 //!
-//! A connection of an app to the metadata service is a tunnel, a stream of bytes in both directions:
+//! A connection of an app to the metadata service is a tunnel, a stream of bytes in both directions, and so is one that the host
+//! has accepted for an app ([`ListeningSocket`]):
 //!
 //! ```text
-//!   TunnelOpened              ->                             at any time after Configure
-//!   TunnelData, TunnelCredit  <->    TunnelData, TunnelCredit
-//!   TunnelEnd                 <->    TunnelEnd               last TunnelData of a side; in any order
+//!   Opened                    ->                             at any time after Configure, to the metadata service
+//!                             <-     Opened                  at any time after Ready, to an app's socket
+//!   Data, Credit              <->    Data, Credit
+//!   End                       <->    End                     after the last Data of a side; in any order
 //! ```
 
 pub mod bytes;
@@ -79,9 +81,9 @@ mod tunnel_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity, Isolation, Lifecycle,
-    MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio, StdioStream, ToGuest, ToHost, TunnelId,
-    WindowSize,
+    AppExit, AppId, AppSpec, Destination, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity,
+    Isolation, Lifecycle, ListeningSocket, MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio,
+    StdioStream, ToGuest, ToHost, TunnelId, TunnelMessage, WindowSize,
 };
 pub use network::{
     AddressSpec, InterfaceSpec, MAX_INTERFACES, NetworkFault, NetworkSpec, Prefix, RouteSpec, RuleSpec,
@@ -133,13 +135,20 @@ pub const METADATA_PORT: u16 = 18112;
 
 /// Connections to the metadata service that a pod may have at once. A request is answered within milliseconds, so a hundred
 /// apps that all start at the same time wait for each other without noticing it.
-pub const MAX_TUNNELS: usize = 32;
+pub const MAX_METADATA_TUNNELS: usize = 32;
 
-/// Bytes that each side may send through a tunnel before the other grants more with [`ToGuest::TunnelCredit`] or
-/// [`ToHost::TunnelCredit`]: most manifests fit, and 32 tunnels cost the host no more than 2 MiB in each direction.
+/// Connections to apps' sockets that the host passes on at once; others wait in the backlog of the host's socket. With their
+/// credit they cost each side no more than 16 MiB.
+pub const MAX_SOCKET_TUNNELS: usize = 128;
+
+/// Sockets that one app is started with: PID 1 keeps their descriptors' numbers free.
+pub const MAX_LISTENING_SOCKETS: usize = 16;
+
+/// Bytes that each side may send through a tunnel before the other grants more with [`TunnelMessage::Credit`]: most manifests
+/// fit.
 pub const INITIAL_TUNNEL_CREDIT_BYTES: u32 = 64 * 1024;
 
-/// Largest payload of one [`ToGuest::TunnelData`] or [`ToHost::TunnelData`]: a quarter of the credit, so that one message is on
+/// Largest payload of one [`TunnelMessage::Data`]: a quarter of the credit, so that one message is on
 /// its way while another is written.
 pub const MAX_TUNNEL_BYTES: usize = 16 * 1024;
 

@@ -2,6 +2,8 @@
 //!
 //! Responsible for: the vocabulary. Must not know: who sends over what.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::NetworkSpec;
@@ -14,9 +16,84 @@ pub struct AppId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionId(pub u32);
 
-/// Number the guest gives a connection to the metadata service. It may be given again once both sides have ended the tunnel.
+/// Number of a tunnel, given by the side that opens it. It may be given again once both sides have ended the tunnel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TunnelId(pub u16);
+
+impl TunnelId {
+    /// Set in the numbers that the host gives, so that both sides can open tunnels at the same time.
+    const OF_HOST: u16 = 1 << 15;
+
+    /// A number of the host's or the guest's.
+    pub fn numbered(number: u16, of_host: bool) -> Self {
+        let number = number & !Self::OF_HOST;
+        Self(if of_host { number | Self::OF_HOST } else { number })
+    }
+
+    /// Whether the host gave it.
+    pub fn is_of_host(self) -> bool {
+        self.0 & Self::OF_HOST != 0
+    }
+}
+
+/// Where a tunnel leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Destination {
+    /// The host's metadata service. Opened by the guest.
+    MetadataService,
+    /// An app's socket of this number ([`ListeningSocket::number`]). Opened by the host.
+    Socket(u16),
+}
+
+impl Destination {
+    /// How many tunnels of its kind a pod may have at once.
+    pub fn limit(self) -> usize {
+        match self {
+            Self::MetadataService => crate::MAX_METADATA_TUNNELS,
+            Self::Socket(_) => crate::MAX_SOCKET_TUNNELS,
+        }
+    }
+
+    /// Whether tunnels to both count together.
+    pub fn shares_limit_with(self, other: Self) -> bool {
+        matches!(self, Self::MetadataService) == matches!(other, Self::MetadataService)
+    }
+
+    /// Whether a server that says nothing more has ended the tunnel in both directions: HTTP without upgrades.
+    pub fn ends_as_a_whole(self) -> bool {
+        self == Self::MetadataService
+    }
+}
+
+/// What is said about tunnels, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TunnelMessage {
+    /// Somebody has connected. From the guest only if the pod uses the metadata service ([`PodSpec::metadata_service`]), from
+    /// the host only to sockets that it told the guest of; no more at once than [`Destination::limit`].
+    Opened {
+        /// The new number.
+        tunnel: TunnelId,
+        /// Where to.
+        destination: Destination,
+    },
+    /// Bytes, at most [`crate::MAX_TUNNEL_BYTES`], within the tunnel's credit.
+    Data {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// The bytes, unchanged.
+        #[serde(with = "crate::bytes")]
+        data: Vec<u8>,
+    },
+    /// What came through the tunnel has gone on: the other side may send as many more bytes.
+    Credit {
+        /// The tunnel.
+        tunnel: TunnelId,
+        /// Bytes, added to what is left.
+        bytes: u32,
+    },
+    /// Nothing more comes from this side; what still arrives may be dropped. Once both sides have said it, the number is free.
+    End(TunnelId),
+}
 
 /// Whose standard descriptors a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -194,6 +271,20 @@ pub struct AppSpec {
     pub isolation: Isolation,
     /// What happens before and after it, and when it counts as started.
     pub lifecycle: Lifecycle,
+    /// Sockets that it is started with, in the order of their descriptors (sd_listen_fds(3)), at most
+    /// [`crate::MAX_LISTENING_SOCKETS`].
+    pub sockets: Vec<ListeningSocket>,
+}
+
+/// A socket that an app is started with: socket activation (rkt-reference 6.10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListeningSocket {
+    /// Its name in `LISTEN_FDNAMES`: that of the app's port.
+    pub name: String,
+    /// Where it listens in the pod.
+    pub address: SocketAddr,
+    /// What the host calls it that opens tunnels to it, if it does.
+    pub number: Option<u16>,
 }
 
 /// What an app's image asks for around its own process (rkt-reference 6.8 and 6.10).
@@ -391,24 +482,8 @@ pub enum ToGuest {
     HangUp(SessionId),
     /// Send SIGKILL to everything at once, then halt. What apps wrote before is still sent, and how they ended.
     Kill,
-    /// Bytes from the metadata service, at most [`crate::MAX_TUNNEL_BYTES`], within the tunnel's credit.
-    TunnelData {
-        /// The connection.
-        tunnel: TunnelId,
-        /// The bytes, unchanged.
-        #[serde(with = "crate::bytes")]
-        data: Vec<u8>,
-    },
-    /// What the guest sent through the tunnel has gone on: it may send as many more bytes.
-    TunnelCredit {
-        /// The connection.
-        tunnel: TunnelId,
-        /// Bytes, added to what is left.
-        bytes: u32,
-    },
-    /// The service has closed the connection, or was not there to take it: nothing more comes, and what still arrives for it
-    /// is dropped. Once both sides have said it, the number is free.
-    TunnelEnd(TunnelId),
+    /// About a tunnel.
+    Tunnel(TunnelMessage),
     /// The host's clock was set, the host slept, or so much time has passed that the guest's clock may have drifted: follow it.
     Clock {
         /// Host wall clock when the message was written, in nanoseconds since the Unix epoch.
@@ -511,27 +586,8 @@ pub enum ToHost {
         /// Bytes, added to what is left.
         bytes: u32,
     },
-    /// An app has connected to the metadata service. Only if the pod uses it ([`PodSpec::metadata_service`]), and at most
-    /// [`crate::MAX_TUNNELS`] at a time.
-    TunnelOpened(TunnelId),
-    /// Bytes for the metadata service, at most [`crate::MAX_TUNNEL_BYTES`], within the tunnel's credit.
-    TunnelData {
-        /// The connection.
-        tunnel: TunnelId,
-        /// The bytes, unchanged.
-        #[serde(with = "crate::bytes")]
-        data: Vec<u8>,
-    },
-    /// What the host sent through the tunnel has gone on: it may send as many more bytes.
-    TunnelCredit {
-        /// The connection.
-        tunnel: TunnelId,
-        /// Bytes, added to what is left.
-        bytes: u32,
-    },
-    /// The app says nothing more on the connection; it may still want the answer. Once both sides have said it, the number is
-    /// free.
-    TunnelEnd(TunnelId),
+    /// About a tunnel.
+    Tunnel(TunnelMessage),
     /// An event handler of the app runs: what the app writes from now on is written by this process.
     HandlerStarted {
         /// The app.

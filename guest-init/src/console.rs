@@ -7,6 +7,8 @@ use std::os::fd::AsRawFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::sockets::RESERVED;
+
 /// The line the boot benches time: the first thing guest-init does.
 pub fn first_line() {
     write_line(concat!("guest-init ", env!("CARGO_PKG_VERSION")));
@@ -17,11 +19,12 @@ pub fn say(text: &str) {
     write_line(&format!("guest-init: {text}"));
 }
 
-/// Gives descriptors 0, 1 and 2 an owner. Without a console the kernel starts PID 1 with all three closed, and the
-/// first pipes of an app would land there and be overwritten when the next app gets its own stdio.
-pub fn occupy_standard_descriptors() {
-    while let Ok(descriptor) = rustix::fs::open("/", OFlags::PATH, Mode::empty()) {
-        if descriptor.as_raw_fd() > 2 {
+/// Gives the descriptors an owner that processes of apps have things of their own at: 0, 1 and 2, and those of sockets that they
+/// are started with. Without a console the kernel starts PID 1 with all of them closed, and the first pipes of an app
+/// would land there and be overwritten when the next app gets its own.
+pub fn occupy_low_descriptors() {
+    while let Ok(descriptor) = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        if descriptor.as_raw_fd() >= RESERVED.end {
             break;
         }
         std::mem::forget(descriptor);

@@ -42,23 +42,15 @@ pub enum InitError {
     /// The host gave a command the number of another one.
     #[error("the host lost count of its sessions")]
     SessionNumber(#[source] crate::session::Refusal),
-    /// A connection to the metadata service that no app has opened.
-    #[error("the host speaks of tunnel {0}, which does not exist")]
-    UnknownTunnel(u16),
     /// The host gave an app the number of another one, or wants another one in a pod that has the apps that it has.
     #[error("the host lost count of its apps")]
     AppNumber(#[source] crate::pod::Refusal),
     /// The host gave up an app that still runs.
     #[error("the host gave up app number {0}, which has not ended")]
     AppNotOver(u16),
-    /// The host broke the rules of a connection to the metadata service.
-    #[error("in tunnel {tunnel}, the host sent {fault}")]
-    Tunnel {
-        /// The connection.
-        tunnel: u16,
-        /// What it did.
-        fault: guest_api::TunnelFault,
-    },
+    /// The host broke the rules of a tunnel.
+    #[error("the host lost count of its tunnels")]
+    Tunnel(#[source] tunnels::TunnelError),
     /// A command for an app that the pod does not have.
     #[error("the pod has no app number {0}")]
     UnknownApp(u16),

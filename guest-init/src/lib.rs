@@ -13,13 +13,14 @@ pub mod control;
 pub mod error;
 pub mod identity;
 pub mod loopback;
-pub mod metadata_tunnels;
+pub mod metadata_service;
 pub mod mounts;
 pub mod network;
 pub mod pod;
 pub mod reap;
 pub mod session;
 pub mod shutdown;
+pub mod sockets;
 pub mod supervise;
 
 #[cfg(test)]
@@ -27,10 +28,10 @@ mod clock_test;
 #[cfg(test)]
 mod control_test;
 #[cfg(test)]
-mod metadata_tunnels_test;
-#[cfg(test)]
 mod pod_test;
 #[cfg(test)]
 mod session_test;
+#[cfg(test)]
+mod sockets_test;
 
 pub use error::{InitError, sentence};

@@ -10,13 +10,14 @@
 
 use std::ffi::{c_char, c_int};
 
-use guest_api::{Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
+use guest_api::{Destination, Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
 use guest_init::control::Control;
-use guest_init::metadata_tunnels::MetadataTunnels;
 use guest_init::{
-    InitError, console, control, identity, loopback, mounts, network, reap, sentence, shutdown, supervise,
+    InitError, console, control, identity, loopback, metadata_service, mounts, network, reap, sentence,
+    shutdown, supervise,
 };
 use nix::sys::signalfd::SignalFd;
+use tunnels::{Side, Tunnels};
 
 /// Where the C library's start code goes.
 // SAFETY: the one `main` of this executable, with the signature the C library calls.
@@ -27,7 +28,7 @@ pub extern "C" fn main(_argument_count: c_int, _arguments: *const *const c_char)
         return libc::EXIT_FAILURE;
     }
     console::first_line();
-    console::occupy_standard_descriptors();
+    console::occupy_low_descriptors();
     shutdown::reset_on_panic();
     match Control::connect() {
         Ok(control) => boot(control),
@@ -46,7 +47,7 @@ fn boot(mut control: Control) -> ! {
     }
 }
 
-fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, MetadataTunnels), InitError> {
+fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, Tunnels), InitError> {
     say_hello(control)?;
     // The host composes its answer meanwhile.
     mounts::leave_initial_root()?;
@@ -58,7 +59,12 @@ fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, MetadataTunne
     network::configure(&spec.network)?;
     mounts::mount_share()?;
     // Before any app could take its place.
-    let tunnels = if spec.metadata_service { MetadataTunnels::listen()? } else { MetadataTunnels::default() };
+    let mut tunnels = Tunnels::new(Side::Guest);
+    if spec.metadata_service {
+        tunnels
+            .listen(Destination::MetadataService, metadata_service::listen()?)
+            .map_err(InitError::kernel("wait for connections to the metadata service"))?;
+    }
     Ok((spec, signals, tunnels))
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::activation::ActivationError;
 use crate::control_socket::client::ClientError;
 use crate::entrypoints::attach::AttachError;
 use crate::entrypoints::enter::EnterError;
@@ -40,6 +41,9 @@ pub enum EntrypointError {
     /// The pod cannot be run as asked.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The service manager's sockets cannot be used.
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     /// There is no KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),

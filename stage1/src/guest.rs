@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use guest_api::{
     AppExit, AppId, AppSpec, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec,
-    Process, StdioStream, ToGuest, ToHost, TunnelFault,
+    Process, StdioStream, ToGuest, ToHost, TunnelMessage,
 };
+use tunnels::TunnelError;
 
 use crate::app_end;
 use crate::exit::{ExitCode, PodOutcome};
@@ -74,8 +75,8 @@ pub enum Action {
     },
     /// The message is about a command in an app.
     OfSession(ToHost),
-    /// The message is about a connection to the metadata service.
-    OfTunnel(ToHost),
+    /// The message is about a tunnel.
+    OfTunnel(TunnelMessage),
     /// The app will never run: tell the user.
     StartFailed {
         /// The app.
@@ -118,20 +119,9 @@ pub enum Violation {
     /// More output than was granted, or in pieces larger than agreed.
     #[error("{0} sent more output than the host granted")]
     BeyondCredit(String),
-    /// A connection that the pod cannot have: it does not use the metadata service, has too many, or has this one already.
-    #[error("the guest opened tunnel {0}, which it may not")]
-    TunnelNotAllowed(u16),
-    /// A connection that it has not opened.
-    #[error("the guest speaks of tunnel {0}, which does not exist")]
-    UnknownTunnel(u16),
-    /// More, or something else, than a connection takes.
-    #[error("in tunnel {tunnel}, the guest sent {fault}")]
-    Tunnel {
-        /// The connection.
-        tunnel: u16,
-        /// What it did.
-        fault: TunnelFault,
-    },
+    /// More, or something else, than tunnels take.
+    #[error("the guest broke the rules of tunnels")]
+    Tunnel(#[source] TunnelError),
     /// Credit for input that was never sent.
     #[error("the guest granted credit for input that it was not sent")]
     BeyondInput,
@@ -419,10 +409,7 @@ impl Conversation {
             | ToHost::InputCredit { process: Process::Session(_), .. }) => {
                 Ok(vec![Action::OfSession(of_session)])
             }
-            of_tunnel @ (ToHost::TunnelOpened(_)
-            | ToHost::TunnelData { .. }
-            | ToHost::TunnelCredit { .. }
-            | ToHost::TunnelEnd(_)) => Ok(vec![Action::OfTunnel(of_tunnel)]),
+            ToHost::Tunnel(message) => Ok(vec![Action::OfTunnel(message)]),
         }
     }
 
@@ -555,10 +542,7 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::SessionFailed { .. } => "SessionFailed",
         ToHost::SessionExited { .. } => "SessionExited",
         ToHost::InputCredit { .. } => "InputCredit",
-        ToHost::TunnelOpened(_) => "TunnelOpened",
-        ToHost::TunnelData { .. } => "TunnelData",
-        ToHost::TunnelCredit { .. } => "TunnelCredit",
-        ToHost::TunnelEnd(_) => "TunnelEnd",
+        ToHost::Tunnel(_) => "Tunnel",
         ToHost::Forgotten(_) => "Forgotten",
     }
 }

@@ -3,6 +3,7 @@
 //! Responsible for: choosing the entrypoint by argv\[0\], printing its failure, ending with its exit code. Must not know: what
 //! entrypoints do. Follows rkt-reference 4.1: one file of the image, several names.
 
+mod activation;
 mod app_end;
 mod apps;
 mod attachments;
@@ -30,7 +31,6 @@ mod lifecycle;
 mod line_cutter;
 mod log_files;
 mod logs;
-mod metadata_tunnels;
 mod name_files;
 mod output;
 mod plan;
@@ -52,6 +52,8 @@ mod terminal;
 mod vmm_process;
 mod volumes;
 
+#[cfg(test)]
+mod activation_test;
 #[cfg(test)]
 mod app_end_test;
 #[cfg(test)]
@@ -88,8 +90,6 @@ mod kvm_device_test;
 mod lifecycle_test;
 #[cfg(test)]
 mod log_files_test;
-#[cfg(test)]
-mod metadata_tunnels_test;
 #[cfg(test)]
 mod name_files_test;
 #[cfg(test)]

@@ -4,10 +4,12 @@
 //! processes, KVM; so it is tested without any. Follows design.md, "The walk of a pod", and rkt-reference 6.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
 use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
 
+use crate::activation::ActivationError;
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
 use crate::kubernetes_log::{KubernetesLogError, KubernetesPlan};
@@ -15,7 +17,7 @@ use crate::name_files::{self, NameSources};
 use crate::streams::{self, StreamError, Streams};
 use crate::terminal::CallersTerminal;
 use crate::volumes::{self, SharedVolume, VolumeError, VolumeSource};
-use crate::{environment, isolation, lifecycle, seccomp, sizing};
+use crate::{activation, environment, isolation, lifecycle, seccomp, sizing};
 
 /// How long apps have between SIGTERM and SIGKILL: systemd's `DefaultTimeoutStopSec`, which is what rkt's pods had.
 pub const STOP_GRACE_MS: u32 = 90_000;
@@ -96,6 +98,15 @@ pub enum PlanError {
         #[source]
         cause: IsolationError,
     },
+    /// The app cannot have its sockets.
+    #[error("app {app:?}: cannot pass sockets to it")]
+    Activation {
+        /// The app.
+        app: String,
+        /// Why not.
+        #[source]
+        cause: ActivationError,
+    },
     /// The app's volumes do not fit.
     #[error("app {app:?}: cannot mount its volumes")]
     Volumes {
@@ -116,6 +127,8 @@ pub struct HostFacts {
     pub memory_bytes: u64,
     /// The terminal of the caller, if there is one.
     pub terminal: Option<CallersTerminal>,
+    /// Where the sockets listen that the service manager passed.
+    pub passed_sockets: Vec<SocketAddr>,
     /// Files that the DNS modes copy.
     pub names: NameSources,
     /// `RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS` of the caller.
@@ -238,6 +251,11 @@ pub fn plan(
 
     let size = sizing::size(pod, &sections, host.cpus, host.memory_bytes)?;
     warnings.extend(pod.isolators.iter().filter_map(sizing::unapplied));
+    let sockets = apps.iter().flat_map(|app| &app.sockets);
+    warnings.extend(activation::unused(&host.passed_sockets, sockets).into_iter().map(|address| Warning {
+        subsystem: "stage1",
+        text: format!("warning: the service manager's socket {address} belongs to no socket-activated port"),
+    }));
     Ok(Plan {
         vm: VmPlan {
             vcpus: size.vcpus,
@@ -311,6 +329,9 @@ fn app(
     );
     let volumes = of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)).collect();
     let lifecycle = lifecycle::of(section, image)?;
+    let (sockets, unmatched) = activation::sockets(section, &pod.ports, &host.passed_sockets)
+        .map_err(|cause| PlanError::Activation { app: name.clone(), cause })?;
+    warnings.extend(unmatched.into_iter().map(|text| Warning { subsystem: "stage1", text }));
     Ok(AppPlan {
         environment_file: environment::file(&environment),
         volumes,
@@ -347,6 +368,7 @@ fn app(
             stdio,
             isolation,
             lifecycle,
+            sockets,
         },
     })
 }

@@ -16,14 +16,15 @@ mod wait;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, AppSpec, Identity, MAX_FRAME_BYTES, PodSpec};
+use guest_api::{AppId, AppSpec, Destination, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
+use tunnels::{Side, Target, Tunnels};
 use uuid::Uuid;
 
 use crate::apps::Apps;
@@ -40,7 +41,6 @@ use crate::host_clock::HostClock;
 use crate::journal::Journal;
 use crate::log_files::{self, LogFiles};
 use crate::logs::Logs;
-use crate::metadata_tunnels::{MetadataTunnels, SERVICE_SOCKET};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
@@ -56,6 +56,9 @@ use console::Console;
 use error::{file_server_verdict, vmm_verdict};
 use kernel_log::KernelLog;
 use wait::poll_until;
+
+/// Where the metadata service answers pods. It is a file, so it is reached from whatever network name space the supervisor is in.
+const METADATA_SERVICE_SOCKET: &str = "/run/rkt/metadata-svc-public.sock";
 
 /// How much longer than the apps' grace period the guest has to sync and unmount before the VM is killed.
 const HALT_GRACE: Duration = Duration::from_secs(10);
@@ -104,6 +107,8 @@ pub struct Pod {
     pub clients: Server,
     /// What later apps are planned with.
     pub additions: Additions,
+    /// Sockets of the service manager's for its apps, by the number that the guest knows.
+    pub passed: Vec<(u16, OwnedFd)>,
 }
 
 /// Standard streams of rkt.
@@ -183,7 +188,9 @@ struct Supervisor<'fd> {
     sessions: Sessions,
     clock: HostClock,
     attachments: Attachments,
-    tunnels: MetadataTunnels,
+    tunnels: Tunnels,
+    /// What the service manager passed for apps, by number, until there are apps.
+    passed: Vec<(u16, OwnedFd)>,
     manager: ServiceManager,
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
@@ -199,7 +206,8 @@ struct Supervisor<'fd> {
 ///
 /// `signals` delivers, without blocking, SIGINT, SIGTERM, SIGQUIT and SIGHUP, and what else an interactive app is to get.
 pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<ExitCode, SupervisorError> {
-    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions } = pod;
+    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions, passed } =
+        pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut entropy))
@@ -237,7 +245,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         sessions: Sessions::new(&guest.apps),
         manager: ServiceManager::of_caller(),
         attachments: Attachments::new(attachments::directory::root()),
-        tunnels: MetadataTunnels::new(guest.metadata_service.then(|| Path::new(SERVICE_SOCKET))),
+        tunnels: tunnels_of(&guest),
+        passed,
         guest,
         kernel: KernelLog::new(serial),
         clients,
@@ -428,10 +437,10 @@ impl Supervisor<'_> {
         self.outputs.is_waiting() || self.attachments.is_waiting()
     }
 
-    /// Moves what the metadata service and the guest's apps have to say to each other.
+    /// Moves what sockets of the host's and of the guest's have to say to each other.
     fn relay_tunnels(&mut self) -> Result<(), SupervisorError> {
         for message in self.tunnels.relay(self.may_hear_clients()) {
-            self.control.send(&message)?;
+            self.control.send(&ToGuest::Tunnel(message))?;
         }
         Ok(())
     }
@@ -454,6 +463,8 @@ impl Supervisor<'_> {
     fn stop(&mut self) -> Result<(), SupervisorError> {
         self.stop_requested = true;
         self.manager.stopping();
+        // Whoever connects from now on waits for the next start.
+        self.tunnels.stop_listening();
         self.sessions.pod_ends();
         self.apps.pod_ends();
         let actions = self.conversation.stop();
@@ -468,6 +479,7 @@ impl Supervisor<'_> {
         self.asked_to_stop = true;
         self.forced = true;
         self.manager.stopping();
+        self.tunnels.stop_listening();
         self.sessions.pod_ends();
         self.apps.pod_ends();
         let (asked, actions) = self.conversation.kill();
@@ -562,6 +574,15 @@ impl Supervisor<'_> {
             self.outputs.kernel_message(&line);
         }
     }
+}
+
+/// Where the guest's apps may have tunnels to.
+fn tunnels_of(guest: &GuestPlan) -> Tunnels {
+    let mut tunnels = Tunnels::new(Side::Host);
+    if guest.metadata_service {
+        tunnels.serve(Destination::MetadataService, Target::Unix(METADATA_SERVICE_SOCKET.into()));
+    }
+    tunnels
 }
 
 fn now_ns() -> u64 {

@@ -59,6 +59,7 @@ fn app(program: &str, path: Option<&str>) -> AppSpec {
         stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
         lifecycle: guest_api::Lifecycle::default(),
+        sockets: Vec::new(),
     }
 }
 

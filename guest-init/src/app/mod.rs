@@ -43,6 +43,6 @@ mod seccomp_test;
 mod users_test;
 
 /// What the last request of the C library failed with.
-fn last_errno() -> rustix::io::Errno {
+pub fn last_errno() -> rustix::io::Errno {
     rustix::io::Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }

@@ -21,7 +21,7 @@ use super::seccomp::{self, Failure, Filter};
 use super::users::Ids;
 use super::{cgroup, limits, lookup, rights, root, users};
 use crate::pod::Step;
-use crate::{InitError, sentence};
+use crate::{InitError, sentence, sockets};
 
 /// Exit status of a child that did not come to execute its program; nobody sees it, the reason went through the report.
 const EXIT_NOT_EXECUTED: i32 = 203;
@@ -46,6 +46,8 @@ struct Job<'a> {
     is_handler: bool,
     /// The app's mount name space; None to make it.
     namespace: Option<&'a OwnedFd>,
+    /// What it listens on, as [`AppSpec::sockets`] has it.
+    sockets: &'a [OwnedFd],
 }
 
 /// Makes the process for a step of an app, whose mount name space is `namespace` if an earlier step has made it. May only be
@@ -55,6 +57,7 @@ pub fn step(
     step: Step,
     namespace: Option<&OwnedFd>,
     handed: &Handed,
+    sockets: &[OwnedFd],
 ) -> Result<(Pid, Report), InitError> {
     let words = match step {
         Step::Main => &app.exec,
@@ -64,7 +67,7 @@ pub fn step(
     };
     let command = Command { words, environment: &app.environment, working_directory: &app.working_directory };
     let is_handler = step != Step::Main;
-    spawn(Job { app, command, is_handler, namespace }, handed)
+    spawn(Job { app, command, is_handler, namespace, sockets }, handed)
 }
 
 /// Makes the process of a command in `app`, whose mount name space is `namespace`. May only be called while this process
@@ -76,7 +79,7 @@ pub fn session(session: &SessionSpec, app: &AppSpec, namespace: &OwnedFd) -> Res
         working_directory: &app.working_directory,
     };
     let (descriptors, handed) = descriptors::make(session.stdio)?;
-    let job = Job { app, command, is_handler: false, namespace: Some(namespace) };
+    let job = Job { app, command, is_handler: false, namespace: Some(namespace), sockets: &[] };
     let (pid, report) = spawn(job, &handed)?;
     Ok(Started { pid, report, descriptors })
 }
@@ -114,11 +117,13 @@ fn execute(job: Job<'_>, handed: &Handed, reporter: &Reporter) -> Result<Infalli
     let root = enter_root(job, reporter)?;
     let ids = if job.is_handler { Ids::ROOT } else { users::resolve(&root, job.app)? };
     let program = lookup::find(&root, job.command)?;
-    let image = ExecImage::new(job.command, &program)?;
+    let told: &[_] = if job.sockets.is_empty() { &[] } else { &job.app.sockets };
+    let image = ExecImage::new(job.command, &program, sockets::variables(told, std::process::id()))?;
     let directory = job.command.working_directory;
     rustix::process::chdir(directory)
         .map_err(|error| InitError::WorkingDirectory { path: directory.to_owned(), source: error.into() })?;
     if job.is_handler { handed.lend(&root) } else { handed.take(&root, &ids) }?;
+    sockets::take(job.sockets)?;
     limits::set().map_err(InitError::kernel("set resource limits"))?;
     rustix::process::umask(Mode::from_raw_mode(0o022));
     rights::bound(isolation.capabilities).map_err(InitError::kernel("give up capabilities"))?;
@@ -190,13 +195,16 @@ impl From<Vec<CString>> for CStrings {
 }
 
 impl ExecImage {
-    fn new(command: Command<'_>, program: &str) -> Result<Self, InitError> {
+    /// `more` goes before variables of the same names.
+    fn new(command: Command<'_>, program: &str, more: Vec<(String, String)>) -> Result<Self, InitError> {
         let nul =
             |_: NulError| InitError::Specification("a NUL byte in an argument or a variable".to_owned());
         let c_strings = |texts: Vec<String>| {
             texts.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>().map_err(nul)
         };
-        let variables = command.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let own = |(name, _): &&(String, String)| more.iter().all(|(other, _)| other != name);
+        let environment = command.environment.iter().filter(own).chain(&more);
+        let variables = environment.map(|(name, value)| format!("{name}={value}")).collect();
         Ok(Self {
             program: CString::new(program).map_err(nul)?,
             arguments: c_strings(command.words.to_vec())?.into(),

@@ -35,6 +35,7 @@ fn app(user: &str, group: &str) -> AppSpec {
         stdio: guest_api::Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
         lifecycle: guest_api::Lifecycle::default(),
+        sockets: Vec::new(),
     }
 }
 

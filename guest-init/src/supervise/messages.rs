@@ -71,9 +71,7 @@ impl Supervisor {
                     child.signal(signal);
                 }
             }
-            ToGuest::TunnelData { .. } | ToGuest::TunnelCredit { .. } | ToGuest::TunnelEnd(_) => {
-                self.tunnels.receive(&message)?;
-            }
+            ToGuest::Tunnel(message) => self.tunnels.receive(&message).map_err(InitError::Tunnel)?,
             ToGuest::Clock { realtime_ns } => {
                 if let Err(error) = clock::follow(realtime_ns) {
                     console::say(&sentence(&error));

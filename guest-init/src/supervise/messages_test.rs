@@ -3,6 +3,7 @@ use std::os::fd::OwnedFd;
 use guest_api::*;
 use nix::unistd::Pid;
 use proptest::prelude::*;
+use tunnels::{Side, Tunnels};
 
 use super::child::Child;
 use super::*;
@@ -43,7 +44,7 @@ impl Deaf {
         .unwrap();
         let signals = SignalFd::new(&nix::sys::signal::SigSet::empty()).unwrap();
         let mut supervisor =
-            Supervisor::new(spec, Control::over(guest).unwrap(), signals, MetadataTunnels::default());
+            Supervisor::new(spec, Control::over(guest).unwrap(), signals, Tunnels::new(Side::Guest));
         let mut reporters = Vec::new();
         for process in [APP, SESSION] {
             let (report, reporter) = report::pair().unwrap();

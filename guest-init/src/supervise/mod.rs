@@ -23,13 +23,13 @@ use std::time::{Duration, Instant};
 use guest_api::{AppId, AppSpec, PodSpec, Process, StdioStream, ToHost};
 use nix::sys::signalfd::SignalFd;
 use rustix::process::Signal as GroupSignal;
+use tunnels::Tunnels;
 
 use crate::app::descriptors::Descriptors;
 use crate::app::notify::NotifySocket;
 use crate::app::output::Relayed;
 use crate::app::report::News;
 use crate::control::Control;
-use crate::metadata_tunnels::MetadataTunnels;
 use crate::pod::{self, Pod, Whom};
 use crate::session::{self, Sessions};
 use crate::{console, reap, sentence, shutdown};
@@ -78,11 +78,11 @@ struct Supervisor {
     watched: BTreeMap<AppId, Whom>,
     /// Where apps say that they have started.
     notify: BTreeMap<AppId, NotifySocket>,
-    tunnels: MetadataTunnels,
+    tunnels: Tunnels,
 }
 
 /// Starts the apps and sees them through to the end of the VM. The rest of the specification is in force already.
-pub fn run(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: MetadataTunnels) -> ! {
+pub fn run(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: Tunnels) -> ! {
     let mut supervisor = Supervisor::new(spec, control, signals, tunnels);
     supervisor.start();
     // What came on the heels of the configuration, a stop for example, was read with it.
@@ -103,7 +103,7 @@ pub fn run(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: Metadat
 }
 
 impl Supervisor {
-    fn new(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: MetadataTunnels) -> Self {
+    fn new(spec: &PodSpec, control: Control, signals: SignalFd, tunnels: Tunnels) -> Self {
         let grace = Duration::from_millis(u64::from(spec.stop_grace_ms));
         let numbers = spec.apps.iter().map(|app| (app.id, &app.lifecycle));
         Self {
@@ -158,7 +158,7 @@ impl Supervisor {
             }
         }
         for message in self.tunnels.relay(self.control.has_room()) {
-            self.control.queue(&message);
+            self.control.queue(&ToHost::Tunnel(message));
         }
         match self.control.flush() {
             Ok(()) => None,

@@ -3,7 +3,10 @@
 //! Responsible for: what is made once for all of them (control group, descriptors, the socket for notifications) and what for
 //! each. Must not know: which comes when ([`crate::pod`] decides). Follows rkt-reference 6.10.
 
-use guest_api::{AppId, AppSpec, Process, ToHost};
+use std::os::fd::OwnedFd;
+
+use guest_api::{AppId, AppSpec, Destination, Process, ToHost};
+use tunnels::Target;
 
 use super::Supervisor;
 use super::child::Child;
@@ -11,7 +14,7 @@ use crate::app::descriptors::Descriptors;
 use crate::app::notify::NotifySocket;
 use crate::app::{cgroup, descriptors, start};
 use crate::pod::{self, Step};
-use crate::{InitError, sentence};
+use crate::{InitError, sentence, sockets};
 
 impl Supervisor {
     /// Makes the process for a step of the app. What the app takes from the share was mounted before.
@@ -27,11 +30,17 @@ impl Supervisor {
             while self.control.has_room() && self.relay(Process::App(app), stream) {}
         }
         let spec = self.apps.get(&app).ok_or(InitError::UnknownApp(app.0))?;
+        for socket in spec.sockets.iter().filter(|_| step == Step::Main) {
+            if let Some(number) = socket.number {
+                self.tunnels.serve(Destination::Socket(number), Target::Inet(socket.address));
+            }
+        }
         let namespace = self.namespaces.get(&app);
         if let Some(child) = self.children.get_mut(&Process::App(app)) {
             // It went with the app if nothing was to come after it.
             let handed = child.handed.as_ref().ok_or_else(no_step)?;
-            let (pid, report) = start::step(spec, step, namespace, handed)?;
+            let sockets = sockets_for(spec, step)?;
+            let (pid, report) = start::step(spec, step, namespace, handed, &sockets)?;
             child.go_on(pid, report);
             child.keep_for(step, spec);
             return Ok(());
@@ -41,7 +50,8 @@ impl Supervisor {
             self.notify.insert(app, NotifySocket::listen(app)?);
         }
         let (descriptors, handed) = descriptors::make(spec.stdio)?;
-        let (pid, report) = start::step(spec, step, namespace, &handed)?;
+        let sockets = sockets_for(spec, step)?;
+        let (pid, report) = start::step(spec, step, namespace, &handed, &sockets)?;
         let mut child = Child::of_app(start::Started { pid, report, descriptors }, handed);
         child.keep_for(step, spec);
         self.children.insert(Process::App(app), child);
@@ -78,6 +88,11 @@ impl Child {
             handed.close_input();
         }
     }
+}
+
+/// The app itself listens, not its event handlers. Nobody else does: when it has ended, whoever connects is refused.
+fn sockets_for(app: &AppSpec, step: Step) -> Result<Vec<OwnedFd>, InitError> {
+    if step == Step::Main { sockets::make(&app.sockets) } else { Ok(Vec::new()) }
 }
 
 fn no_step() -> InitError {

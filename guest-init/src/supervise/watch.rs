@@ -23,7 +23,7 @@ enum Source {
     Output(Process, StdioStream),
     Input(Process),
     Notification(AppId),
-    /// Any of the connections to the metadata service.
+    /// Any of the tunnels.
     Tunnel,
 }
 

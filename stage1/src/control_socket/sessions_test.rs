@@ -32,6 +32,7 @@ fn app(id: u16, name: &str) -> AppSpec {
         stdio: Stdio::LOG,
         isolation: guest_api::Isolation::NONE,
         lifecycle: guest_api::Lifecycle::default(),
+        sockets: Vec::new(),
     }
 }
 

@@ -14,6 +14,7 @@ use nix::sys::signalfd::SignalFd;
 
 use vmm::MemoryFile;
 
+use crate::activation;
 use crate::control_socket::SOCKET_NAME;
 use crate::control_socket::server::Server;
 use crate::diagnostics;
@@ -46,7 +47,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
 
-    let host = host_facts(flags)?;
+    let passed = activation::take()?;
+    let mut host = host_facts(flags)?;
+    host.passed_sockets = passed.iter().map(|socket| socket.address).collect();
     let plan = make_plan(flags, &host)?;
     for warning in &plan.warnings {
         diagnostics::say(warning.subsystem, &warning.text);
@@ -91,8 +94,15 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
+    let wanted =
+        |number: &u16| guest.apps.iter().flat_map(|app| &app.sockets).any(|it| it.number == Some(*number));
+    let passed = (0..).zip(passed).filter(|(number, _)| wanted(number));
+    let passed = passed.map(|(number, socket)| (number, socket.descriptor)).collect();
+    // They are the first apps'.
+    host.passed_sockets.clear();
     let additions = Additions { flags: flags.clone(), host };
-    let pod = Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions };
+    let pod =
+        Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions, passed };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let ended = supervisor::supervise(pod, &signals, caller);
@@ -157,6 +167,7 @@ fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {
             .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
         memory_bytes: host_memory(),
         terminal: terminal::of_caller(),
+        passed_sockets: Vec::new(),
         names: NameSources { hosts, resolv_conf },
         extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),
     })

@@ -3,12 +3,12 @@
 //! Responsible for: carrying out the actions of the conversation, each with everybody whom it concerns. Must not know: which message
 //! means what (`guest`). Follows docs/architecture.md, "While the pod runs".
 
-use guest_api::{AppId, ToGuest};
+use guest_api::{AppId, Destination, ToGuest};
 
 use super::error::SupervisorError;
 use super::{HALT_GRACE, Run, Supervisor};
 use crate::diagnostics::sentence;
-use crate::guest::Action;
+use crate::guest::{Action, Violation};
 use crate::status::{self, StatusError};
 
 impl Supervisor<'_> {
@@ -42,7 +42,7 @@ impl Supervisor<'_> {
                     let effects = self.sessions.receive(message)?;
                     self.carry_out_effects(effects)?;
                 }
-                Action::OfTunnel(message) => self.tunnels.receive(&message)?,
+                Action::OfTunnel(message) => self.tunnels.receive(&message).map_err(Violation::Tunnel)?,
                 Action::InputCredit { app, bytes } => match &mut self.console {
                     Some(console) if console.app() == app => console.grant(bytes)?,
                     _ => self.attachments.grant(app, bytes)?,
@@ -50,6 +50,7 @@ impl Supervisor<'_> {
                 Action::PodReady => {
                     self.warn(status::pod_is_ready());
                     self.manager.ready();
+                    self.listen_for_apps()?;
                 }
                 Action::Output { app, stream, data } => {
                     self.attachments.push(app, stream, &data);
@@ -85,6 +86,15 @@ impl Supervisor<'_> {
                 Action::Forgotten(app) => self.forgotten(app)?,
                 Action::Finished => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Whoever has connected to the sockets that came with rkt reaches the apps from now on.
+    fn listen_for_apps(&mut self) -> Result<(), SupervisorError> {
+        for (number, socket) in std::mem::take(&mut self.passed) {
+            let taken = self.tunnels.listen(Destination::Socket(number), socket);
+            taken.map_err(|error| SupervisorError::PassedSocket(error.into()))?;
         }
         Ok(())
     }

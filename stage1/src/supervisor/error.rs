@@ -15,6 +15,9 @@ use crate::vmm_process::VmmEnd;
 /// Why a pod failed while it ran. Each is printed, and rkt exits with 254.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
+    /// A socket of the service manager.
+    #[error("cannot wait for connections to a socket of the service manager")]
+    PassedSocket(#[source] io::Error),
     /// Waiting failed.
     #[error("cannot wait for the pod")]
     Wait(#[source] io::Error),

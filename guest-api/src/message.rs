@@ -306,6 +306,11 @@ impl Lifecycle {
             Handler::PostStop => &self.post_stop,
         }
     }
+
+    /// How many handlers there are.
+    pub fn count(&self) -> usize {
+        self.pre_start.len().saturating_add(self.post_stop.len())
+    }
 }
 
 /// The occasion of an event handler.

@@ -6,6 +6,19 @@
 use guest_api::{AppExit, HandlerEnd};
 use nix::sys::signal::Signal;
 
+/// Longest reason that is passed on: four times the longest of guest-init's. A hostile guest could have the host keep a whole
+/// frame for every app.
+const MAX_REASON_BYTES: usize = 16 * 1024;
+
+/// A reason of the guest's, cut where it becomes too long for anybody to read.
+pub fn bounded(mut reason: String) -> String {
+    if reason.len() > MAX_REASON_BYTES {
+        reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+        reason.push_str("...");
+    }
+    reason
+}
+
 /// How a process ended, without a subject: `exited with code 3`, `was killed by SIGSEGV`.
 pub fn how(exit: AppExit) -> String {
     match exit {
@@ -22,7 +35,7 @@ pub fn how(exit: AppExit) -> String {
 pub fn how_handler(end: &HandlerEnd) -> String {
     match end {
         HandlerEnd::Ended(exit) => how(*exit),
-        HandlerEnd::NotRun(reason) => format!("could not be run: {reason}"),
+        HandlerEnd::NotRun(reason) => format!("could not be run: {}", bounded(reason.clone())),
         HandlerEnd::TimedOut => "took longer than the grace period and was killed".to_owned(),
     }
 }

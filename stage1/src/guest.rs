@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use guest_api::{
-    AppExit, AppId, AppSpec, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, PROTOCOL_VERSION, PodSpec,
-    Process, StdioStream, ToGuest, ToHost, TunnelMessage,
+    AppExit, AppId, AppSpec, Handler, HandlerEnd, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES,
+    PROTOCOL_VERSION, PodSpec, Process, StdioStream, ToGuest, ToHost, TunnelMessage,
 };
 use tunnels::TunnelError;
 
@@ -167,12 +167,16 @@ struct App {
     failing: bool,
     /// Its end was asked for.
     stopping: bool,
+    /// Event handlers that have not been run. Whatever the guest may say of an app without end would fill the host's memory.
+    handlers_left: usize,
+    /// Occasions of event handlers that have failed.
+    handlers_failed: Vec<Handler>,
     stdout: Stream,
     stderr: Stream,
 }
 
 impl App {
-    fn new(name: String) -> Self {
+    fn new((name, handlers_left): (String, usize)) -> Self {
         let stream = || Stream { credit: INITIAL_CREDIT_BYTES, earned: 0, open: true };
         Self {
             name,
@@ -180,6 +184,8 @@ impl App {
             out_of_memory: false,
             failing: false,
             stopping: false,
+            handlers_left,
+            handlers_failed: Vec::new(),
             stdout: stream(),
             stderr: stream(),
         }
@@ -210,11 +216,12 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// With a guest that has not called yet and will get the apps `names`, numbered from 0.
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    /// With a guest that has not called yet and will get these apps, numbered from 0: their names, and how many event handlers
+    /// each has.
+    pub fn new(apps: impl IntoIterator<Item = (String, usize)>) -> Self {
         Self {
             phase: Phase::Booting,
-            apps: (0..).map(AppId).zip(names.into_iter().map(App::new)).collect(),
+            apps: (0..).map(AppId).zip(apps.into_iter().map(App::new)).collect(),
             outcome: PodOutcome::default(),
             stop_requested: false,
             ending: false,
@@ -223,8 +230,8 @@ impl Conversation {
     }
 
     /// The same with a guest whose apps come and go.
-    pub fn mutable(names: impl IntoIterator<Item = String>) -> Self {
-        Self { mutable: true, ..Self::new(names) }
+    pub fn mutable(apps: impl IntoIterator<Item = (String, usize)>) -> Self {
+        Self { mutable: true, ..Self::new(apps) }
     }
 
     /// Whether the guest has its pod, and apps may be added to it.
@@ -234,7 +241,7 @@ impl Conversation {
 
     /// Starts an app. Its number is that of no other which the guest knows.
     pub fn start_app(&mut self, spec: AppSpec) -> Vec<Action> {
-        self.apps.insert(spec.id, App::new(spec.name.clone()));
+        self.apps.insert(spec.id, App::new((spec.name.clone(), spec.lifecycle.count())));
         vec![send(ToGuest::StartApp(Box::new(spec)))]
     }
 
@@ -363,18 +370,8 @@ impl Conversation {
                 Ok(vec![Action::OutputClosed { app, stream }])
             }
             ToHost::Exited { app, exit } => self.exited(app, exit),
-            ToHost::HandlerStarted { app, pid, .. } => {
-                if self.app(app)?.phase != AppPhase::Started {
-                    self.advance(app, NOT_STARTED, AppPhase::Prepared, "HandlerStarted")?;
-                }
-                Ok(vec![Action::HandlerStarted { app, pid }])
-            }
-            ToHost::HandlerFailed { app, handler, end } => {
-                let name = &self.app(app)?.name;
-                let handler = handler.name();
-                let how = app_end::how_handler(&end);
-                Ok(vec![Action::Complain(format!("event handler {handler} of app {name:?} {how}"))])
-            }
+            ToHost::HandlerStarted { app, pid, .. } => self.handler_started(app, pid),
+            ToHost::HandlerFailed { app, handler, end } => self.handler_failed(app, handler, &end),
             ToHost::Failing { app, exit } => self.failing(app, exit),
             ToHost::OutOfMemory { app } => {
                 self.app(app)?.out_of_memory = true;
@@ -383,7 +380,7 @@ impl Conversation {
             ToHost::Failed { reason } => {
                 self.outcome.fail();
                 self.phase = Phase::Halted;
-                Ok(vec![Action::Complain(reason), Action::Finished])
+                Ok(vec![Action::Complain(app_end::bounded(reason)), Action::Finished])
             }
             ToHost::Halting => {
                 self.phase = Phase::Halted;
@@ -446,6 +443,35 @@ impl Conversation {
         Ok(vec![Action::Output { app, stream, data }])
     }
 
+    fn handler_started(&mut self, app: AppId, pid: u32) -> Result<Vec<Action>, Violation> {
+        if self.app(app)?.phase != AppPhase::Started {
+            self.advance(app, NOT_STARTED, AppPhase::Prepared, "HandlerStarted")?;
+        }
+        let known = self.app(app)?;
+        let Some(left) = known.handlers_left.checked_sub(1) else {
+            let when = "more often than the app has event handlers";
+            return Err(Violation::OutOfOrder { message: "HandlerStarted", when });
+        };
+        known.handlers_left = left;
+        Ok(vec![Action::HandlerStarted { app, pid }])
+    }
+
+    /// The handlers of an occasion end with the first that fails.
+    fn handler_failed(
+        &mut self,
+        app: AppId,
+        handler: Handler,
+        end: &HandlerEnd,
+    ) -> Result<Vec<Action>, Violation> {
+        let known = self.app(app)?;
+        if known.handlers_failed.contains(&handler) {
+            return Err(Violation::OutOfOrder { message: "HandlerFailed", when: "twice" });
+        }
+        known.handlers_failed.push(handler);
+        let (name, handler, how) = (&known.name, handler.name(), app_end::how_handler(end));
+        Ok(vec![Action::Complain(format!("event handler {handler} of app {name:?} {how}"))])
+    }
+
     fn start_failed(&mut self, app: AppId, reason: String) -> Result<Vec<Action>, Violation> {
         let prepared = self.app(app)?.phase == AppPhase::Prepared;
         self.advance(app, NOT_STARTED, AppPhase::Ended, "StartFailed")?;
@@ -456,7 +482,7 @@ impl Conversation {
         let open: Vec<StdioStream> = open.collect();
         let ended = open.into_iter().filter(|_| prepared);
         let mut actions: Vec<Action> = ended.map(|stream| Action::OutputClosed { app, stream }).collect();
-        actions.push(Action::StartFailed { app, reason });
+        actions.push(Action::StartFailed { app, reason: app_end::bounded(reason) });
         if !self.mutable {
             self.outcome.fail();
             actions.extend(self.stop());

@@ -4,7 +4,7 @@ use super::exit::ExitCode;
 use super::guest::*;
 
 fn conversation() -> Conversation {
-    Conversation::new(["web".to_owned(), "db".to_owned()])
+    Conversation::new([("web".to_owned(), 2), ("db".to_owned(), 0)])
 }
 
 fn spec() -> PodSpec {
@@ -320,6 +320,41 @@ fn app_whose_event_handler_failed_ends_with_the_handlers_status() {
     assert_eq!(said, Ok(vec![Action::Complain(text)]));
     assert_eq!(ended, Ok(vec![Action::RecordStatus { app: AppId(0), status: 3 }]));
     assert_eq!(conversation.exit_code(), ExitCode(3));
+}
+
+#[test]
+fn guest_cannot_speak_of_event_handlers_without_end() {
+    let failed = |handler| {
+        let end = HandlerEnd::NotRun("no".repeat(1024 * 1024));
+        ToHost::HandlerFailed { app: AppId(0), handler, end }
+    };
+    let mut conversation = conversation();
+    after(&mut conversation, vec![hello(), handler_started(0), handler_started(0)]).unwrap();
+    let said = after(&mut conversation, vec![failed(Handler::PreStart)]).unwrap();
+    after(&mut conversation, vec![failed(Handler::PostStop)]).unwrap();
+
+    let Some(Action::Complain(text)) = said.first() else { panic!("{said:?}") };
+    assert!(text.len() < 32 * 1024 && text.ends_with("..."), "{} bytes", text.len());
+    for message in [handler_started(0), failed(Handler::PreStart), handler_started(1)] {
+        let outcome = conversation.receive(message, spec);
+        assert!(matches!(outcome, Err(Violation::OutOfOrder { .. })), "{outcome:?}");
+    }
+}
+
+#[test]
+fn reasons_of_the_guest_are_cut() {
+    let failed = |app| ToHost::StartFailed { app: AppId(app), reason: "ä".repeat(1024 * 1024) };
+    let last = ToHost::Failed { reason: "ä".repeat(1024 * 1024) };
+    let mut conversation = conversation();
+
+    let first = after(&mut conversation, vec![hello(), failed(0)]).unwrap();
+    let last = after(&mut conversation, vec![last]).unwrap();
+
+    let of = |actions: &[Action]| match actions.first() {
+        Some(Action::StartFailed { reason, .. } | Action::Complain(reason)) => reason.len(),
+        other => panic!("{other:?}"),
+    };
+    assert!(of(&first) < 32 * 1024 && of(&last) < 32 * 1024);
 }
 
 #[test]

@@ -228,8 +228,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         started,
         boot_timeout,
         conversation: {
-            let names = guest.apps.iter().map(|app| app.name.clone());
-            if mutable { Conversation::mutable(names) } else { Conversation::new(names) }
+            let apps = guest.apps.iter().map(|app| (app.name.clone(), app.lifecycle.count()));
+            if mutable { Conversation::mutable(apps) } else { Conversation::new(apps) }
         },
         runs: guest.apps.iter().zip(&guest.streams).map(run).collect(),
         apps: Apps::new(mutable, first),

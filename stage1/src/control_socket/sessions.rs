@@ -12,6 +12,7 @@ use guest_api::{
 
 use super::protocol::{ExecRequest, Reply, Request};
 use super::server::ClientId;
+use crate::app_end;
 use crate::guest::Violation;
 
 /// Longest command line, as the sum of its arguments with a terminator each: what the kernel takes with the default stack limit
@@ -263,7 +264,7 @@ impl Sessions {
                     let when = "of a session that was started";
                     return Err(Violation::OutOfOrder { message: "SessionFailed", when });
                 }
-                Ok(self.end(session, Reply::Failed(reason)))
+                Ok(self.end(session, Reply::Failed(app_end::bounded(reason))))
             }
             ToHost::SessionExited { session, exit } => {
                 if !self.session(session)?.started {

@@ -35,6 +35,10 @@ const MAX_WAITING_BYTES: usize = 512 * 1024;
 /// Level of an app's line that does not begin with one: `SyslogLevel=` of a unit, of both its streams.
 const LEVEL: u8 = b'6';
 
+/// The most urgent level that an app may give a line, an alert. journald writes emergencies, one level above, to the terminals
+/// of everybody who is logged in, as they are: no text of a guest's goes there.
+const MOST_URGENT: u8 = b'1';
+
 /// Facility of an app: that of daemons, as of units.
 const FACILITY: &str = "3";
 
@@ -219,7 +223,7 @@ fn connect(path: &Path) -> Result<OwnedFd, Errno> {
 /// An entry. A line may hold anything, so it goes in the form with a length.
 fn entry(pod: Uuid, app: &str, pid: u32, stream: StdioStream, line: &[u8]) -> Vec<u8> {
     let (level, text) = match line {
-        [b'<', level @ b'0'..=b'7', b'>', text @ ..] => (*level, text),
+        [b'<', level @ b'0'..=b'7', b'>', text @ ..] => ((*level).max(MOST_URGENT), text),
         text => (LEVEL, text),
     };
     let text = text.trim_ascii_end();

@@ -49,13 +49,14 @@ fn every_line_is_an_entry_with_its_pod_its_app_and_its_level() {
     let Fixture { journald, mut journal, .. } = fixture();
 
     journal.push(APP, StdioStream::Stdout, b"one\r\n<3>bad\nla");
-    journal.push(APP, StdioStream::Stderr, b"<9>odd\n");
+    journal.push(APP, StdioStream::Stderr, b"<9>odd\n<0>to all terminals\n");
     journal.close_all();
 
     let expected = [
         entry(6, "stdout", "one"),
         entry(3, "stdout", "bad"),
         entry(6, "stderr", "<9>odd"),
+        entry(1, "stderr", "to all terminals"),
         entry(6, "stdout", "la"),
     ];
     assert_eq!(received(&journald), expected);

@@ -51,9 +51,10 @@ pub struct Size {
 /// What the pod asks for as a whole, on a host of this size; else what follows from its apps.
 pub fn size(pod: &PodManifest, apps: &[&App], host_cpus: usize, host_bytes: u64) -> Result<Size, SizeError> {
     let wanted = pod.machine_size()?;
+    let host_mib = host_bytes / BYTES_PER_MIB as u64;
     let memory_mib = match wanted.memory {
-        None => memory_mib(apps.iter().copied()),
-        Some(bytes) => chosen_memory(bytes / BYTES_PER_MIB as u64, host_bytes / BYTES_PER_MIB as u64)?,
+        None => memory_mib(apps.iter().copied()).min(most_memory(host_mib)),
+        Some(bytes) => chosen_memory(bytes / BYTES_PER_MIB as u64, host_mib)?,
     };
     let vcpus = match wanted.cpus {
         None => vcpus(apps.iter().copied(), host_cpus),
@@ -67,6 +68,12 @@ pub fn unapplied(isolator: &Isolator) -> Option<Warning> {
     let applied = [MEMORY_ISOLATOR, CPU_ISOLATOR].contains(&isolator.name.as_str());
     let text = || format!("warning: isolator {} of the pod is not applied", isolator.name);
     (!applied).then(|| Warning { subsystem: "stage1", text: text() })
+}
+
+/// What a machine has at most whose apps have larger limits, which are the images' word: a guest's kernel writes a page of its own
+/// for every 64 pages that it has, so one of a thousand times the host's memory would take all of that before an app runs.
+fn most_memory(host_mib: u64) -> u32 {
+    u32::try_from(host_mib).unwrap_or(u32::MAX).clamp(MINIMUM_MIB, vmm::MAX_MEMORY_MIB)
 }
 
 fn chosen_memory(wanted_mib: u64, host_mib: u64) -> Result<u32, SizeError> {

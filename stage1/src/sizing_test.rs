@@ -118,3 +118,13 @@ fn pods_isolators_that_size_nothing_are_named() {
 
     assert_eq!(warnings, ["warning: isolator resource/network-bandwidth of the pod is not applied"]);
 }
+
+#[test]
+fn apps_with_larger_limits_than_the_host_get_a_machine_of_its_size() {
+    let apps = [&app(&[("resource/memory", "1Ti")])];
+    let of_host = |mib: u64| size(&pod(&[]), &apps, 2, mib << 20).unwrap().memory_mib;
+
+    assert_eq!(of_host(8192), 8192);
+    assert_eq!(of_host(256), 512, "as every machine");
+    assert_eq!(of_host(1 << 30), 1024 * 1024 - 1024, "no machine has more");
+}

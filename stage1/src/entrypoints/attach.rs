@@ -3,6 +3,9 @@
 //! Responsible for: the caller's side of it, its terminal, its end. Must not know: who else is attached. Follows rkt-reference
 //! 4.7, 7.5 and 7.6, docs/attach.md.
 
+#[cfg(test)]
+mod attach_test;
+
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -280,7 +283,9 @@ impl Attached<'_> {
         loop {
             let written = self.stdout.is_empty() && self.stderr.is_empty();
             let late = self.ends_at.is_some_and(|at| Instant::now() >= at);
-            if self.ends_at.is_some() && written && (late || self.from_app.is_empty()) {
+            // A reader of ours that is slow loses nothing of what has come.
+            if self.ends_at.is_some() && written && (self.from_app.is_empty() || (late && !self.has_unread()))
+            {
                 return Ok(ExitCode::SUCCESS);
             }
             self.wait()?;
@@ -299,6 +304,12 @@ impl Attached<'_> {
                 other => other.map_err(AttachError::Output)?,
             }
         }
+    }
+
+    /// Whether something of an output can be read without waiting.
+    fn has_unread(&self) -> bool {
+        let outputs = self.from_app.iter().filter(|it| it.output.is_some());
+        outputs.into_iter().any(|it| is_readable(it.stream.as_fd()))
     }
 
     /// Waits for whatever can be gone on with. What is read next has nowhere to wait, so it has to wait where it is.

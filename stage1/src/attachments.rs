@@ -78,6 +78,8 @@ struct App {
     /// Somebody said that there is no more, and nobody else was left to say something.
     input_closed: bool,
     ended: bool,
+    /// The guest knows nothing of it any more; clients have still to take what it said.
+    forgotten: bool,
 }
 
 /// All of a pod.
@@ -114,9 +116,10 @@ impl Attachments {
             input_credit: INITIAL_INPUT_CREDIT_BYTES,
             input_closed: false,
             ended: false,
+            forgotten: false,
         };
         let listening = app.listen(streams, &self.root);
-        self.apps.retain(|other| other.id != id);
+        self.apps.retain(|other| other.id != id || other.forgotten);
         self.apps.push(app);
         listening
     }
@@ -158,9 +161,13 @@ impl Attachments {
         }
     }
 
-    /// Nothing more comes from the app, and its number may be given to another one.
+    /// Nothing more comes from the app, and its number may be given to another one. Its clients get all of what it said.
     pub fn forget(&mut self, app: AppId) {
-        self.apps.retain(|known| known.id != app);
+        if let Some(app) = self.app(app) {
+            app.end();
+            STREAMS.into_iter().for_each(|stream| app.broadcast(stream).close());
+            app.forgotten = true;
+        }
     }
 
     /// The app has taken so many bytes of its input.
@@ -219,13 +226,16 @@ impl Attachments {
         let mut outcome = Outcome::default();
         for app in &mut self.apps {
             app.write(now, &mut outcome);
-            for stream in STREAMS {
+            // Nobody waits for what is taken of one that is forgotten.
+            let waited_for = !app.forgotten;
+            for stream in STREAMS.into_iter().filter(|_| waited_for) {
                 let bytes = app.broadcast(stream).taken();
                 if bytes > 0 {
                     outcome.taken.push(Written { app: app.id, stream, bytes });
                 }
             }
         }
+        self.apps.retain(|app| !app.forgotten || !app.clients.is_empty());
         outcome
     }
 
@@ -234,7 +244,7 @@ impl Attachments {
     }
 
     fn app(&mut self, id: AppId) -> Option<&mut App> {
-        self.apps.iter_mut().find(|app| app.id == id)
+        self.apps.iter_mut().find(|app| app.id == id && !app.forgotten)
     }
 
     fn accept(&mut self, now: Instant) {

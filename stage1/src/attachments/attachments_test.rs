@@ -290,3 +290,33 @@ fn nobody_is_let_in_after_the_apps_end() {
     assert!(!fixture.socket("stdin").exists());
     assert_eq!(read(&mut client).as_deref(), Some(&b""[..]));
 }
+
+#[test]
+fn a_client_gets_all_that_an_app_said_which_is_started_again() {
+    let mut fixture = Fixture::new(STREAM);
+    let mut slow = fixture.client("stdout");
+    let said = vec![b'x'; INITIAL_CREDIT_BYTES as usize];
+    fixture.push(&said);
+    fixture.flush();
+
+    fixture.attachments.ended(APP);
+    fixture.attachments.close(APP, OUT);
+    fixture.attachments.forget(APP);
+    fixture.attachments.started(APP, "app", &STREAM).unwrap();
+    let mut next = fixture.client("stdout");
+    fixture.push(b"again");
+
+    let mut received = Vec::new();
+    let ended = loop {
+        match read(&mut slow) {
+            Some(data) if data.is_empty() => break true,
+            Some(data) => received.extend(data),
+            None => break false,
+        }
+        fixture.flush();
+    };
+    fixture.flush();
+    assert!(ended);
+    assert_eq!(received.len(), said.len());
+    assert_eq!(read(&mut next).as_deref(), Some(&b"again"[..]));
+}

@@ -33,6 +33,8 @@ impl Supervisor<'_> {
                 Action::HandlerStarted { app, pid } => self.speaks(app, pid),
                 Action::StartFailed { app, reason } => {
                     self.outputs.say(&reason);
+                    // Its event handlers may have run, and somebody may be attached.
+                    self.attachments.ended(app);
                     let effects = self.sessions.app_failed(app);
                     self.carry_out_effects(effects)?;
                     let effects = self.apps.start_failed(app, &reason);

@@ -11,6 +11,7 @@
 use std::ffi::{c_char, c_int};
 
 use guest_api::{Destination, Hello, PROTOCOL_VERSION, PodSpec, ToGuest, ToHost};
+use guest_init::app::limits;
 use guest_init::control::Control;
 use guest_init::{
     InitError, console, control, identity, loopback, metadata_service, mounts, network, reap, sentence,
@@ -54,6 +55,7 @@ fn become_pod(control: &mut Control) -> Result<(PodSpec, SignalFd, Tunnels), Ini
     mounts::mount_kernel_file_systems()?;
     loopback::bring_up()?;
     let signals = reap::listen()?;
+    limits::raise_own().map_err(InitError::kernel("raise the limit on descriptors"))?;
     let mut spec = configuration(control)?;
     identity::assume(&mut spec.identity)?;
     network::configure(&spec.network)?;

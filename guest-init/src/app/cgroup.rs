@@ -94,9 +94,12 @@ fn tolerate_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Process IDs of everything in the app's group.
+/// Process IDs of everything in the app's group; nobody is in one that there is not.
 pub fn processes(app: AppId) -> io::Result<Vec<i32>> {
-    let list = fs::read_to_string(directory(app).join("cgroup.procs"))?;
+    let list = match fs::read_to_string(directory(app).join("cgroup.procs")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list?,
+    };
     Ok(list.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 1).collect())
 }
 

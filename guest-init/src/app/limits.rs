@@ -38,6 +38,15 @@ pub const LIMITS: [(Resource, Rlimit); 16] = [
     (Resource::Stack, Rlimit { current: Some(8 * MIB), maximum: None }),
 ];
 
+/// Descriptors that PID 1 may have: it holds about ten for each app of a pod, of which there may be a thousand, and what an app's
+/// processes begin with is a copy of them. The kernel gives its first process 1024.
+const OWN_DESCRIPTORS: u64 = 64 * KIB;
+
+/// Raises the limit of PID 1 itself.
+pub fn raise_own() -> Result<(), Errno> {
+    rustix::process::setrlimit(Resource::Nofile, at_most(OWN_DESCRIPTORS))
+}
+
 /// Sets them for the calling process, which has CAP_SYS_RESOURCE.
 pub fn set() -> Result<(), Errno> {
     LIMITS.into_iter().try_for_each(|(resource, limit)| rustix::process::setrlimit(resource, limit))

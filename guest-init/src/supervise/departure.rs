@@ -27,14 +27,15 @@ impl Supervisor {
         }
     }
 
+    /// One that cannot be looked at has to be killed first.
     fn is_empty(&self, app: AppId, whom: Whom) -> bool {
-        self.processes(app, whom).is_empty()
+        self.processes(app, whom).is_ok_and(|processes| processes.is_empty())
     }
 
-    fn processes(&self, app: AppId, whom: Whom) -> Vec<i32> {
-        let mut processes = cgroup::processes(app).unwrap_or_default();
+    fn processes(&self, app: AppId, whom: Whom) -> std::io::Result<Vec<i32>> {
+        let mut processes = cgroup::processes(app)?;
         if whom == Whom::All || processes.is_empty() {
-            return processes;
+            return Ok(processes);
         }
         // Every command leads a session of the kernel's.
         let of_commands: BTreeSet<i32> = self
@@ -45,14 +46,14 @@ impl Supervisor {
             .collect();
         let session = |pid: i32| getsid(Some(Pid::from_raw(pid))).map_or(pid, Pid::as_raw);
         processes.retain(|pid| !of_commands.contains(&session(*pid)));
-        processes
+        Ok(processes)
     }
 
     /// SIGTERM to every process of the app, as rkt's systemd does; the main one may not have joined its group yet. One that was
     /// stopped could not act on it.
     pub(super) fn terminate(&self, app: AppId, whom: Whom) {
         let main = self.children.get(&Process::App(app)).and_then(|child| child.pid);
-        for pid in targets(self.processes(app, whom), main) {
+        for pid in targets(self.processes(app, whom).unwrap_or_default(), main) {
             // It may have ended meanwhile, which is what the signal is for.
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);

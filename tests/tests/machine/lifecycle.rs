@@ -157,13 +157,17 @@ fn the_end_of_an_app_is_told_in_words() {
 
 #[test]
 fn a_hundred_apps_run_in_one_pod() {
+    let looks = "grep 'Max open files' /proc/1/limits; echo ran";
+    let command = |number| if number == 0 { looks } else { "echo ran" };
     let apps: Vec<_> =
-        (0..100).map(|number| shell_app(&format!("app-{number}"), "echo ran", &json!({}))).collect();
+        (0..100).map(|number| shell_app(&format!("app-{number}"), command(number), &json!({}))).collect();
 
     let mut pod = Pod::start(&[&pod_manifest(&apps)]);
 
     let output = pod.finish_within(limit(120)).expect_code(0);
     assert_eq!(output.out().lines().filter(|line| line.ends_with(": ran")).count(), 100, "{output:?}");
+    // PID 1 has some for each of them.
+    assert!(output.out().lines().any(|line| line.contains("Max open files") && line.contains("65536")));
     let status = pod.status(&pod.uuid);
     assert_eq!(status.iter().filter(|(key, value)| key.starts_with("app-") && value == "0").count(), 100);
 }

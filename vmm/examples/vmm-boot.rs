@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
-use vmm::{Exit, FsConfig, MemoryFile, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
 
 const USAGE: &str = "\
 usage: vmm-boot --kernel FILE --initramfs FILE [options]
@@ -17,6 +17,9 @@ usage: vmm-boot --kernel FILE --initramfs FILE [options]
   --no-serial              no serial port
   --fs TAG=SOCKET          shared file system, served by a vhost-user back end at SOCKET
   --vsock PORT=SOCKET      the guest's connection to PORT of the host is one to SOCKET; may be repeated
+  --tap NAME               a network card over this tap; may be repeated
+  --tap-queues N           pairs of queues of each card, 1 by default
+  --vhost-net              the host's kernel serves the cards' queues
   --vsock-listen SOCKET    host programs connect to guest ports through SOCKET";
 
 /// The context ID of the guest; any above 2 would do.
@@ -33,6 +36,9 @@ struct Arguments {
     fs: Option<String>,
     vsock: Vec<String>,
     vsock_listen: Option<String>,
+    taps: Vec<String>,
+    tap_queues: Option<usize>,
+    vhost_net: bool,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<dyn Error>> {
@@ -40,6 +46,10 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
     while let Some(flag) = arguments.next() {
         if flag == "--no-serial" {
             parsed.no_serial = true;
+            continue;
+        }
+        if flag == "--vhost-net" {
+            parsed.vhost_net = true;
             continue;
         }
         let value = arguments.next().ok_or(USAGE)?;
@@ -51,6 +61,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, Box<d
             "--fs" => parsed.fs = Some(value),
             "--vsock" => parsed.vsock.push(value),
             "--vsock-listen" => parsed.vsock_listen = Some(value),
+            "--tap" => parsed.taps.push(value),
+            "--tap-queues" => parsed.tap_queues = Some(value.parse()?),
             "--vcpus" => parsed.vcpus = Some(value.parse()?),
             _ => return Err(USAGE.into()),
         }
@@ -85,6 +97,23 @@ fn vsock_config(arguments: &Arguments) -> Result<Option<VsockConfig>, Box<dyn Er
     Ok(wanted.then_some(VsockConfig { guest_cid: GUEST_CID, guest_to_host, host_to_guest }))
 }
 
+/// Cards with the addresses 52:54:00:00:00:01 and so on.
+fn net_configs(arguments: &Arguments) -> Result<Vec<NetConfig>, Box<dyn Error>> {
+    let pairs = arguments.tap_queues.unwrap_or(1);
+    let open_vhost = || File::options().read(true).write(true).open("/dev/vhost-net");
+    let configs = arguments.taps.iter().zip(1..).map(|(name, number)| {
+        let vhost = (0..pairs).filter(|_| arguments.vhost_net).map(|_| open_vhost());
+        Ok(NetConfig {
+            queues: vmm::open_tap(name, pairs)?,
+            mac: [0x52, 0x54, 0, 0, 0, number],
+            mtu: None,
+            limits: NetLimits::default(),
+            vhost: vhost.collect::<Result<_, _>>()?,
+        })
+    });
+    configs.collect()
+}
+
 fn run() -> Result<Exit, Box<dyn Error>> {
     let arguments = parse(std::env::args().skip(1))?;
     let kvm = File::options()
@@ -101,9 +130,9 @@ fn run() -> Result<Exit, Box<dyn Error>> {
         initramfs: open(&arguments.initramfs)?,
         fs: arguments.fs.as_deref().map(fs_config).transpose()?,
         vsock: vsock_config(&arguments)?,
-        command_line: arguments.command_line,
+        command_line: arguments.command_line.clone(),
         serial: (!arguments.no_serial).then_some(stdout),
-        net: Vec::new(),
+        net: net_configs(&arguments)?,
     })?;
     Ok(machine.run()?)
 }

@@ -9,10 +9,11 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 
 use crate::Error;
 use crate::exit::ExitLatch;
+use crate::virtio::device::Outside;
 use crate::virtio::mmio::DeviceHandle;
 
-/// Marks the event of a device's host side; queues have small numbers.
-const OUTSIDE: u32 = u32::MAX;
+/// Where the numbers of events of a device's host side start; queues have smaller ones.
+const OUTSIDE: u32 = 1 << 16;
 
 enum Source {
     Device(DeviceHandle),
@@ -30,13 +31,20 @@ impl MutEventSubscriber for Source {
             Source::Exit(exit) => watch(Events::new(exit.event(), EventSet::IN)),
             Source::Device(handle) => {
                 let device = handle.lock();
-                if device.wants_notifications() {
-                    for (index, kick) in (0..).zip(handle.kicks.iter()) {
-                        watch(Events::with_data(kick, index, EventSet::IN));
+                for (index, kick) in (0..).zip(handle.kicks.iter()) {
+                    if device.wants_notifications(index as usize) {
+                        // Every write to an event descriptor is a change, so that its count need not be read.
+                        watch(Events::with_data(kick, index, EventSet::IN | EventSet::EDGE_TRIGGERED));
                     }
                 }
-                if let Some(descriptor) = device.outside_descriptor() {
-                    watch(Events::with_data_raw(descriptor, OUTSIDE, EventSet::IN));
+                for (number, outside) in (OUTSIDE..).zip(device.outside_descriptors()) {
+                    let (descriptor, events) = match outside {
+                        Outside::Readable(descriptor) => (descriptor, EventSet::IN),
+                        Outside::Changed(descriptor) => {
+                            (descriptor, EventSet::IN | EventSet::OUT | EventSet::EDGE_TRIGGERED)
+                        }
+                    };
+                    watch(Events::with_data_raw(descriptor, number, events));
                 }
             }
         }
@@ -45,14 +53,9 @@ impl MutEventSubscriber for Source {
     fn process(&mut self, events: Events, _ops: &mut EventOps) {
         // The exit event only has to end the wait.
         let Source::Device(handle) = self else { return };
-        if events.data() == OUTSIDE {
-            handle.lock().outside_event();
-        } else if let Some((index, kick)) =
-            usize::try_from(events.data()).ok().and_then(|index| Some((index, handle.kicks.get(index)?)))
-        {
-            // Another wake-up may have consumed the count already; serving an empty queue is harmless.
-            let _ = kick.read();
-            handle.lock().notified(index);
+        match events.data().checked_sub(OUTSIDE) {
+            Some(index) => handle.lock().outside_event(index as usize),
+            None => handle.lock().notified(events.data() as usize),
         }
     }
 }

@@ -9,6 +9,7 @@ mod devices;
 mod error;
 mod event_loop;
 mod exit;
+pub mod fuzzing;
 mod log_limit;
 mod memory;
 mod vcpu;
@@ -28,6 +29,7 @@ pub use config::{FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, Vsock
 pub use error::Error;
 pub use exit::Exit;
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};
+pub use virtio::net::counters::{Counter, NetCounters};
 pub use virtio::net::tap::{MAX_QUEUE_PAIRS, open_tap};
 pub use vm::{MAX_NETWORK_CARDS, Vm};
 

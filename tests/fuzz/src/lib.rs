@@ -12,6 +12,7 @@ pub const TARGETS: &[Target] = &[
     ("manifests", manifest),
     ("archives", rkt::fuzzing::archive),
     ("registry", rkt::fuzzing::registry_response),
+    ("net", vmm::fuzzing::net),
 ];
 
 /// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same.

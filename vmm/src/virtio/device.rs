@@ -111,6 +111,15 @@ pub fn serve_again(kicks: &[EventFd], index: usize) {
 /// Why a device refuses to start; the driver then finds "device needs reset" in the status.
 pub type ActivateError = Box<dyn std::error::Error + Send + Sync>;
 
+/// A descriptor of a device's host side, and when the device hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside {
+    /// As long as there is something to read.
+    Readable(RawFd),
+    /// When it becomes readable or writable: the device remembers that it is until it finds that it is not.
+    Changed(RawFd),
+}
+
 /// A virtio device.
 ///
 /// The transport calls from vCPU threads and the event loop from its own; a lock around the device makes it one call at a
@@ -140,22 +149,22 @@ pub trait VirtioDevice: Send {
         false
     }
 
-    /// Whether the event loop has to call [`notified`](Self::notified); a device whose queues another process serves
-    /// passes the kicks on instead.
-    fn wants_notifications(&self) -> bool {
+    /// Whether the event loop has to call [`notified`](Self::notified) for queue `index`; a device passes the kicks of queues on that
+    /// somebody else serves.
+    fn wants_notifications(&self, _index: usize) -> bool {
         true
     }
 
     /// The driver notified queue `index`. May be called before [`activate`](Self::activate), then it means nothing.
     fn notified(&mut self, index: usize);
 
-    /// A descriptor whose readiness the device wants to hear of through [`outside_event`](Self::outside_event).
-    fn outside_descriptor(&self) -> Option<RawFd> {
-        None
+    /// Descriptors whose readiness the device wants to hear of through [`outside_event`](Self::outside_event). Constant.
+    fn outside_descriptors(&self) -> Vec<Outside> {
+        Vec::new()
     }
 
-    /// The descriptor of [`outside_descriptor`](Self::outside_descriptor) is ready.
-    fn outside_event(&mut self) {}
+    /// The descriptor of this index among [`outside_descriptors`](Self::outside_descriptors) is ready.
+    fn outside_event(&mut self, _index: usize) {}
 
     /// The machine has stopped: hand on what the guest sent before it did. No vCPU runs any more.
     fn finish(&mut self) {}

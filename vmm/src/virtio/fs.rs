@@ -4,7 +4,7 @@
 //! and interrupts are. Must not know: files. Follows the virtio specification 1.2, section 5.11, and the vhost-user
 //! protocol in QEMU's docs/interop/vhost-user.rst.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_FS;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::device::{ActivateError, Activation, FEATURE_VERSION_1, FEATURES_COMMON, VirtioDevice};
+use super::device::{ActivateError, Activation, FEATURE_VERSION_1, FEATURES_COMMON, Outside, VirtioDevice};
 use crate::exit::ExitLatch;
 use crate::memory::GuestRam;
 use crate::{Error, FsConfig};
@@ -167,17 +167,17 @@ impl VirtioDevice for Fs {
         true
     }
 
-    fn wants_notifications(&self) -> bool {
+    fn wants_notifications(&self, _index: usize) -> bool {
         false
     }
 
     fn notified(&mut self, _index: usize) {}
 
-    fn outside_descriptor(&self) -> Option<RawFd> {
-        Some(self.connection.as_raw_fd())
+    fn outside_descriptors(&self) -> Vec<Outside> {
+        vec![Outside::Readable(self.connection.as_raw_fd())]
     }
 
-    fn outside_event(&mut self) {
+    fn outside_event(&mut self, _index: usize) {
         // The back end sends nothing by itself (no back-end channel was agreed on) and answers are read, under the
         // device's lock, by the call that expects them. So what is readable here can only be the end.
         let mut byte = [0; 1];

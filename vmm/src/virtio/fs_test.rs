@@ -97,11 +97,11 @@ fn end_of_the_file_server_ends_the_machine() {
     let exit = Arc::new(ExitLatch::new().unwrap());
     let config = FsConfig { tag: "rootfs".to_owned(), backend: stream.try_clone().unwrap() };
     let mut fs = Fs::new(config, exit.clone()).unwrap();
-    fs.outside_event();
+    fs.outside_event(0);
     assert!(!exit.is_set());
 
     stream.shutdown(Shutdown::Both).unwrap();
-    fs.outside_event();
+    fs.outside_event(0);
 
     assert!(matches!(exit.take(), Some(Err(Error::FileServerGone))));
     answers.join().unwrap();

@@ -3,13 +3,19 @@
 //! Responsible for: validating what the driver set up, and the order of steps that `VIRTIO_F_EVENT_IDX` needs. Must not
 //! know: what chains contain. Follows the virtio specification 1.2, section 2.7, "Split Virtqueues".
 
+use std::num::Wrapping;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 
+use virtio_bindings::virtio_ring::VRING_AVAIL_F_NO_INTERRUPT;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT};
-use vm_memory::{GuestAddress, GuestMemoryBackend};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
 use super::device::{INTERRUPT_QUEUE, Interrupt};
 use crate::memory::GuestRam;
+
+/// In the flags of the available ring, where event indices were not agreed on: the driver looks by itself.
+const AVAIL_NO_INTERRUPT: u16 = VRING_AVAIL_F_NO_INTERRUPT as u16;
 
 /// A chain of buffers in guest memory.
 pub type Chain<'a> = DescriptorChain<&'a GuestRam>;
@@ -85,12 +91,15 @@ pub struct ActiveQueue {
     queue: Queue,
     ram: GuestRam,
     interrupt: Arc<Interrupt>,
+    /// How far the used ring was when the driver was last considered for a notification.
+    considered: Wrapping<u16>,
 }
 
 impl ActiveQueue {
     /// Takes over `queue`.
     pub fn new(queue: Queue, ram: GuestRam, interrupt: Arc<Interrupt>) -> Self {
-        ActiveQueue { queue, ram, interrupt }
+        let considered = Wrapping(queue.next_used());
+        ActiveQueue { queue, ram, interrupt, considered }
     }
 
     /// Hands available chains to `serve` until there is none left, `serve` returns `None`, which puts its chain back, or as
@@ -101,6 +110,12 @@ impl ActiveQueue {
         F: FnMut(&GuestRam, Chain) -> Option<u32>,
     {
         let outcome = self.serve_one_turn(&mut serve);
+        self.end_turn(outcome)
+    }
+
+    /// Ends what began with [`take`](Self::take): notifies the driver if it wants to be, and, after an error, tells it that the device needs a
+    /// reset.
+    pub fn end_turn<T>(&mut self, outcome: Result<T, QueueError>) -> Result<T, QueueError> {
         // Buffers that were used before an error are the driver's to take.
         let outcome = self.notify().and(outcome);
         if outcome.is_err() {
@@ -110,10 +125,32 @@ impl ActiveQueue {
     }
 
     fn notify(&mut self) -> Result<(), QueueError> {
-        if self.queue.needs_notification(&self.ram).map_err(QueueError::Corrupt)? {
+        let used = Wrapping(self.queue.next_used());
+        let news = used - self.considered;
+        self.considered = used;
+        if news.0 == 0 {
+            return Ok(());
+        }
+        // The driver sees what was used before this end looks whether it wants to hear of it.
+        fence(Ordering::SeqCst);
+        let wanted = if self.queue.event_idx_enabled() {
+            // As in Linux's vring_need_event: whether the index that the driver waits for is among the news.
+            let event = Wrapping(self.load(self.queue.avail_ring() + 4 + 2 * u64::from(self.queue.size()))?);
+            used - event - Wrapping(1) < news
+        } else {
+            self.load(self.queue.avail_ring())? & AVAIL_NO_INTERRUPT == 0
+        };
+        if wanted {
             self.interrupt.raise(INTERRUPT_QUEUE);
         }
         Ok(())
+    }
+
+    fn load(&self, address: u64) -> Result<u16, QueueError> {
+        self.ram
+            .load(GuestAddress(address), Ordering::Relaxed)
+            .map(u16::from_le)
+            .map_err(|_| QueueError::Placement)
     }
 
     fn serve_one_turn<F>(&mut self, serve: &mut F) -> Result<Served, QueueError>
@@ -122,29 +159,85 @@ impl ActiveQueue {
     {
         let mut turn = self.queue.size();
         loop {
-            self.queue.disable_notification(&self.ram).map_err(QueueError::Corrupt)?;
+            self.refuse_notifications()?;
             while let Some(chain) = next(&mut self.queue, &self.ram)? {
                 let Some(left) = turn.checked_sub(1) else {
-                    self.queue.go_to_previous_position();
+                    self.put_back();
                     return Ok(Served::Part);
                 };
                 turn = left;
                 let head = chain.head_index();
                 match serve(&self.ram, chain) {
-                    Some(written) => {
-                        self.queue.add_used(&self.ram, head, written).map_err(QueueError::Corrupt)?;
-                    }
+                    Some(written) => self.add_used(head, written)?,
                     None => {
-                        self.queue.go_to_previous_position();
+                        self.put_back();
                         return Ok(Served::Everything);
                     }
                 }
             }
-            // A chain added after the last look and before this call would otherwise wait for the next notification.
-            if !self.queue.enable_notification(&self.ram).map_err(QueueError::Corrupt)? {
+            if !self.ask_for_notifications()? {
                 return Ok(Served::Everything);
             }
         }
+    }
+
+    /// The guest's memory.
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// Number of descriptors.
+    pub fn size(&self) -> u16 {
+        self.queue.size()
+    }
+
+    /// Takes the next available chain, of which `read` says what is in it; the chain is the device's until
+    /// [`add_used`](Self::add_used) or [`put_back`](Self::put_back).
+    pub fn take<T>(&mut self, read: impl FnOnce(&GuestRam, Chain) -> T) -> Result<Option<T>, QueueError> {
+        Ok(next(&mut self.queue, &self.ram)?.map(|chain| read(&self.ram, chain)))
+    }
+
+    /// Undoes the last [`take`](Self::take).
+    pub fn put_back(&mut self) {
+        self.queue.go_to_previous_position();
+    }
+
+    /// Gives a chain back to the driver with `written` bytes in it.
+    pub fn add_used(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
+        self.queue.add_used(&self.ram, head, written).map_err(QueueError::Corrupt)
+    }
+
+    /// Gives several chains back that the driver must find together, as heads and bytes written.
+    pub fn add_used_together(
+        &mut self,
+        chains: impl ExactSizeIterator<Item = (u16, u32)>,
+    ) -> Result<(), QueueError> {
+        let first = Wrapping(self.queue.next_used());
+        let last = chains.len().saturating_sub(1) as u16;
+        for (index, (head, written)) in (0u16..).zip(chains) {
+            let position = first + Wrapping(index);
+            if index == last {
+                // The index that makes all of them visible is written behind this one.
+                self.queue.set_next_used(position.0);
+                return self.add_used(head, written);
+            }
+            let entry = u64::from(position.0 % self.queue.size().max(1));
+            let element = [u32::from(head).to_le(), written.to_le()];
+            self.ram
+                .write_obj(element, GuestAddress(self.queue.used_ring() + 4 + 8 * entry))
+                .map_err(|_| QueueError::Placement)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the driver to notify of further chains. Whether there are some already, of which it does not.
+    pub fn ask_for_notifications(&mut self) -> Result<bool, QueueError> {
+        self.queue.enable_notification(&self.ram).map_err(QueueError::Corrupt)
+    }
+
+    /// Tells the driver that chains are looked for without notifications.
+    pub fn refuse_notifications(&mut self) -> Result<(), QueueError> {
+        self.queue.disable_notification(&self.ram).map_err(QueueError::Corrupt)
     }
 }
 

@@ -9,10 +9,9 @@ use std::os::fd::AsRawFd;
 
 use rustix::fs::{Mode, OFlags};
 
+use super::header::HEADER_BYTES;
 use crate::Error;
 
-/// Bytes of a header in virtio 1.
-const HEADER_BYTES: usize = 12;
 /// Where taps are made.
 const TUN_DEVICE: &str = "/dev/net/tun";
 /// Bytes of an interface name without its terminating zero (`IFNAMSIZ`).
@@ -70,6 +69,58 @@ pub fn set_header_size(queue: &File) -> io::Result<()> {
     let bytes = HEADER_BYTES as libc::c_int;
     // SAFETY: the kernel reads one int.
     answer(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETVNETHDRSZ as libc::Ioctl, &raw const bytes) })
+}
+
+/// A queue of a tap in use by a card.
+#[derive(Debug)]
+pub struct Tap {
+    queue: File,
+    /// A socket that keeps packets apart may stand in for a tap; it has nothing to choose.
+    has_choices: bool,
+}
+
+impl Tap {
+    /// Takes over `queue`.
+    pub fn new(queue: File) -> Self {
+        // The driver's choice comes later.
+        let has_choices = request_offloads(&queue, 0).is_ok();
+        Tap { queue, has_choices }
+    }
+
+    /// Where frames are read and written.
+    pub fn file(&self) -> &File {
+        &self.queue
+    }
+
+    /// Whether the kernel knows offloads of UDP, which Linux does since 6.2. It says so by taking them; the driver's choice replaces
+    /// these.
+    pub fn knows_udp_offloads(&self) -> bool {
+        let offloads = libc::TUN_F_CSUM | libc::TUN_F_USO4 | libc::TUN_F_USO6;
+        !self.has_choices || request_offloads(&self.queue, offloads).is_ok()
+    }
+
+    /// Which work on frames the whole tap may leave to who reads them: the `TUN_F_` bits.
+    pub fn set_offloads(&self, offloads: libc::c_uint) -> io::Result<()> {
+        if self.has_choices { request_offloads(&self.queue, offloads) } else { Ok(()) }
+    }
+
+    /// Takes a queue of a tap of several out of use, or into use again: the kernel spreads frames over those in use.
+    pub fn set_in_use(&self, in_use: bool) -> io::Result<()> {
+        if !self.has_choices {
+            return Ok(());
+        }
+        let flags = if in_use { libc::IFF_ATTACH_QUEUE } else { libc::IFF_DETACH_QUEUE };
+        let request = InterfaceRequest::new("", flags);
+        let queue = self.queue.as_raw_fd();
+        // SAFETY: the kernel reads one `struct ifreq`, whose size `InterfaceRequest` has.
+        answer(unsafe { libc::ioctl(queue, libc::TUNSETQUEUE as libc::Ioctl, &raw const request) })
+    }
+}
+
+fn request_offloads(queue: &File, offloads: libc::c_uint) -> io::Result<()> {
+    let offloads = libc::c_ulong::from(offloads);
+    // SAFETY: the request takes an integer and no pointer.
+    answer(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNSETOFFLOAD as libc::Ioctl, offloads) })
 }
 
 fn answer(result: libc::c_int) -> io::Result<()> {

@@ -14,7 +14,6 @@ mod packet_test;
 #[cfg(test)]
 mod vsock_test;
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
@@ -22,7 +21,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use self::multiplexer::Multiplexer;
 use self::packet::HOST_CID;
-use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice, serve_again};
+use super::device::{ActivateError, Activation, FEATURES_COMMON, Outside, VirtioDevice, serve_again};
 use super::queue::{ActiveQueue, QueueError, Served};
 use crate::log_limit::guest_warn;
 use crate::{Error, VsockConfig};
@@ -169,11 +168,11 @@ impl VirtioDevice for Vsock {
         }
     }
 
-    fn outside_descriptor(&self) -> Option<RawFd> {
-        Some(self.multiplexer.descriptor())
+    fn outside_descriptors(&self) -> Vec<Outside> {
+        vec![Outside::Readable(self.multiplexer.descriptor())]
     }
 
-    fn outside_event(&mut self) {
+    fn outside_event(&mut self, _index: usize) {
         self.multiplexer.host_events();
         self.pump();
     }

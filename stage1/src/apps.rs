@@ -16,6 +16,7 @@ use guest_api::AppId;
 use crate::control_socket::protocol::{Reply, Request};
 use crate::control_socket::server::ClientId;
 use crate::plan::AppPlan;
+use crate::volumes::SharedVolume;
 
 /// Apps that a pod may have at once. Each costs the file server mounts and the guest a control group; nobody runs a tenth of
 /// them in one virtual machine.
@@ -102,6 +103,22 @@ impl Apps {
         let others = self.apps.iter().filter(move |(other, _)| *other != name);
         let plans = others.filter_map(|(_, app)| app.plan.as_ref());
         plans.flat_map(|plan| plan.volumes.iter().map(|volume| volume.name.as_str()))
+    }
+
+    /// Directories of empty volumes that are the app's alone, whatever others are called.
+    pub fn directories_of(&self, name: &str) -> Vec<String> {
+        let plan = self.apps.get(name).and_then(|app| app.plan.as_ref());
+        plan.map(|plan| self.directories_in(name, plan)).unwrap_or_default()
+    }
+
+    /// The same of an app with this plan, which need not be there yet.
+    pub fn directories_in(&self, name: &str, plan: &AppPlan) -> Vec<String> {
+        let others = self.apps.iter().filter(|(other, _)| *other != name);
+        let plans = others.filter_map(|(_, app)| app.plan.as_ref());
+        let taken: Vec<&str> =
+            plans.flat_map(|plan| plan.volumes.iter().filter_map(SharedVolume::directory)).collect();
+        let own = plan.volumes.iter().filter_map(SharedVolume::directory_of_app);
+        own.filter(|directory| !taken.contains(directory)).map(str::to_owned).collect()
     }
 
     /// Names of the volumes that the app uses.

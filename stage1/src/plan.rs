@@ -327,7 +327,14 @@ fn app(
         stdio.has_terminal().then_some(terminal),
         flags.mds_token.as_deref(),
     );
-    let volumes = of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)).collect();
+    let mut volumes: Vec<SharedVolume> = Vec::new();
+    for volume in of_app.mounts.iter().map(|mount| shown(&mount.volume, flags, pod)) {
+        // The app may see it in several places.
+        match volumes.iter_mut().find(|known| known.name == volume.name) {
+            Some(known) => known.read_only &= volume.read_only,
+            None => volumes.push(volume),
+        }
+    }
     let lifecycle = lifecycle::of(section, image)?;
     let (sockets, unmatched) = activation::sockets(section, &pod.ports, &host.passed_sockets)
         .map_err(|cause| PlanError::Activation { app: name.clone(), cause })?;

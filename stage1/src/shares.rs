@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::thread::ThreadNameSpaceType;
@@ -20,6 +20,9 @@ use crate::plan::SharePlan;
 use crate::pod_directory;
 use crate::prefill::prefill;
 use crate::volumes::{SharedVolume, VolumeSource};
+
+/// Directories that may wait for stage0 to remove them. It does so with every app that is removed.
+const MAX_ASIDE: u32 = 4096;
 
 /// Why the tree could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +161,10 @@ pub fn volume_target(name: &str) -> String {
 
 /// Adds everything in the plan to the tree of a running file server, or nothing. The process that calls it, which has one
 /// thread, stays in the file server's name space. Paths of the plan are those of the host before.
-pub fn extend(plan: &SharePlan, server: &OwnedFd) -> Result<(), ShareError> {
+///
+/// What an earlier app left in `own`, directories of volumes that are one app's alone, is none of the new one's.
+pub fn extend(plan: &SharePlan, own: &[String], server: &OwnedFd) -> Result<(), ShareError> {
+    put_aside(directory_of_volumes()?.as_ref(), own).map_err(ShareError::Build)?;
     prepare_volumes(plan)?;
     let mounts = collect(plan)?;
     let tree = join(server)?;
@@ -175,10 +181,42 @@ pub fn extend(plan: &SharePlan, server: &OwnedFd) -> Result<(), ShareError> {
 }
 
 /// Takes parts of the tree of a running file server away. What the guest still has open of them stays readable for as long as
-/// it is open. The process that calls it, which has one thread, stays in the file server's name space.
-pub fn withdraw(targets: &[String], server: &OwnedFd) -> Result<(), ShareError> {
+/// it is open. `own` are the directories of volumes that go with them: they are put aside for stage0, which removes them. The process
+/// that calls it, which has one thread, stays in the file server's name space.
+pub fn withdraw(targets: &[String], own: &[String], server: &OwnedFd) -> Result<(), ShareError> {
+    // Out of reach behind the next line.
+    let volumes = directory_of_volumes()?;
     let tree = join(server)?;
-    targets.iter().try_for_each(|target| take_away(&tree, target)).map_err(ShareError::Build)
+    targets.iter().try_for_each(|target| take_away(&tree, target)).map_err(ShareError::Build)?;
+    put_aside(volumes.as_ref(), own).map_err(ShareError::Build)
+}
+
+/// The directory of the pod's empty volumes, if it ever had one.
+fn directory_of_volumes() -> Result<Option<OwnedFd>, ShareError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(pod_directory::shared_volume(""), flags, Mode::empty()) {
+        Ok(volumes) => Ok(Some(volumes)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(ShareError::Build(errno.into())),
+    }
+}
+
+/// Gives these directories names that no volume has: a dot and a number. They are not removed here, because a guest can nest
+/// directories deeper than a simple walk can follow.
+pub fn put_aside(volumes: Option<&OwnedFd>, directories: &[String]) -> io::Result<()> {
+    let Some(volumes) = volumes else { return Ok(()) };
+    for directory in directories {
+        let free = |number: u32| {
+            let aside = format!(".{number}");
+            match rustix::fs::renameat_with(volumes, directory, volumes, aside, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => None,
+                Ok(()) | Err(Errno::NOENT) => Some(Ok(())),
+                Err(errno) => Some(Err(errno)),
+            }
+        };
+        (0..MAX_ASIDE).find_map(free).unwrap_or(Err(Errno::EXIST))?;
+    }
+    Ok(())
 }
 
 /// Enters the file server's name space. Returns its tree as a mount that only this process can write to.

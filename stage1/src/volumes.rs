@@ -61,7 +61,27 @@ pub enum VolumeSource {
         gid: u32,
         /// What it starts with; owner and mode then come from there.
         content: Option<ImageContent>,
+        /// It is one app's alone and goes with it.
+        of_app: bool,
     },
+}
+
+impl SharedVolume {
+    /// The directory of an empty volume that is one app's alone.
+    pub fn directory_of_app(&self) -> Option<&str> {
+        match &self.source {
+            VolumeSource::Empty { directory, of_app: true, .. } => Some(directory),
+            _ => None,
+        }
+    }
+
+    /// The directory of any empty volume.
+    pub fn directory(&self) -> Option<&str> {
+        match &self.source {
+            VolumeSource::Empty { directory, .. } => Some(directory),
+            VolumeSource::Host { .. } => None,
+        }
+    }
 }
 
 /// What an image holds at a mount point.
@@ -98,6 +118,7 @@ fn share(
     directory: String,
     volume: &Volume,
     read_only: bool,
+    of_app: bool,
 ) -> Result<SharedVolume, VolumeError> {
     let malformed = || VolumeError::Malformed(volume.name.to_string());
     let source = match volume.kind {
@@ -114,6 +135,7 @@ fn share(
             uid: volume.uid.unwrap_or(0),
             gid: volume.gid.unwrap_or(0),
             content: None,
+            of_app,
         },
     };
     Ok(SharedVolume { name, source, read_only })
@@ -157,7 +179,7 @@ pub fn mounts(
             None => volume.name.to_string(),
         };
         let read_only = volume.read_only.unwrap_or(of_point);
-        let volume = share(name.clone(), name, volume, read_only)?;
+        let volume = share(name.clone(), name, volume, read_only, mount.app_volume.is_some())?;
         result.mounts.push(AppMount { volume, target: target(mount, &app.mount_points)? });
     }
     for point in &app.mount_points {
@@ -170,7 +192,7 @@ pub fn mounts(
         let volume = match pod_volumes.iter().find(|volume| volume.name == point.name) {
             Some(volume) => {
                 let name = volume.name.to_string();
-                share(name.clone(), name, volume, volume.read_only.unwrap_or(point.read_only))?
+                share(name.clone(), name, volume, volume.read_only.unwrap_or(point.read_only), false)?
             }
             None => {
                 result.warnings.push(format!(
@@ -187,13 +209,15 @@ pub fn mounts(
                     ImageContent { app: app_name.to_string(), path: point.path.clone() }
                 });
                 SharedVolume {
-                    name: format!("{app_name}.{}", point.name),
+                    // Nor can it be mistaken for a volume of the app's that has the mount point's name.
+                    name: format!("{app_name}..{}", point.name),
                     source: VolumeSource::Empty {
                         directory: format!("{app_name}-{}", point.name),
                         mode: DEFAULT_EMPTY_MODE,
                         uid: 0,
                         gid: 0,
                         content,
+                        of_app: true,
                     },
                     read_only: point.read_only,
                 }

@@ -66,8 +66,14 @@ fn uncovered_mount_point_takes_the_pods_volume_of_its_name() {
 
     let result = mounts_of(vec![point("data", "/var/db", false)], &[], &volumes).unwrap();
 
-    let source =
-        VolumeSource::Empty { directory: "data".into(), mode: 0o1777, uid: 5, gid: 6, content: None };
+    let source = VolumeSource::Empty {
+        directory: "data".into(),
+        mode: 0o1777,
+        uid: 5,
+        gid: 6,
+        content: None,
+        of_app: false,
+    };
     assert_eq!(result.mounts[0].volume.source, source);
     assert!(result.warnings.is_empty());
 }
@@ -76,9 +82,15 @@ fn uncovered_mount_point_takes_the_pods_volume_of_its_name() {
 fn uncovered_mount_point_without_volume_gets_an_empty_one_and_a_warning() {
     let result = mounts_of(vec![point("data", "/var/db", false)], &[], &[]).unwrap();
 
-    let source =
-        VolumeSource::Empty { directory: "db-data".into(), mode: 0o755, uid: 0, gid: 0, content: None };
-    assert_eq!(result.mounts[0].volume, SharedVolume { name: "db.data".into(), source, read_only: false });
+    let source = VolumeSource::Empty {
+        directory: "db-data".into(),
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        content: None,
+        of_app: true,
+    };
+    assert_eq!(result.mounts[0].volume, SharedVolume { name: "db..data".into(), source, read_only: false });
     assert_eq!(
         result.warnings,
         [
@@ -124,4 +136,16 @@ fn apps_own_volume_is_not_mixed_up_with_the_pods_volume_of_that_name() {
     let own = VolumeSource::Host { path: "/own".into(), recursive: false };
     let pods = VolumeSource::Host { path: "/pod".into(), recursive: true };
     assert_eq!(shown, [("db.data", &own), ("data", &pods)]);
+}
+
+#[test]
+fn volumes_of_an_app_and_of_its_image_are_two_though_they_have_one_name() {
+    let own = volume(r#"{"name":"data","kind":"host","source":"/srv"}"#);
+    let explicit = Mount { app_volume: Some(own), ..mount("data", "/elsewhere") };
+
+    let result = mounts_of(vec![point("data", "/data", false)], &[explicit], &[]).unwrap();
+
+    let names: Vec<&str> = result.mounts.iter().map(|mount| mount.volume.name.as_str()).collect();
+    assert_eq!(names.len(), 2);
+    assert_ne!(names[0], names[1], "the image's mount point would show the app's directory of the host");
 }

@@ -21,6 +21,9 @@ use crate::fault;
 /// The mark.
 const INCOMPLETE: &str = "incomplete";
 
+/// Where empty volumes are, below the pod's directory.
+const VOLUMES: &str = "sharedVolumes";
+
 /// Before the names of files of an app that is being started again, until it has been. No app's name begins with a dot.
 const KEPT: char = '.';
 
@@ -99,6 +102,8 @@ impl AppFiles<'_> {
         fault::point("app.root.removed");
         self.remove_overlay().context("error removing the app's overlay")?;
         fault::point("app.overlay.removed");
+        self.remove_volumes().context("error removing the app's volumes")?;
+        fault::point("app.volumes.removed");
         let rkt = self.rkt_directory(&table)?;
         let status = rkt.join("status");
         for file in [
@@ -140,6 +145,17 @@ impl AppFiles<'_> {
                 remove_if_empty(&layer)?;
             }
             remove_if_empty(&own)?;
+        }
+        Ok(())
+    }
+
+    /// What stage1 has put aside of volumes that were one app's alone, under names with a dot in front.
+    fn remove_volumes(&self) -> Result<()> {
+        for name in self.pod.names_in(VOLUMES)? {
+            if name.as_encoded_bytes().starts_with(b".") {
+                let volume = self.pod.path().join(VOLUMES).join(name);
+                remove_path(&volume).file("remove", &volume)?;
+            }
         }
         Ok(())
     }

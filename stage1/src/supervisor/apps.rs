@@ -130,16 +130,18 @@ impl Supervisor<'_> {
         let child = match &change {
             Change::Add(name, plan) => {
                 let there: Vec<String> = self.apps.volumes_of_others(name).map(str::to_owned).collect();
+                let own = self.apps.directories_in(name, plan);
                 let new = plan.volumes.iter().filter(|volume| !there.contains(&volume.name)).cloned();
                 let shares = SharePlan { apps: vec![name.clone()], volumes: new.collect(), may_grow: true };
-                process::spawn("share", &keep, move || told(shares::extend(&shares, &server)))?
+                process::spawn("share", &keep, move || told(shares::extend(&shares, &own, &server)))?
             }
             Change::Remove(name) => {
                 let needed: Vec<&str> = self.apps.volumes_of_others(name).collect();
-                let own = self.apps.volumes_of(name).filter(|volume| !needed.contains(volume));
+                let unneeded = self.apps.volumes_of(name).filter(|volume| !needed.contains(volume));
                 let targets: Vec<String> =
-                    own.map(shares::volume_target).chain([shares::app_target(name)]).collect();
-                process::spawn("share", &keep, move || told(shares::withdraw(&targets, &server)))?
+                    unneeded.map(shares::volume_target).chain([shares::app_target(name)]).collect();
+                let own = self.apps.directories_of(name);
+                process::spawn("share", &keep, move || told(shares::withdraw(&targets, &own, &server)))?
             }
         };
         self.tree.current = Some((change, child));

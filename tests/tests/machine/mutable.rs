@@ -51,7 +51,9 @@ fn apps_come_and_go_while_the_pod_runs() {
     let mut pod = Pod::sandbox();
 
     // An app that fails ends nothing but itself.
-    add(&pod, "fails", &[], "echo once more >> /runs; echo run $(wc -l < /runs); exit 3");
+    let own = "--mnt-volume=name=own,kind=empty,target=/own";
+    let script = "echo once more >> /runs; mkdir -p /own/run; echo run $(wc -l < /runs); exit 3";
+    add(&pod, "fails", &[own], script);
     exec(&pod, "fails", &["true"]).expect_code(254).expect_err("has not been started");
     app(&pod, "start", &["--app=fails"]).expect_code(0);
     pod.wait_for("run 1");
@@ -86,13 +88,16 @@ fn apps_come_and_go_while_the_pod_runs() {
     // A removed app leaves nothing, and another one of its name starts with the files of its image.
     app(&pod, "rm", &["--app=fails"]).expect_code(0);
     assert!(!app(&pod, "list", &["--no-legend"]).out().contains("fails"));
+    let volumes = fs::read_dir(rkt().data().join("pods/run").join(&pod.uuid).join("sharedVolumes"))
+        .expect("the pod's volumes");
+    assert_eq!(volumes.count(), 0, "the app's own volume went with it");
     let server = pod.file_server();
     let root = fs::read_dir(format!("/proc/{server}/root/apps")).expect("the shared tree");
     let mut names: Vec<String> =
         root.map(|entry| entry.expect("reading").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     assert_eq!(names, ["missing", "stays"]);
-    add(&pod, "fails", &[], "test -e /runs && echo old files; echo fresh");
+    add(&pod, "fails", &[own], "test -e /runs -o -e /own/run && echo old files; echo fresh");
     app(&pod, "start", &["--app=fails"]).expect_code(0);
     pod.wait_for("fresh");
     wait_for_exit(&pod, "fails");

@@ -1,0 +1,260 @@
+//! How quick files are, in a pod's root and on a host volume, beside the same work without a virtual machine and in QEMU's microvm with
+//! Debian's virtiofsd, the guest kernel and the program being the same. Run by `cargo xtask bench fs`, on the instruction clock
+//! where KVM is not real: there a nanosecond is an instruction, so the ratios compare and the figures do not forecast.
+//!
+//! Rows: sequential `write` (with fsync) and `read` (past the guest's cache), small files (`create`, `stat`, `reread`,
+//! `unlink`), `git status` of a tree of 5,000 files, first and second time. Every figure is a median.
+// A bench that meets something unexpected has nothing better to do than to end with a message.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rkt_tests::command::{limit, run};
+use rkt_tests::dist;
+use rkt_tests::registry::Registry;
+use rkt_tests::rkt::TestRkt;
+
+/// What is done, and how often.
+struct Amount {
+    rounds: usize,
+    /// Small files.
+    files: usize,
+    /// Size of the large one.
+    mebibytes: usize,
+    /// Files of the repository.
+    tree: usize,
+}
+
+const WHOLE: Amount = Amount { rounds: 3, files: 300, mebibytes: 32, tree: 5000 };
+const SMOKE: Amount = Amount { rounds: 1, files: 20, mebibytes: 1, tree: 50 };
+
+/// Longest time for one place, most of which is the boot of the virtual machine.
+const LIMIT_SECONDS: u64 = 240;
+
+const MEMORY: &str = "512M";
+
+/// Nanoseconds by row.
+type Times = BTreeMap<String, u64>;
+
+fn main() {
+    let amount = if env::args().any(|argument| argument == "--smoke") { SMOKE } else { WHOLE };
+    assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench fs`");
+    let _spinner = Spinner::start();
+    let rkt = TestRkt::new();
+    let root = rkt.path("root");
+    make_root(&rkt, &root, &amount);
+    let image = make_image(&rkt, &root);
+
+    let mut places: BTreeMap<&str, Vec<Times>> = BTreeMap::new();
+    for round in 0..amount.rounds {
+        for (place, times) in [
+            ("machine", in_machine(&root, &amount)),
+            ("volume", in_pod(&rkt, &dist::image("inspect"), Some(&root), &amount)),
+            ("rootfs", in_pod(&rkt, &image, None, &amount)),
+            ("virtiofsd", in_qemu(&rkt, &root, &amount)),
+        ] {
+            println!("round {round} {place} {times:?}");
+            places.entry(place).or_default().push(times);
+        }
+    }
+
+    println!(
+        "{:16} {:>10} {:>10} {:>10} {:>10}  ratios to virtiofsd",
+        "milliseconds", "machine", "virtiofsd", "volume", "rootfs"
+    );
+    for row in places["machine"][0].keys() {
+        let [machine, peer, volume, rootfs] =
+            ["machine", "virtiofsd", "volume", "rootfs"].map(|place| median(&places[place], row));
+        println!(
+            "{row:16} {machine:10.2} {peer:10.2} {volume:10.2} {rootfs:10.2}  volume {:.2} rootfs {:.2}",
+            volume / peer,
+            rootfs / peer
+        );
+    }
+}
+
+fn median(rounds: &[Times], row: &str) -> f64 {
+    let mut times: Vec<u64> = rounds.iter().filter_map(|times| times.get(row)).copied().collect();
+    times.sort_unstable();
+    times[times.len() / 2] as f64 / 1e6
+}
+
+/// A root directory with Debian's git, the working program, and a repository.
+fn make_root(rkt: &TestRkt, root: &Path, amount: &Amount) {
+    let storage = dist::image_registry();
+    let list = fs::read(storage.join("images.json")).expect("the list of images");
+    let images: Vec<serde_json::Value> = serde_json::from_slice(&list).expect("the list is JSON");
+    let git = images.iter().find(|image| image["name"] == "git").expect("the image of git");
+    let registry = Registry::serving(&storage);
+    let reference = registry.reference(git["reference"].as_str().expect("a reference"));
+    let output = rkt.run(["--insecure-options=image,http", "fetch", "--full", &reference]).expect_code(0);
+    let id = output.out().trim().to_owned();
+    rkt.run(["image", "render", "--rootfs-only", &id, root.to_str().expect("UTF-8")]).expect_code(0);
+    let inspect = rkt.path("inspect");
+    fs::create_dir(&inspect).expect("creating");
+    command(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(dist::image("inspect"))
+            .arg("-C")
+            .arg(&inspect)
+            .arg("rootfs/file-work"),
+    );
+    fs::copy(inspect.join("rootfs/file-work"), root.join("file-work")).expect("copying");
+    for directory in ["work", "tree", "proc", "dev", "etc", "tmp"] {
+        fs::create_dir_all(root.join(directory)).expect("creating");
+    }
+    for index in 0..amount.tree {
+        let directory = root.join(format!("tree/d{}", index / 100));
+        fs::create_dir_all(&directory).expect("creating");
+        fs::write(directory.join(format!("f{index}")), format!("{index}\n")).expect("writing");
+    }
+    command(Command::new("mknod").args(["-m", "666"]).arg(root.join("dev/null")).args(["c", "1", "3"]));
+    let script = "export PATH=/usr/bin:/bin HOME=/tmp; cd /tree && git init -q . && git add . && \
+                  git -c user.name=b -c user.email=b@example.com commit -qm b && sleep 1 && git status --porcelain";
+    command(Command::new("chroot").arg(root).args(["/bin/sh", "-c", script]));
+}
+
+/// The same root as an image.
+fn make_image(rkt: &TestRkt, root: &Path) -> PathBuf {
+    let staging = rkt.path("staging");
+    fs::create_dir(&staging).expect("creating");
+    let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/file-work",
+        "labels":[{"name":"os","value":"linux"},{"name":"arch","value":"amd64"}],
+        "app":{"exec":["/file-work"],"user":"0","group":"0"}}"#;
+    fs::write(staging.join("manifest"), manifest).expect("writing");
+    let image = rkt.path("file-work.aci");
+    let mut tar = Command::new("tar");
+    tar.arg("-cf").arg(&image).arg("-C").arg(&staging).arg("manifest").arg("-C");
+    tar.arg(root.parent().expect("a parent")).args(["--transform", "s,^root,rootfs,", "root"]);
+    command(&mut tar);
+    image
+}
+
+fn in_machine(root: &Path, amount: &Amount) -> Times {
+    let mut work = Command::new(root.join("file-work"));
+    work.arg(root).args([amount.files.to_string(), amount.mebibytes.to_string()]);
+    times(&String::from_utf8_lossy(&run(&mut work, limit(LIMIT_SECONDS)).expect_code(0).stdout))
+}
+
+fn in_pod(rkt: &TestRkt, image: &Path, volume: Option<&Path>, amount: &Amount) -> Times {
+    let image = image.to_str().expect("UTF-8");
+    let mut arguments = vec!["--insecure-options=image,paths".to_owned(), "run".into(), "--net=none".into()];
+    arguments.push("--uuid-file-save=pod".into());
+    arguments.extend(volume.map(|path| format!("--volume=r,kind=host,source={}", path.display())));
+    arguments.push(image.into());
+    if volume.is_some() {
+        arguments.extend(["--exec=/file-work".to_owned(), "--mount=volume=r,target=/r".into()]);
+    }
+    arguments.extend(["--memory=384Mi", "--", if volume.is_some() { "/r" } else { "/" }].map(str::to_owned));
+    arguments.extend([amount.files.to_string(), amount.mebibytes.to_string()]);
+    let output = run(&mut rkt.command(&arguments), limit(LIMIT_SECONDS)).expect_code(0);
+    rkt.run(["rm", &rkt.uuid("pod")]).expect_code(0);
+    times(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// QEMU's microvm and Debian's virtiofsd with their defaults; the kernel is the pods', PID 1 the working program.
+fn in_qemu(rkt: &TestRkt, root: &Path, amount: &Amount) -> Times {
+    let initramfs = rkt.path("initramfs");
+    fs::write(&initramfs, peer_initramfs(root)).expect("writing");
+    let socket = rkt.path("virtiofsd.sock");
+    let _ = fs::remove_file(&socket);
+    let mut server = Command::new(virtiofsd());
+    server
+        .arg(format!("--socket-path={}", socket.display()))
+        .arg("-o")
+        .arg(format!("source={}", root.display()));
+    let mut server =
+        Ended(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("virtiofsd starts"));
+    while !socket.exists() {
+        let ended = server.0.try_wait().expect("waiting works");
+        assert!(ended.is_none(), "virtiofsd ended: {ended:?}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off,\
+                   memory-backend=mem";
+    let line = format!(
+        "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check random.trust_cpu=1 \
+         cryptomgr.notests 8250.nr_uarts=1 rdinit=/init files={} mebibytes={}",
+        amount.files, amount.mebibytes
+    );
+    let mut qemu = Command::new("qemu-system-x86_64");
+    qemu.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", MEMORY]);
+    qemu.arg("-object").arg(format!("memory-backend-memfd,id=mem,size={MEMORY},share=on"));
+    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    qemu.arg("-chardev").arg(format!("socket,id=fs,path={}", socket.display()));
+    qemu.args(["-device", "vhost-user-fs-device,chardev=fs,tag=bench,queue-size=1024"]);
+    qemu.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(&initramfs).args(["-append", &line]);
+    let mut qemu = Ended(qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("QEMU starts"));
+    let output = BufReader::new(qemu.0.stdout.take().expect("stdout is piped"));
+    let mut text = String::new();
+    for line in output.lines() {
+        let line = line.expect("reading QEMU's output");
+        if line.trim() == "done" {
+            break;
+        }
+        text.push_str(line.trim());
+        text.push('\n');
+    }
+    times(&text)
+}
+
+fn peer_initramfs(root: &Path) -> Vec<u8> {
+    let program = fs::read(root.join("file-work")).expect("reading");
+    let mut archive = kvm_machine::cpio::Writer::new(Vec::new());
+    for directory in ["dev", "r"] {
+        archive.directory(directory, 0o755).expect("packing");
+    }
+    archive.character_device("dev/console", 0o600, 5, 1).expect("packing");
+    archive.file("init", 0o755, &program).expect("packing");
+    archive.finish().expect("packing")
+}
+
+/// Where Debian has had it: with QEMU first, later in a package of its own.
+fn virtiofsd() -> PathBuf {
+    let places = ["/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd"].map(PathBuf::from);
+    places.into_iter().find(|path| path.exists()).expect("virtiofsd is installed (cargo xtask setup)")
+}
+
+/// The rows of a working program's output, labelled by rkt or not.
+fn times(text: &str) -> Times {
+    let rows = text.lines().filter_map(|line| {
+        let mut words = line.split_once("row ")?.1.split_whitespace();
+        Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+    });
+    let times: Times = rows.collect();
+    assert_eq!(times.len(), 8, "rows are missing: {text}");
+    times
+}
+
+fn command(command: &mut Command) {
+    run(command, limit(LIMIT_SECONDS)).expect_code(0);
+}
+
+/// A process that ends with its owner.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Keeps the machine's CPU busy at the lowest priority there is: on the instruction clock, an idle CPU's time leaps.
+struct Spinner {
+    _child: Option<Ended>,
+}
+
+impl Spinner {
+    fn start() -> Self {
+        let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
+        let spin = || Command::new("chrt").args(["--idle", "0", "sh", "-c", "while :; do :; done"]).spawn();
+        Self { _child: emulated.then(|| Ended(spin().expect("chrt starts"))) }
+    }
+}

@@ -18,6 +18,23 @@ pub mod result;
 pub mod runtime;
 pub mod version;
 
+#[cfg(test)]
+mod cache_test;
+#[cfg(test)]
+mod chain_test;
+#[cfg(test)]
+mod config_test;
+#[cfg(test)]
+mod flannel_test;
+#[cfg(test)]
+mod load_test;
+#[cfg(test)]
+mod plugin_test;
+#[cfg(test)]
+mod result_test;
+#[cfg(test)]
+mod scripted;
+
 pub use cache::{Cache, Record};
 pub use chain::{Client, ValidAttachment};
 pub use config::{Network, Plugin};

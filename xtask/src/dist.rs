@@ -16,13 +16,35 @@ use tar::{EntryType, Header};
 use crate::cargo::cargo;
 use crate::process::run;
 use crate::progress::{Step, say};
-use crate::{images, kernel, reference, workspace};
+use crate::{images, kernel, net_plugins, reference, workspace};
 
 /// Named even though it is the host's own, so that build scripts and macros are not linked statically.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The version of the interface between rkt and stage1 that our stage1 speaks.
 const STAGE1_INTERFACE_VERSION: &str = "6";
+
+/// Where stage1 finds its built-in networks, and the plugins that they need.
+const NETWORKS: &str = "etc/rkt/net.d";
+const NETWORK_PLUGINS: &str = "usr/lib/rkt/plugins/net";
+
+/// The directories of the stage1 image, parents first.
+const STAGE1_DIRECTORIES: [&str; 14] = [
+    "",
+    "etc",
+    "etc/rkt",
+    NETWORKS,
+    "opt",
+    "opt/stage2",
+    "rkt",
+    "rkt/env",
+    "rkt/status",
+    "usr",
+    "usr/lib",
+    "usr/lib/rkt",
+    "usr/lib/rkt/plugins",
+    NETWORK_PLUGINS,
+];
 
 /// What is compiled together: a part alone would have its dependencies compiled again, with fewer features.
 pub(crate) const PRODUCT: [&str; 7] =
@@ -133,12 +155,15 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             {"name": "coreos.com/rkt/stage1/private-users", "value": "always"},
         ],
     });
+    let networks = networks()?;
+    let plugins = net_plugins::ensure()?;
+    check_static(&plugins)?;
     // Speed before size: the file is made on every `test` and read from a local disk.
     let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::fast());
     let mut archive = tar::Builder::new(gzip);
     let packed: io::Result<Vec<u8>> = (|| {
         file(&mut archive, "manifest", 0o644, &serde_json::to_vec(&manifest)?)?;
-        for path in ["", "etc", "opt", "opt/stage2", "rkt", "rkt/env", "rkt/status"] {
+        for path in STAGE1_DIRECTORIES {
             let path = if path.is_empty() { "rootfs/".to_owned() } else { format!("rootfs/{path}/") };
             archive.append_data(&mut header(EntryType::Directory, 0o755, 0), path, io::empty())?;
         }
@@ -149,9 +174,31 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
         }
         file(&mut archive, "rootfs/vmlinux", 0o644, &fs::read(vmlinux)?)?;
         file(&mut archive, "rootfs/initramfs", 0o644, &fs::read(initramfs)?)?;
+        for (name, content) in &networks {
+            file(&mut archive, &format!("rootfs/{NETWORKS}/{name}"), 0o644, content)?;
+        }
+        let first = format!("rootfs/{NETWORK_PLUGINS}/{}", net_plugins::NAMES[0]);
+        file(&mut archive, &first, 0o755, &fs::read(&plugins)?)?;
+        for name in net_plugins::NAMES.iter().skip(1) {
+            let path = format!("rootfs/{NETWORK_PLUGINS}/{name}");
+            archive.append_link(&mut header(EntryType::Link, 0o755, 0), path, &first)?;
+        }
         archive.into_inner()?.finish()
     })();
     packed.context("cannot pack stage1-kvm.aci")
+}
+
+/// The built-in networks: the names of their files, sorted, and what is in them.
+fn networks() -> Result<Vec<(String, Vec<u8>)>> {
+    let directory = workspace::root().join("stage1/net.d");
+    let mut networks = Vec::new();
+    for entry in fs::read_dir(&directory).context("cannot list stage1/net.d")? {
+        let path = entry.context("cannot list stage1/net.d")?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        networks.push((name, read(&path)?));
+    }
+    networks.sort();
+    Ok(networks)
 }
 
 fn file<W: io::Write>(archive: &mut tar::Builder<W>, name: &str, mode: u32, data: &[u8]) -> io::Result<()> {

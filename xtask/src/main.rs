@@ -12,6 +12,7 @@ mod images;
 mod kernel;
 mod lint;
 mod machine;
+mod net_plugins;
 mod prepush;
 mod process;
 mod progress;

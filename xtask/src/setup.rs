@@ -17,6 +17,11 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["linux-source-6.12", "make", "flex", "bison", "bc", "libelf-dev", "libssl-dev", "cpio", "kmod"],
     ),
     ("the file server", &["libcap-ng-dev"]),
+    (
+        "the network plugins",
+        &["golang-go", "golang-github-containernetworking-plugins-dev", "containernetworking-plugins"],
+    ),
+    ("the tests of the network plugins", &["iproute2", "iptables"]),
     ("the KVM machine", &["qemu-system-x86", "busybox-static", "e2fsprogs", "kmod", "mount", "util-linux"]),
     (
         "images, signatures and servers of the tests",

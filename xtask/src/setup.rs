@@ -27,6 +27,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
         "images, signatures and servers of the tests",
         &["gnupg", "openssl", "skopeo", "umoci", "docker-registry", "appc-spec"],
     ),
+    ("looking at networks and packet filters", &["iproute2", "nftables"]),
     ("checking completion scripts, manual pages and unit files", &["zsh", "fish", "mandoc", "systemd"]),
 ];
 

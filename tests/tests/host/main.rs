@@ -45,6 +45,7 @@ mod manual;
 mod metadata_registration;
 mod metadata_service;
 mod names;
+mod nftables;
 mod pod_concurrency;
 mod pod_files;
 mod pod_flags;

@@ -7,8 +7,10 @@ use std::net::IpAddr;
 
 use clap::{ArgAction, Args, ValueEnum};
 
+use super::egress::Egress;
 use super::flag::FlagKind;
 use super::globals::GlobalFlags;
+use crate::pod::egress;
 use crate::pod::launch::{LaunchSettings, Networks};
 use crate::pod::name_files::{DnsConfig, Hosts, HostsEntry, NameFiles, ResolvConf};
 
@@ -21,6 +23,9 @@ pub struct LaunchFlags {
         action = ArgAction::Append
     )]
     pub net: Vec<String>,
+
+    #[command(flatten)]
+    pub egress: EgressFlags,
 
     #[command(flatten)]
     pub names: NameFlags,
@@ -64,13 +69,16 @@ impl LaunchFlags {
     /// What the flags mean together. Errors: they contradict each other.
     pub fn settings<'a>(&self, globals: &'a GlobalFlags) -> Result<LaunchSettings<'a>, String> {
         let networks = self.networks()?;
+        let mut names = self.names.files().map_err(|why| format!("error with dns flags: {why}"))?;
+        let egress = egress::resolve(&self.egress.egress, &mut names.hosts)?;
         Ok(LaunchSettings {
             debug: globals.debug,
             local_config: &globals.local_config,
             insecure: globals.insecure_options,
             networks,
             hostname: self.names.hostname.clone().filter(|hostname| !hostname.is_empty()),
-            names: self.names.files().map_err(|why| format!("error with dns flags: {why}"))?,
+            names,
+            egress,
             interactive: self.interactive,
             mds_register: self.mds_register,
             ipc: self.ipc,
@@ -86,6 +94,14 @@ impl LaunchFlags {
         }
         Ok(networks)
     }
+}
+
+/// Whom a pod may call.
+#[derive(Debug, Clone, Default, Args)]
+pub struct EgressFlags {
+    /// whom the pod may call: "deny" for nobody, or "allow:" and a list of destinations. Syntax: --egress=allow:[tcp:|udp:]HOST[/BITS][:PORT[-PORT]][,...]
+    #[arg(long, value_name = "deny|allow:...", action = ArgAction::Append)]
+    pub egress: Vec<Egress>,
 }
 
 /// What a pod is called and how it finds others.

@@ -7,6 +7,7 @@ pub mod app_flags;
 pub mod apps;
 pub mod attach_mode;
 pub mod definition;
+pub mod egress;
 pub mod flag;
 pub mod globals;
 pub mod help;

@@ -39,6 +39,8 @@ pub struct LaunchSettings<'a> {
     pub insecure: InsecureOptions,
     /// Networks of the pod.
     pub networks: Networks,
+    /// Whom the pod may call, if that was said, as stage1 reads it.
+    pub egress: Option<String>,
     /// The pod's host name, if it shall have another than the default.
     pub hostname: Option<String>,
     /// Where names are looked up.
@@ -188,6 +190,7 @@ impl<'a> Launch<'a> {
         let options = RunOptions {
             debug: self.settings.debug,
             networks: self.settings.networks.to_string(),
+            egress: self.settings.egress.as_deref(),
             interactive: self.settings.interactive,
             private_users: self.prepared.private_users.as_deref(),
             mds_token,

@@ -11,6 +11,7 @@ pub mod app_state;
 pub mod assemble;
 pub mod collect;
 pub mod copy;
+pub mod egress;
 pub mod environment;
 pub mod first_process;
 pub mod inspect;

@@ -35,6 +35,8 @@ pub struct RunOptions<'a> {
     pub debug: bool,
     /// Networks, joined by commas.
     pub networks: String,
+    /// Whom the pod may call, if that was said.
+    pub egress: Option<&'a str>,
     /// The one app gets the terminal.
     pub interactive: bool,
     /// `SHIFT:COUNT` of the pod's user namespace.
@@ -62,6 +64,10 @@ pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: 
         arguments.push("--debug".into());
     }
     arguments.push(format!("--net={}", options.networks).into());
+    // No version of the interface has it: a stage1 that does not know it ends, as it must, rather than let the pod call anybody.
+    if let Some(egress) = options.egress {
+        arguments.push(format!("--egress={egress}").into());
+    }
     if options.interactive {
         arguments.push("--interactive".into());
     }

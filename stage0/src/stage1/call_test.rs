@@ -15,6 +15,7 @@ fn options() -> RunOptions<'static> {
     RunOptions {
         debug: true,
         networks: "default".to_owned(),
+        egress: Some("allow:10.0.0.0/8:443"),
         interactive: true,
         private_users: Some("1000000:65536"),
         mds_token: Some("0123456789abcdef0123456789abcdef".to_owned()),
@@ -43,6 +44,7 @@ fn run_gets_every_applicable_argument_in_order() {
         [
             "--debug",
             "--net=default",
+            "--egress=allow:10.0.0.0/8:443",
             "--interactive",
             "--private-users=1000000:65536",
             "--mds-token=0123456789abcdef0123456789abcdef",

@@ -10,7 +10,7 @@ use clap::ArgAction;
 
 use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::launch_flags::{LaunchFlags, NameFlags};
+use crate::cli::launch_flags::{EgressFlags, LaunchFlags, NameFlags};
 use crate::cli::machine_flags::MachineFlags;
 use crate::cli::pod_flags::Stage1Flags;
 use crate::cli::port::parse_pod_port;
@@ -44,6 +44,9 @@ pub struct Arguments {
     /// configure the pod's networking. Optionally, pass a list of user-configured networks to load and set arguments to pass to each network, respectively. Syntax: --net=n[:args], ...
     #[arg(long, action = ArgAction::Append)]
     net: Vec<String>,
+
+    #[command(flatten)]
+    egress: EgressFlags,
 
     #[command(flatten)]
     machine: MachineFlags,
@@ -85,8 +88,12 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
 
 impl Arguments {
     fn settings<'a>(&self, globals: &'a GlobalFlags) -> Result<LaunchSettings<'a>> {
-        let flags =
-            LaunchFlags { net: self.net.clone(), names: self.names.clone(), ..LaunchFlags::default() };
+        let flags = LaunchFlags {
+            net: self.net.clone(),
+            egress: self.egress.clone(),
+            names: self.names.clone(),
+            ..LaunchFlags::default()
+        };
         let settings = flags.settings(globals).map_err(Stage0Error::refused)?;
         for network in ["none", "host"] {
             if !self.port.is_empty() && settings.networks.has(network) {

@@ -117,8 +117,8 @@ pub enum Action {
     Halt,
     /// Nobody listens: kill, sync, reset the VM.
     Abandon,
-    /// Send SIGKILL to every process of the app.
-    KillApp(AppId),
+    /// Send SIGKILL to these processes of the app.
+    KillApp(AppId, Whom),
     /// Report [`Event::Emptied`] once none of these processes of the app is left.
     Watch(AppId, Whom),
     /// Report [`Event::AppDeadlinePassed`] after this time; replaces an earlier deadline of the app.
@@ -309,7 +309,7 @@ impl Pod {
         self.phase = Phase::Cleaning;
         for (app, _) in self.apps.iter().filter(|(_, member)| member.state.ends_by_signal()) {
             self.stopping.insert(*app, true);
-            actions.push(Action::KillApp(*app));
+            actions.push(Action::KillApp(*app, Whom::All));
             actions.push(Action::SetAppDeadline(*app, KILL_WAIT));
         }
         actions.push(Action::SetDeadline(self.grace.saturating_add(KILL_WAIT)));

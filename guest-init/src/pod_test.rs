@@ -343,7 +343,7 @@ fn app_that_ignores_the_request_to_stop_is_killed_alone() {
 
     let killed = pod.on(Event::AppDeadlinePassed(A));
 
-    assert_eq!(killed, [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    assert_eq!(killed, [Action::KillApp(A, Whom::All), Action::SetAppDeadline(A, KILL_WAIT)]);
     assert_eq!(pod.on(ended(B, 0)), leaves(B));
 }
 
@@ -370,7 +370,7 @@ fn forgotten_app_is_released_when_nothing_of_it_runs_and_its_number_is_free() {
 
     assert_eq!(
         forgetting,
-        [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT), Action::Watch(A, Whom::All)]
+        [Action::KillApp(A, Whom::All), Action::SetAppDeadline(A, KILL_WAIT), Action::Watch(A, Whom::All)]
     );
     assert_eq!(pod.admit(A, &PLAIN), Err(Refusal::InUse(A.0)));
     assert_eq!(pod.on(Event::Emptied(A)), [Action::Release(A), Action::Send(ToHost::Forgotten(A))]);
@@ -519,7 +519,7 @@ fn app_killed_at_the_end_of_the_grace_period_is_cleaned_up_after() {
 
     let actions = pod.on(Event::DeadlinePassed);
 
-    assert_eq!(actions[..2], [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    assert_eq!(actions[..2], [Action::KillApp(A, Whom::All), Action::SetAppDeadline(A, KILL_WAIT)]);
     pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
     assert!(pod.on(Event::Emptied(A)).contains(&start(Handler::PostStop, 0)));
     assert_eq!(pod.on(Event::DeadlinePassed), sweep(), "they have a grace period, too");
@@ -534,7 +534,7 @@ fn handlers_that_outlive_the_grace_period_are_killed_and_told_of() {
 
     let actions = pod.on(Event::AppDeadlinePassed(A));
 
-    assert_eq!(actions, [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]);
+    assert_eq!(actions, [Action::KillApp(A, Whom::Own), Action::SetAppDeadline(A, KILL_WAIT)]);
     let actions = pod.on(Event::Ended { app: A, exit: AppExit::Signal(9) });
     assert_eq!(actions[0], failed(Handler::PostStop, HandlerEnd::TimedOut));
 }
@@ -556,7 +556,7 @@ fn processes_that_an_app_leaves_behind_are_killed_when_the_grace_period_is_over(
 
     assert_eq!(
         pod.on(Event::AppDeadlinePassed(A)),
-        [Action::KillApp(A), Action::SetAppDeadline(A, KILL_WAIT)]
+        [Action::KillApp(A, Whom::Own), Action::SetAppDeadline(A, KILL_WAIT)]
     );
     assert_eq!(pod.on(Event::Emptied(A)), drains(A));
 }

@@ -105,6 +105,12 @@ impl Apps {
         plans.flat_map(|plan| plan.volumes.iter().map(|volume| volume.name.as_str()))
     }
 
+    /// Whether something is to be run after one of them.
+    pub fn clean_up(&self) -> bool {
+        let plans = self.apps.values().filter_map(|app| app.plan.as_ref());
+        plans.into_iter().any(|plan| !plan.spec.lifecycle.post_stop.is_empty())
+    }
+
     /// Directories of empty volumes that are the app's alone, whatever others are called.
     pub fn directories_of(&self, name: &str) -> Vec<String> {
         let plan = self.apps.get(name).and_then(|app| app.plan.as_ref());

@@ -157,3 +157,39 @@ fn number_of_a_run_that_the_guest_knows_is_given_to_no_other() {
         run = *next;
     }
 }
+
+#[test]
+fn pod_to_which_an_app_with_something_to_run_after_it_was_added_has_the_time_for_that() {
+    let mut apps = with("one");
+    let before = apps.clean_up();
+    let mut handled = app_plan("two");
+    handled.spec.lifecycle.post_stop = vec![vec!["/clean".to_owned()]];
+
+    ask(&mut apps, A, Request::AddApp(named("two")));
+    apps.added("two", Ok(handled));
+
+    assert!(!before);
+    assert!(apps.clean_up());
+}
+
+#[test]
+fn volumes_that_go_with_an_app_are_its_own_and_no_others() {
+    use crate::volumes::{SharedVolume, VolumeSource};
+
+    let volume = |name: &str, directory: &str, of_app| {
+        let directory = directory.to_owned();
+        let source = VolumeSource::Empty { directory, mode: 0o755, uid: 0, gid: 0, content: None, of_app };
+        SharedVolume { name: named(name), source, read_only: false }
+    };
+    let mut apps = Apps::new(true, []);
+    let mut add = |name: &str, volumes| {
+        ask(&mut apps, A, Request::AddApp(named(name)));
+        apps.added(name, Ok(AppPlan { volumes, ..app_plan(name) }));
+    };
+    // The mount point "b-c" of "a", and "c" of "a-b".
+    add("a", vec![volume("a..b-c", "a-b-c", true), volume("a.own", "a.own", true)]);
+    add("a-b", vec![volume("a-b..c", "a-b-c", true), volume("pods", "pods", false)]);
+
+    assert_eq!(apps.directories_of("a"), ["a.own"]);
+    assert_eq!(apps.directories_of("a-b"), Vec::<String>::new());
+}

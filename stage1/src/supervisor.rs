@@ -493,8 +493,8 @@ impl Supervisor<'_> {
 
     /// Event handlers that run after apps have a grace period of their own, which begins when the apps were killed.
     fn stop_grace(&self) -> Duration {
-        let cleans_up = self.guest.apps.iter().any(|app| !app.lifecycle.post_stop.is_empty());
-        if cleans_up { STOP_GRACE * 2 + HALT_GRACE } else { STOP_GRACE }
+        let of_pod = self.guest.apps.iter().any(|app| !app.lifecycle.post_stop.is_empty());
+        if of_pod || self.apps.clean_up() { STOP_GRACE * 2 + HALT_GRACE } else { STOP_GRACE }
     }
 
     fn kill_within(&mut self, time: Duration, reason: &'static str) {

@@ -204,7 +204,7 @@ impl Pod {
     pub(super) fn forget(&mut self, app: AppId, actions: &mut Vec<Action>) {
         if let Some(member) = self.apps.get_mut(&app).filter(|member| member.state == App::Over) {
             member.state = App::Forgetting;
-            actions.push(Action::KillApp(app));
+            actions.push(Action::KillApp(app, Whom::All));
             actions.push(Action::SetAppDeadline(app, KILL_WAIT));
             actions.push(Action::Watch(app, Whom::All));
         }
@@ -236,7 +236,9 @@ impl Pod {
         match self.stopping.get_mut(&app) {
             Some(killed @ false) if member.state.is_living() => {
                 *killed = true;
-                actions.push(Action::KillApp(app));
+                // Of an app that has ended, what it left behind; commands are not its own.
+                let ended = matches!(member.state, App::Leaving(_) | App::Finishing(..));
+                actions.push(Action::KillApp(app, if ended { Whom::Own } else { Whom::All }));
                 actions.push(Action::SetAppDeadline(app, KILL_WAIT));
             }
             Some(true) => self.is_over_whatever_it_does(app, actions),

@@ -15,6 +15,9 @@ use crate::app::{cgroup, notify, root};
 use crate::pod::{self, Whom};
 use crate::{InitError, console, mounts, sentence};
 
+/// How often processes are looked for that were made while others were killed. One that makes them faster ends with the pod.
+const KILL_ROUNDS: usize = 16;
+
 impl Supervisor {
     /// Whoever ended last in an app was a child of PID 1, or its parent was, so this is looked at after every end.
     pub(super) fn notice_emptied(&mut self) {
@@ -60,14 +63,32 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn kill_app(&self, app: AppId) {
+    pub(super) fn kill_app(&self, app: AppId, whom: Whom) {
         // The main process may not have joined the group yet.
         if let Some(main) = self.children.get(&Process::App(app)).and_then(|child| child.pid) {
             let _ = kill(Pid::from_raw(main), Signal::SIGKILL);
         }
-        if let Err(error) = cgroup::kill(app) {
+        let killed = match whom {
+            Whom::All => cgroup::kill(app),
+            Whom::Own => self.kill_own(app),
+        };
+        if let Err(error) = killed {
             console::say(&format!("cannot kill the processes of app number {}: {error}", app.0));
         }
+    }
+
+    /// The kernel's way to kill a group, which nothing escapes, if there are no commands in it; else one process after the other.
+    fn kill_own(&self, app: AppId) -> std::io::Result<()> {
+        for _ in 0..KILL_ROUNDS {
+            let own = self.processes(app, Whom::Own)?;
+            if own.len() == cgroup::processes(app)?.len() {
+                return cgroup::kill(app);
+            }
+            for pid in own {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+        }
+        Ok(())
     }
 
     /// Lets go of everything that was made for the app. Whatever of it fails, fails for a reason that only a reader of the

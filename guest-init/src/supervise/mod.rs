@@ -193,7 +193,7 @@ impl Supervisor {
             pod::Action::ClearDeadline => self.deadline = None,
             pod::Action::Halt => return Some(End::Orderly),
             pod::Action::Abandon => return Some(End::Abandoned),
-            pod::Action::KillApp(app) => self.kill_app(app),
+            pod::Action::KillApp(app, whom) => self.kill_app(app, whom),
             pod::Action::Watch(app, whom) => {
                 self.watched.insert(app, whom);
                 self.notice_emptied();

@@ -9,6 +9,9 @@ use std::io::Write;
 /// Prefix of stage1's own lines.
 pub const STAGE1: &str = "stage1";
 
+/// Prefix of what is said about networks.
+pub const NETWORKING: &str = "networking";
+
 /// Prints a line. Standard error is the last resort: a failure to write to it is nobody's to hear.
 pub fn say(subsystem: &str, text: &str) {
     let _ = std::io::stderr().write_all(&line(subsystem, text));

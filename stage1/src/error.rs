@@ -10,6 +10,7 @@ use crate::entrypoints::enter::EnterError;
 use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
 use crate::kvm_device::KvmError;
+use crate::network::NetworkError;
 use crate::plan::PlanError;
 use crate::pod_directory::PodDirectoryError;
 use crate::process::ProcessError;
@@ -44,6 +45,9 @@ pub enum EntrypointError {
     /// The service manager's sockets cannot be used.
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    /// The pod's networks could not be set up or taken down.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// There is no KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),

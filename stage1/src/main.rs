@@ -32,6 +32,7 @@ mod line_cutter;
 mod log_files;
 mod logs;
 mod name_files;
+mod network;
 mod output;
 mod plan;
 mod pod_directory;

@@ -10,6 +10,7 @@ use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
 use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
 
 use crate::activation::ActivationError;
+use crate::diagnostics::NETWORKING;
 use crate::flags::{IpcMode, RunFlags};
 use crate::isolation::IsolationError;
 use crate::kubernetes_log::{KubernetesLogError, KubernetesPlan};
@@ -44,9 +45,6 @@ pub enum PlanError {
     /// `--net=host`.
     #[error("flavor kvm requires private network configuration (try --net)")]
     HostNetwork,
-    /// A network other than `default` and `none`.
-    #[error("network {0:?} is not supported: this stage1 knows \"none\" and \"default\", both loopback only")]
-    Network(String),
     /// `--ipc=parent`.
     #[error("flavor kvm requires private IPC namespace (try to remove --ipc)")]
     ParentIpc,
@@ -413,17 +411,12 @@ fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, Plan
         return Err(PlanError::Interactive);
     }
     let mut warnings = Vec::new();
-    let mut warn = |text: &str| warnings.push(Warning { subsystem: "networking", text: text.to_owned() });
-    for network in &flags.networks {
-        match network.name.as_str() {
-            "none" => {}
-            "default" => warn("warning: network \"default\" is not available yet: the pod has loopback only"),
-            "host" => return Err(PlanError::HostNetwork),
-            other => return Err(PlanError::Network(other.to_owned())),
-        }
+    if flags.networks.iter().any(|network| network.name == "host") {
+        return Err(PlanError::HostNetwork);
     }
     if !pod.ports.is_empty() {
-        warn("warning: ports are not forwarded: the pod has loopback only");
+        let text = "warning: ports are not forwarded".to_owned();
+        warnings.push(Warning { subsystem: NETWORKING, text });
     }
     Ok(warnings)
 }

@@ -134,27 +134,6 @@ fn what_a_vm_cannot_do_is_refused_in_rkts_words() {
 }
 
 #[test]
-fn unknown_network_is_refused_by_name() {
-    let flags = RunFlags { networks: net("web"), ..flags() };
-
-    let error = plan_of(&flags, &pod(&app("a", ECHO, ""), "")).unwrap_err();
-
-    assert!(error.to_string().contains("\"web\""));
-}
-
-#[test]
-fn default_network_warns_and_none_does_not() {
-    let pod = pod(&app("a", ECHO, ""), "");
-
-    let default = plan_of(&RunFlags { networks: net("default"), ..flags() }, &pod).unwrap();
-    let none = plan_of(&RunFlags { networks: net("none"), ..flags() }, &pod).unwrap();
-
-    assert_eq!(default.warnings.len(), 1);
-    assert_eq!(default.warnings[0].subsystem, "networking");
-    assert!(none.warnings.is_empty());
-}
-
-#[test]
 fn isolator_that_nobody_applies_and_system_call_that_nobody_knows_are_named() {
     let section = format!(
         r#"{ECHO},"isolators":[{{"name":"resource/memory","value":{{"limit":"1Gi"}}}},

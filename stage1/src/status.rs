@@ -55,8 +55,6 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
     }
     write(in_pod(), PathBuf::from("runtime-config"), runtime_config)?;
     fault::point("status.environment.written");
-    // No network was set up; stage0 lists what is in here.
-    write(in_pod(), PathBuf::from("net-info.json"), "[]")?;
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     if let Some(path) = cgroup::path(&groups) {
         write(in_pod(), PathBuf::from("subcgroup"), path)?;
@@ -64,6 +62,11 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
     write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))?;
     fault::point("status.pid.written");
     Ok(())
+}
+
+/// Writes what stage0 lists of the pod's networks.
+pub fn networks(content: &str) -> Result<(), StatusError> {
+    write(in_pod(), PathBuf::from("net-info.json"), content)
 }
 
 /// Writes an app's environment.

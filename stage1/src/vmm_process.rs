@@ -5,7 +5,7 @@
 //!
 //! It is confined as `jail` says: its root directory is an empty, read-only tmpfs, it has no network and no
 //! capability. What it holds is guest memory, /dev/kvm, the kernel and the initramfs (open for reading), the two sockets
-//! of its devices, and the write end of a pipe for kernel messages with `--debug`.
+//! of its devices, the queues of its taps, and the write end of a pipe for kernel messages with `--debug`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -13,10 +13,11 @@ use std::os::unix::net::UnixStream;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
-use vmm::{Exit, FsConfig, MemoryFile, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
 
 use crate::diagnostics::sentence;
 use crate::jail::{self, Depth, Jail};
+use crate::network::Card;
 use crate::plan::VmPlan;
 use crate::process::{self, Child, ProcessError};
 
@@ -37,6 +38,8 @@ pub struct VmParts {
     pub control: UnixStream,
     /// Where kernel messages go.
     pub serial: Option<File>,
+    /// Network cards.
+    pub cards: Vec<Card>,
 }
 
 /// How the VMM ended.
@@ -68,6 +71,7 @@ pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
         parts.control.as_raw_fd(),
     ];
     keep.extend(parts.serial.as_ref().map(AsRawFd::as_raw_fd));
+    keep.extend(parts.cards.iter().flat_map(|card| &card.queues).map(AsRawFd::as_raw_fd));
     process::spawn("VMM", &keep, move || run(plan, parts).unwrap_or_else(VmmEnd::Failed))
 }
 
@@ -106,6 +110,16 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
             host_to_guest: None,
         }),
         serial: parts.serial,
-        net: Vec::new(),
+        net: parts.cards.into_iter().map(card_config).collect(),
+    }
+}
+
+fn card_config(card: Card) -> NetConfig {
+    NetConfig {
+        queues: card.queues,
+        mac: card.mac,
+        mtu: Some(card.mtu),
+        limits: NetLimits::default(),
+        vhost: Vec::new(),
     }
 }

@@ -4,16 +4,18 @@
 //! removal, which is stage0's. Follows rkt-reference 4.5.
 //!
 //! There is little to do by design: mounts are in name spaces that ended with their processes; sockets are pairs without
-//! names; the child processes die with the supervisor, whose end is what lets stage0 call this. Networks will have
-//! something to give back here.
+//! names; the child processes die with the supervisor, whose end is what lets stage0 call this. Networks alone have
+//! something to give back.
 
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::GcFlags;
+use crate::network;
 
 /// Collects what the pod in the working directory left.
-pub fn run(_flags: &GcFlags) -> Result<ExitCode, EntrypointError> {
+pub fn run(flags: &GcFlags) -> Result<ExitCode, EntrypointError> {
+    network::tear_down(flags.uuid, flags.local_config.as_deref())?;
     fault::point("gc.done");
     Ok(ExitCode::SUCCESS)
 }

@@ -22,7 +22,8 @@ use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
-use crate::name_files::NameSources;
+use crate::name_files::{self, NameSources};
+use crate::network::{self, Wanted};
 use crate::plan::{self, HostFacts, Plan};
 use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod};
@@ -50,7 +51,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let passed = activation::take()?;
     let mut host = host_facts(flags)?;
     host.passed_sockets = passed.iter().map(|socket| socket.address).collect();
-    let plan = make_plan(flags, &host)?;
+    let mut plan = make_plan(flags, &host)?;
     for warning in &plan.warnings {
         diagnostics::say(warning.subsystem, &warning.text);
     }
@@ -63,6 +64,23 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let initramfs = open_stage1("initramfs")?;
     shares::prepare_volumes(&plan.shares)?;
     fault::point("run.volumes.made");
+
+    let networks = network::set_up(&Wanted {
+        uuid: flags.uuid,
+        networks: &flags.networks,
+        local_config: flags.local_config.as_deref(),
+        vcpus: plan.vm.vcpus,
+    })?;
+    for notice in &networks.notices {
+        diagnostics::say(diagnostics::NETWORKING, notice);
+    }
+    if let Some((network, names)) = &networks.names
+        && flags.resolv_conf == ResolvConfMode::Default
+    {
+        host.names.resolv_conf = name_files::resolv_conf_of(network, names);
+        plan = make_plan(flags, &host)?;
+    }
+    plan.guest.network = networks.spec;
 
     // Whoever is told of the pod finds it listening, however early.
     let clients = Server::listen(Path::new(SOCKET_NAME)).map_err(EntrypointError::Listen)?;
@@ -88,6 +106,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         files: files_vmm,
         control: control_vmm,
         serial: serial_vmm,
+        cards: networks.cards,
     };
     let vmm = vmm_process::start(&plan.vm, parts)?;
     fault::point("run.vmm.started");

@@ -23,6 +23,7 @@ mod lifecycle;
 mod memory;
 mod metadata;
 mod mutable;
+mod network;
 mod output;
 mod pod;
 mod processors;

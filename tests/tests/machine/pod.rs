@@ -59,15 +59,16 @@ pub struct Pod {
 
 /// `rkt run` with the arguments and a file for the UUID.
 fn command(arguments: &[&str]) -> (Command, PathBuf) {
-    insecure_command("image,http", arguments)
+    insecure_command("image,http", "none", arguments)
 }
 
-/// The same with other checks turned off.
-fn insecure_command(options: &str, arguments: &[&str]) -> (Command, PathBuf) {
+/// The same with other checks turned off, and on these networks.
+fn insecure_command(options: &str, networks: &str, arguments: &[&str]) -> (Command, PathBuf) {
     let file = fresh_path("uuid");
     let save = format!("--uuid-file-save={}", file.display());
     let options = format!("--insecure-options={options}");
-    let mut all = vec!["run", &options, "--net=none", &save];
+    let networks = format!("--net={networks}");
+    let mut all = vec!["run", &options, &networks, &save];
     all.extend(arguments);
     (rkt().command(all), file)
 }
@@ -83,7 +84,14 @@ impl Pod {
     /// Starts a pod with these checks turned off.
     #[track_caller]
     pub fn start_insecurely(options: &str, arguments: &[&str]) -> Self {
-        let (command, file) = insecure_command(options, arguments);
+        let (command, file) = insecure_command(options, "none", arguments);
+        Self::of(command, &file)
+    }
+
+    /// Starts a pod on these networks.
+    #[track_caller]
+    pub fn start_on(networks: &str, arguments: &[&str]) -> Self {
+        let (command, file) = insecure_command("image,http", networks, arguments);
         Self::of(command, &file)
     }
 

@@ -1,0 +1,258 @@
+//! An interface as a plugin left it: what the guest is to make its card like.
+//!
+//! Responsible for: reading hardware address, MTU, addresses, routes and rules out of the pod's name space, and leaving out what a
+//! kernel makes by itself. Must not know: plugins; the kernel's state is what they did, whatever they say. Follows rtnetlink(7).
+
+use std::net::IpAddr;
+
+use guest_api::{AddressSpec, InterfaceSpec, Prefix, RouteSpec, RuleSpec};
+use netlink::route::address::{AddressAttribute, AddressMessage};
+use netlink::route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use netlink::route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+};
+use netlink::route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink::route::{AddressFamily, RouteNetlinkMessage};
+use netlink::{Connection, NetlinkError};
+
+/// The table that holds the machine's own addresses (`RT_TABLE_LOCAL`).
+const LOCAL_TABLE: u32 = 255;
+
+/// Bits of the subnet of link-local addresses (RFC 4291, 2.5.6).
+const LINK_LOCAL_BITS: u8 = 64;
+
+/// An interface.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its name space.
+    pub index: u32,
+    /// What the guest is told. A hardware address that is not Ethernet's is all zero.
+    pub spec: InterfaceSpec,
+    /// It is an Ethernet interface.
+    pub is_ethernet: bool,
+    /// What the guest cannot be given.
+    pub left_out: Vec<String>,
+}
+
+/// The interface of this name, if there is one.
+pub fn read(kernel: &mut Connection, name: &str) -> Result<Option<Link>, NetlinkError> {
+    let Some(link) = find(kernel, name)? else { return Ok(None) };
+    let index = link.header.index;
+    let (mut mac, mut mtu) = ([0; 6], 0);
+    for attribute in link.attributes {
+        match attribute {
+            LinkAttribute::Address(bytes) => mac = bytes.try_into().unwrap_or([0; 6]),
+            LinkAttribute::Mtu(bytes) => mtu = u16::try_from(bytes).unwrap_or(u16::MAX),
+            _ => {}
+        }
+    }
+    let mut left_out = Vec::new();
+    let addresses = addresses(kernel, index)?;
+    let routes = routes(kernel, index, &mut left_out)?;
+    let is_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
+    let spec = InterfaceSpec { name: name.to_owned(), mac, mtu, addresses, routes };
+    Ok(Some(Link { index, spec, is_ethernet, left_out }))
+}
+
+/// The number of the interface of this name.
+pub fn index_of(kernel: &mut Connection, name: &str) -> Result<Option<u32>, NetlinkError> {
+    Ok(find(kernel, name)?.map(|link| link.header.index))
+}
+
+fn find(kernel: &mut Connection, name: &str) -> Result<Option<LinkMessage>, NetlinkError> {
+    let is_it = |link: &LinkMessage| {
+        link.attributes.iter().any(|it| matches!(it, LinkAttribute::IfName(other) if other == name))
+    };
+    let links = kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    let links = links.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewLink(link) => Some(link),
+        _ => None,
+    });
+    Ok(links.into_iter().find(is_it))
+}
+
+fn addresses(kernel: &mut Connection, index: u32) -> Result<Vec<AddressSpec>, NetlinkError> {
+    let answers = kernel.list(RouteNetlinkMessage::GetAddress(AddressMessage::default()))?;
+    let of_link = answers.into_iter().filter_map(|answer| match answer {
+        RouteNetlinkMessage::NewAddress(address) if address.header.index == index => Some(address),
+        _ => None,
+    });
+    Ok(of_link.filter_map(|address| address_spec(&address)).collect())
+}
+
+/// The address, unless it is the one that every kernel gives itself.
+fn address_spec(message: &AddressMessage) -> Option<AddressSpec> {
+    let (mut local, mut other) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(address) => local = Some(*address),
+            AddressAttribute::Address(address) => other = Some(*address),
+            _ => {}
+        }
+    }
+    let address = local.or(other).filter(|address| !is_link_local(*address))?;
+    let prefix = Prefix { address, length: message.header.prefix_len };
+    Some(AddressSpec { prefix, scope: message.header.scope.into() })
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
+fn routes(
+    kernel: &mut Connection,
+    index: u32,
+    left_out: &mut Vec<String>,
+) -> Result<Vec<RouteSpec>, NetlinkError> {
+    let mut routes = Vec::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut all = RouteMessage::default();
+        all.header.address_family = family;
+        for answer in kernel.list(RouteNetlinkMessage::GetRoute(all))? {
+            let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+            match route_spec(&route, index) {
+                Read::Is(spec) => routes.push(spec),
+                Read::CannotBe(what) => left_out.push(what),
+                Read::IsNot => {}
+            }
+        }
+    }
+    // A gateway can only be named once there is a route to it.
+    routes.sort_by_key(|route| route.gateway.is_some());
+    Ok(routes)
+}
+
+/// What a message of the kernel says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read<T> {
+    /// This.
+    Is(T),
+    /// Something that the guest is not told: it is another interface's, or the guest's kernel makes it by itself.
+    IsNot,
+    /// Something that the guest cannot be told.
+    CannotBe(String),
+}
+
+/// A route over the interface with this number.
+pub fn route_spec(message: &RouteMessage, index: u32) -> Read<RouteSpec> {
+    let header = &message.header;
+    let address = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    };
+    let unspecified: IpAddr = match header.address_family {
+        AddressFamily::Inet6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        _ => std::net::Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let mut route = RouteSpec {
+        destination: Prefix { address: unspecified, length: header.destination_prefix_length },
+        gateway: None,
+        source: None,
+        scope: header.scope.into(),
+        table: u32::from(header.table),
+        metric: None,
+        mtu: None,
+        onlink: header.flags.contains(RouteFlags::Onlink),
+    };
+    let (mut over, mut unknown) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(it) => {
+                route.destination.address = address(it).unwrap_or(unspecified);
+            }
+            RouteAttribute::Gateway(it) => route.gateway = address(it),
+            RouteAttribute::PrefSource(it) => route.source = address(it),
+            RouteAttribute::Oif(it) => over = Some(*it),
+            RouteAttribute::Priority(it) => route.metric = Some(*it),
+            RouteAttribute::Table(it) => route.table = *it,
+            RouteAttribute::Metrics(metrics) => {
+                route.mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) if *mtu > 0 => Some(*mtu),
+                    _ => None,
+                });
+            }
+            RouteAttribute::Via(_) => unknown = Some("a gateway of another protocol"),
+            RouteAttribute::MultiPath(_) => unknown = Some("several gateways"),
+            RouteAttribute::Encap(_) => unknown = Some("a tunnel"),
+            _ => {}
+        }
+    }
+    let is_own = matches!(over, Some(over) if over == index);
+    let is_automatic = header.protocol == RouteProtocol::Kernel
+        && is_link_local(route.destination.address)
+        && route.destination.length == LINK_LOCAL_BITS;
+    let is_learned = matches!(header.protocol, RouteProtocol::Ra | RouteProtocol::IcmpRedirect)
+        || header.flags.contains(RouteFlags::Cloned);
+    if header.kind != RouteType::Unicast || route.table == LOCAL_TABLE || is_automatic || is_learned {
+        return Read::IsNot;
+    }
+    match unknown {
+        Some(what) if is_own || over.is_none() => {
+            Read::CannotBe(format!("the route to {} with {what}", route.destination))
+        }
+        None if is_own => Read::Is(route),
+        _ => Read::IsNot,
+    }
+}
+
+/// The name space's own rules, and what the guest cannot be told of them.
+pub fn rules(kernel: &mut Connection) -> Result<(Vec<RuleSpec>, Vec<String>), NetlinkError> {
+    let (mut rules, mut left_out) = (Vec::new(), Vec::new());
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut all = RuleMessage::default();
+        all.header.family = family;
+        for answer in kernel.list(RouteNetlinkMessage::GetRule(all))? {
+            let RouteNetlinkMessage::NewRule(rule) = answer else { continue };
+            match rule_spec(&rule) {
+                Read::Is(spec) => rules.push(spec),
+                Read::CannotBe(what) => left_out.push(what),
+                Read::IsNot => {}
+            }
+        }
+    }
+    Ok((rules, left_out))
+}
+
+/// A rule that a plugin has made.
+pub fn rule_spec(message: &RuleMessage) -> Read<RuleSpec> {
+    let header = &message.header;
+    let mut rule = RuleSpec {
+        ipv6: header.family == AddressFamily::Inet6,
+        priority: 0,
+        source: None,
+        destination: None,
+        table: u32::from(header.table),
+    };
+    let (mut by_kernel, mut unknown) = (false, header.action != RuleAction::ToTable);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Source(address) => {
+                rule.source = Some(Prefix { address: *address, length: header.src_len });
+            }
+            RuleAttribute::Destination(address) => {
+                rule.destination = Some(Prefix { address: *address, length: header.dst_len });
+            }
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::Table(table) => rule.table = *table,
+            RuleAttribute::Protocol(protocol) => by_kernel = *protocol == RouteProtocol::Kernel,
+            RuleAttribute::FwMark(_)
+            | RuleAttribute::Iifname(_)
+            | RuleAttribute::Oifname(_)
+            | RuleAttribute::Goto(_)
+            | RuleAttribute::UidRange(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::DestinationPortRange(_)
+            | RuleAttribute::L3MDev(true) => unknown = true,
+            _ => {}
+        }
+    }
+    if by_kernel {
+        Read::IsNot
+    } else if unknown {
+        Read::CannotBe(format!("the routing rule of priority {}", rule.priority))
+    } else {
+        Read::Is(rule)
+    }
+}

@@ -23,6 +23,7 @@
 //! | `STUB_ENTER_CODE=CODE` | `enter`'s exit code when it does not |
 //! | `STUB_STOP_CODE=CODE` | `stop`'s exit code; it does nothing then |
 //! | `STUB_GC_CODE=CODE` | `gc`'s exit code |
+//! | `STUB_GC_KILLED=1` | somebody kills `gc` |
 //! | `STUB_GC_NOTE=FILE` | `gc` appends its arguments |
 //!
 //! Those that work on the apps of a running pod see nothing of rkt's environment. What they do is set by files in the pod's
@@ -159,6 +160,7 @@ exit 0
 
 const GC: &str = r#"#!/bin/sh
 [ -z "$STUB_GC_NOTE" ] || printf '%s\n' "$@" >>"$STUB_GC_NOTE"
+[ -z "$STUB_GC_KILLED" ] || kill -9 $$
 echo "stub: gc"
 exit "${STUB_GC_CODE:-0}"
 "#;

@@ -148,9 +148,11 @@ fn app_cells(pod: &FoundPod) -> Result<Vec<AppCells>> {
 
 /// `name:ip4=ADDRESS`, joined by commas.
 pub fn format_networks(networks: &[Network]) -> String {
-    let all: Vec<String> =
-        networks.iter().map(|network| format!("{}:ip4={}", network.net_name, network.ip)).collect();
-    all.join(", ")
+    let one = |network: &Network| {
+        let family = if network.ip.contains(':') { "ip6" } else { "ip4" };
+        format!("{}:{family}={}", network.net_name, network.ip)
+    };
+    networks.iter().map(one).collect::<Vec<String>>().join(", ")
 }
 
 /// Prints what went wrong while `doing` something to many things, of which the others are shown.

@@ -14,10 +14,10 @@ use super::metadata_service;
 use super::mounts::{MountTable, Unmounter};
 use super::remove::remove_path;
 use super::state::Stage;
-use crate::error::{Context, FileContext, Result};
+use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::fault;
 use crate::log::Log;
-use crate::stage1::call::{gc_arguments, run_gc};
+use crate::stage1::call::{Cleaning, gc_arguments, run_gc};
 use crate::stage1::{Entrypoint, Stage1Manifest};
 use crate::store::TreeStore;
 
@@ -52,10 +52,15 @@ impl Collector<'_> {
         {
             self.log.error(&error);
         }
-        if pod.stage() == Stage::ExitedGarbage
-            && let Err(error) = self.call_stage1(pod, mounts)
-        {
-            self.log.named("stage1 gc").error(&error);
+        if pod.stage() == Stage::ExitedGarbage {
+            match self.call_stage1(pod, mounts) {
+                Ok(Cleaning::Done) => {}
+                // What it had yet to do can only be done with what is in the pod.
+                Ok(Cleaning::CutShort(how)) => {
+                    return Err(Stage0Error::refused(how)).context("stage1 gc was cut short");
+                }
+                Err(error) => self.log.named("stage1 gc").error(&error),
+            }
         }
         // The manifest and everything else that says what the pod was go last: a failed attempt can be repeated.
         self.remove(&stage1_root(path), path, mounts)?;
@@ -66,11 +71,11 @@ impl Collector<'_> {
         self.remove(&rest, &rest, mounts)
     }
 
-    fn call_stage1(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<()> {
+    fn call_stage1(&mut self, pod: &FoundPod, mounts: &MountTable) -> Result<Cleaning> {
         let path = pod.path();
         if path.join("stage1/manifest").symlink_metadata().is_err_and(|e| e.kind() == ErrorKind::NotFound) {
             // It is removed after stage1 has cleaned up: an earlier deletion was cut short behind that.
-            return Ok(());
+            return Ok(Cleaning::Done);
         }
         let manifest = pod.stage1_manifest()?;
         let manifest = Stage1Manifest(&manifest);

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -192,13 +192,25 @@ pub fn gc_arguments(debug: bool, local_config: &Path, interface: u32, uuid: &str
 }
 
 /// Runs the gc entrypoint to its end.
-pub fn run_gc(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<()> {
+pub fn run_gc(pod: &Path, entrypoint: &str, arguments: &[OsString]) -> Result<Cleaning> {
     let program = program(pod, entrypoint);
     let status = child(pod, &program, arguments).stdout(Stdio::null()).status().file("execute", &program)?;
+    if matches!(status.signal(), Some(libc::SIGKILL | libc::SIGTERM)) {
+        return Ok(Cleaning::CutShort(status.to_string()));
+    }
     match Ended::from(status) {
-        Ended::Well => Ok(()),
+        Ended::Well => Ok(Cleaning::Done),
         Ended::Badly(how) => Err(Stage0Error::refused(how)),
     }
+}
+
+/// How far stage1's gc got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleaning {
+    /// To its end.
+    Done,
+    /// Somebody has killed it; the text says how.
+    CutShort(String),
 }
 
 /// A program of stage1's that runs beside rkt and writes where rkt does. Dropping it kills it.

@@ -238,6 +238,22 @@ fn gc_deletes_a_pod_whose_stage1_gc_fails() {
 }
 
 #[test]
+fn a_pod_whose_stage1_gc_is_killed_is_kept_for_the_next_gc() {
+    let mut rkt = rkt_with_image();
+    rkt.set_env("STUB_GC_KILLED", "1");
+    let uuid = run_once(&rkt);
+
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0).expect_err("stage1 gc was cut short");
+    rkt.run(["rm", &uuid]).expect_code(254).expect_err("signal: 9");
+
+    assert!(pod_directory(&rkt, &uuid).is_some());
+    rkt.set_env("STUB_GC_KILLED", "");
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
+    assert_eq!(pod_directory(&rkt, &uuid), None);
+    rkt.expect_nothing_left();
+}
+
+#[test]
 fn a_pod_whose_supervisor_is_killed_is_exited_and_can_be_removed() {
     let mut rkt = rkt_with_image();
     let (pod, uuid) = start_held(&mut rkt);

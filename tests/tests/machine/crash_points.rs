@@ -2,6 +2,7 @@
 //! and `gc` brings the machine to where it was before.
 
 use std::collections::BTreeSet;
+use std::process::Command;
 use std::thread;
 
 use nix::sys::signal::Signal;
@@ -19,7 +20,14 @@ const GC: [&str; 2] = ["gc", "--grace-period=0s"];
 
 /// Points that `rkt stop` and `rkt gc` pass; all others are passed by `rkt run`.
 const STOP_POINT: &str = "stop.asked";
-const GC_POINT: &str = "gc.done";
+const GC_POINTS: [&str; 4] =
+    ["network.deleted", "network.namespace.unmounted", "network.namespace.removed", "gc.done"];
+
+/// The network of pods that are killed while they get one, or lose it.
+const NETWORK: &str = "crash-test";
+
+/// What the points on the way to a network begin with.
+const NETWORK_POINTS: &str = "network.";
 
 /// The stage1 that can be killed.
 struct Stage1 {
@@ -34,14 +42,15 @@ impl Stage1 {
         Self { flag: format!("--stage1-hash={}", id.trim()) }
     }
 
-    /// `rkt run` of an app that carries out `steps`.
-    fn run(&self, file: &str, steps: &[&str]) -> Vec<String> {
+    /// `rkt run` of an app on a network that carries out `steps`.
+    fn run(&self, network: &str, file: &str, steps: &[&str]) -> Vec<String> {
         let save = format!("--uuid-file-save={file}");
+        let network = format!("--net={network}");
         let words = [
             &[
                 "run",
                 "--insecure-options=image",
-                "--net=none",
+                &network,
                 &save,
                 &self.flag,
                 INSPECT,
@@ -54,10 +63,10 @@ impl Stage1 {
     }
 
     /// Starts a pod that runs until it is stopped; returns its UUID too.
-    fn start(&self) -> (Running, String) {
+    fn start(&self, network: &str) -> (Running, String) {
         let file = fresh_path("uuid");
         let steps = ["print-msg", "ready", "sleep", "100000"];
-        let mut pod = rkt().start(self.run(file.to_str().expect("UTF-8"), &steps));
+        let mut pod = rkt().start(self.run(network, file.to_str().expect("UTF-8"), &steps));
         pod.wait_for(Stream::Out, "ready", limit(60));
         let uuid = rkt().wait_for_uuid(&mut pod, &file);
         (pod, uuid)
@@ -66,7 +75,9 @@ impl Stage1 {
     /// Kills stage1 at the point; returns the pod's UUID.
     fn killed_at(&self, point: &str) -> String {
         let file = fresh_path("uuid");
-        let mut command = rkt().command(self.run(file.to_str().expect("UTF-8"), &["print-msg", "hello"]));
+        let network = if point.starts_with(NETWORK_POINTS) { NETWORK } else { "none" };
+        let path = file.to_str().expect("UTF-8");
+        let mut command = rkt().command(self.run(network, path, &["print-msg", "hello"]));
         Moment { point: point.to_owned(), hit: 1 }.ends(&mut command);
 
         let output = command::run(&mut command, limit(60));
@@ -82,11 +93,12 @@ impl Stage1 {
 #[test]
 fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
     let stage1 = Stage1::fetch();
+    define_network();
     let host = leaks::Host::now();
     let points = faults::points("stage1");
     assert!(points.len() >= 10, "{points:?}");
     let points: Vec<&String> =
-        points.iter().filter(|point| ![STOP_POINT, GC_POINT].contains(&point.as_str())).collect();
+        points.iter().filter(|point| !GC_POINTS.contains(&point.as_str()) && *point != STOP_POINT).collect();
 
     let mut uuids: Vec<String> = Vec::new();
     for some in points.chunks(AT_A_TIME) {
@@ -96,7 +108,7 @@ fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
         });
     }
     // A stop that is killed when it has asked: the pod ends all the same.
-    let (pod, uuid) = stage1.start();
+    let (pod, uuid) = stage1.start(NETWORK);
     let mut stop = rkt().command(["stop", &uuid]);
     Moment { point: STOP_POINT.to_owned(), hit: 1 }.ends(&mut stop);
     let stopped = command::run(&mut stop, limit(60));
@@ -104,10 +116,12 @@ fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
     rkt().run(["stop", &uuid]).expect_code(0);
     pod.finish(limit(60));
     uuids.push(uuid);
-    // A gc whose stage1 is killed says so and goes on.
-    let mut gc = rkt().command(GC);
-    Moment { point: GC_POINT.to_owned(), hit: 1 }.ends(&mut gc);
-    command::run(&mut gc, limit(120)).expect_code(0).expect_err("signal: 9");
+    // A gc whose stage1 is killed says so and goes on; what it has not cleaned up is there for the next one.
+    for point in GC_POINTS {
+        let mut gc = rkt().command(GC);
+        Moment { point: point.to_owned(), hit: 1 }.ends(&mut gc);
+        command::run(&mut gc, limit(120)).expect_code(0).expect_err("signal: 9");
+    }
 
     rkt().run(GC).expect_code(0);
 
@@ -115,11 +129,27 @@ fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
         .iter()
         .flat_map(|stage| rkt().pods_in(stage))
         .collect();
+    let masquerading = command::run(Command::new("iptables-save").arg("-t").arg("nat"), limit(30)).out();
     for uuid in &uuids {
+        assert!(!masquerading.contains(uuid.as_str()), "{masquerading}");
         assert!(!known.contains(uuid), "{uuid} was not collected");
         let left = leaks::of_pod(uuid);
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
     let left = host.left();
     assert!(left.is_empty(), "left behind: {left:#?}");
+    let leases = std::fs::read_dir(format!("/var/lib/cni/networks/{NETWORK}")).expect("host-local was there");
+    let leases: Vec<_> = leases.flatten().map(|entry| entry.file_name()).collect();
+    assert!(leases.iter().all(|name| name == "lock" || name == "last_reserved_ip.0"), "{leases:?}");
+}
+
+/// A network whose plugins keep something on the host.
+fn define_network() {
+    let directory = rkt().local_config().join("net.d");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let network = serde_json::json!({
+        "cniVersion": "1.0.0", "name": NETWORK, "type": "ptp", "ipMasq": true,
+        "ipam": { "type": "host-local", "subnet": "10.201.40.0/24" },
+    });
+    std::fs::write(directory.join(format!("{NETWORK}.conf")), network.to_string()).expect("a configuration");
 }

@@ -4,11 +4,18 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rkt_tests::command::{self, limit};
 use serde_json::{Value, json};
 
-use crate::pod::{Pod, rkt, said};
+use crate::pod::{Pod, fresh_path, rkt};
+
+/// One test at a time: each compares what the host has before and after.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A network that only one test uses.
 struct Network {
@@ -88,8 +95,35 @@ fn traces() -> BTreeSet<String> {
     links.chain(lines("ip", &["netns"])).chain(lines("ip", &["route", "show", "table", "all"])).collect()
 }
 
+/// Checks that the pod's removal brings back what was before, and gives the addresses back.
+#[track_caller]
+fn expect_gone(pod: &Pod, before: &BTreeSet<String>, networks: &[&Network]) {
+    pod.run(["rm", &pod.uuid]).expect_code(0);
+    let left: Vec<String> =
+        traces().difference(before).filter(|trace| !trace.contains("other-")).cloned().collect();
+    assert!(left.is_empty(), "left behind: {left:#?}");
+    for network in networks {
+        assert!(network.leases().is_empty(), "{}: {:?}", network.name, network.leases());
+    }
+}
+
+/// Stops the pod and returns what its app said.
+#[track_caller]
+fn stop(pod: &mut Pod) -> String {
+    pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
+    pod.finish().out()
+}
+
+#[track_caller]
+fn expect_all(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no {word:?} in {text}");
+    }
+}
+
 #[test]
 fn a_pod_on_a_point_to_point_network_reaches_the_host_and_the_host_it() {
+    let _alone = alone();
     let ipam = host_local(&["10.201.1.0/24", "fd00:c9:1::/64"]);
     let network = Network::define("ptp-test", json!({ "type": "ptp", "mtu": 1400, "ipam": ipam }));
     let before = traces();
@@ -100,28 +134,243 @@ fn a_pod_on_a_point_to_point_network_reaches_the_host_and_the_host_it() {
     ping("10.201.1.2");
     ping("fd00:c9:1::2");
 
-    let listed = pod.run(["list", "--no-legend"]).expect_code(0).out();
-    let line = listed.lines().find(|line| pod.uuid.starts_with(line.split('\t').next().unwrap_or("-")));
-    assert!(line.is_some_and(|line| line.ends_with("ptp-test:ip4=10.201.1.2")), "{listed}");
-    let info = std::fs::read(rkt().data().join("pods/run").join(&pod.uuid).join("net-info.json"));
-    let info: Value = serde_json::from_slice(&info.expect("net-info.json")).expect("JSON");
+    let listed = pod.run(["list", "--no-legend", "--full"]).expect_code(0).out();
+    let line = listed.lines().find(|line| line.starts_with(&pod.uuid)).unwrap_or_default();
+    assert!(line.ends_with("ptp-test:ip4=10.201.1.2"), "{listed}");
+    let directory = rkt().data().join("pods/run").join(&pod.uuid);
+    let info = std::fs::read(directory.join("net-info.json")).expect("net-info.json");
     let wanted = json!([{
         "netName": "ptp-test", "netConf": "net/ptp-test.conf", "pluginPath": "/usr/lib/cni/ptp", "ifName": "eth0",
         "ip": "10.201.1.2", "args": "", "mask": "255.255.255.0",
     }]);
-    assert_eq!(info, wanted);
-    pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
-    let output = pod.finish();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    for words in
-        ["10.201.1.2/24", "fd00:c9:1::2/64", "mtu 1400", "default via 10.201.1.1", "reached 4", "reached 6"]
-    {
-        assert!(text.contains(words), "no {words:?} in {text}");
-    }
+    assert_eq!(serde_json::from_slice::<Value>(&info).expect("JSON"), wanted);
+    assert!(directory.join("net/ptp-test.conf").exists());
+    let namespace = std::fs::read_to_string(directory.join("netns")).expect("netns");
+    assert_eq!(namespace, format!("/run/netns/rkt-{}", pod.uuid));
     assert_eq!(network.leases().len(), 2);
-    pod.run(["rm", &pod.uuid]).expect_code(0);
-    let left: Vec<String> = traces().difference(&before).cloned().collect();
-    assert!(left.is_empty(), "left behind: {left:#?}");
-    assert!(network.leases().is_empty(), "{:?}", network.leases());
-    let _ = said(&output.stdout, "busybox");
+    let mac =
+        host("ip", &["netns", "exec", &format!("rkt-{}", pod.uuid), "cat", "/sys/class/net/eth0/address"]);
+    let text = stop(&mut pod);
+    expect_all(
+        &text,
+        &["10.201.1.2/24", "fd00:c9:1::2/64", "mtu 1400", mac.trim(), "default via 10.201.1.1"],
+    );
+    expect_all(&text, &["reached 4", "reached 6"]);
+    // Whatever has become of the configuration, and of the plugins' namespace.
+    drop(Network::define("ptp-test", json!({ "type": "no-such-plugin" })));
+    expect_gone(&pod, &before, &[&network]);
+}
+
+#[test]
+fn pods_on_one_bridge_reach_each_other_and_names_are_looked_up_where_the_first_network_says() {
+    let _alone = alone();
+    let dns =
+        json!({ "nameservers": ["10.201.2.1"], "search": ["a.example", "b.example"], "domain": "a.example" });
+    let ipam = host_local(&["10.201.2.0/24", "fd00:c9:2::/64"]);
+    let bridge =
+        json!({ "type": "bridge", "bridge": "other-bridge", "isGateway": true, "ipam": ipam, "dns": dns });
+    let bridge = Network::define("1-bridge-test", bridge);
+    let second = json!({
+        "type": "ptp", "dns": { "nameservers": ["10.9.9.9"] },
+        "ipam": { "type": "host-local", "subnet": "10.201.3.0/24" },
+    });
+    let second = Network::define("2-second-test", second);
+    let before = traces();
+
+    let mut one = shell("2-second-test,1-bridge-test:IP=10.201.2.77", "cat /etc/resolv.conf; ip -o addr");
+    let script = "ping -c 1 -W 10 10.201.2.77 && echo reached it; cat /etc/resolv.conf";
+    let mut two = shell("1-bridge-test", script);
+    ping("10.201.2.77");
+    ping("10.201.3.2");
+    let address = rkt().status_value(&two.uuid, "networks").expect("networks");
+    let address = address.strip_prefix("1-bridge-test:ip4=").expect("one network").to_owned();
+    let enter = ["enter", &one.uuid, "/bin/busybox", "ping", "-c", "1", "-W", "10", &address];
+    one.run(enter).expect_code(0);
+    let status = one.status_value(&one.uuid, "networks");
+    assert_eq!(status.as_deref(), Some("1-bridge-test:ip4=10.201.2.77, 2-second-test:ip4=10.201.3.2"));
+
+    one.run(["stop", "--force", &one.uuid]).expect_code(0);
+    let output = one.finish();
+    output.expect_err("ignoring the DNS configuration of network \"2-second-test\"");
+    let text = output.out();
+    let resolv = "# Generated by rkt from network 1-bridge-test\n\nsearch a.example b.example\nnameserver 10.201.2.1\n\
+                  domain a.example\n";
+    expect_all(&text, &[resolv, "eth0", "10.201.2.77/24", "eth1", "10.201.3.2/24"]);
+    expect_all(&stop(&mut two), &["reached it", resolv]);
+    one.run(["rm", &one.uuid]).expect_code(0);
+    expect_gone(&two, &before, &[&bridge, &second]);
+    host("ip", &["link", "del", "other-bridge"]);
+}
+
+/// Two interfaces of the host that are connected, the second of which has an address.
+struct Cable(String);
+
+impl Cable {
+    fn lay(name: &str, address: &str) -> Self {
+        let far = format!("{name}-far");
+        host("ip", &["link", "add", name, "type", "veth", "peer", "name", &far]);
+        host("ip", &["link", "set", name, "up"]);
+        host("ip", &["link", "set", &far, "up"]);
+        if !address.is_empty() {
+            host("ip", &["addr", "add", address, "dev", &far]);
+        }
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "del", &self.0]).output();
+    }
+}
+
+#[test]
+fn a_pod_can_be_on_networks_of_every_kind_at_once() {
+    let _alone = alone();
+    let cables = [
+        Cable::lay("other-mv", "10.201.10.1/24"),
+        Cable::lay("other-iv", "10.201.11.1/24"),
+        Cable::lay("other-vl", ""),
+        Cable::lay("other-hd", "10.201.13.1/24"),
+    ];
+    host("ip", &["link", "add", "link", "other-vl-far", "name", "other-vl.42", "type", "vlan", "id", "42"]);
+    host("ip", &["link", "set", "other-vl.42", "up"]);
+    host("ip", &["addr", "add", "10.201.12.1/24", "dev", "other-vl.42"]);
+    let subnet = |number: u8| json!({ "type": "host-local", "subnet": format!("10.201.{number}.0/24") });
+    let fixed = json!({ "type": "static", "addresses": [{ "address": "10.201.13.2/24" }] });
+    let networks = [
+        Network::define("a-macvlan", json!({ "type": "macvlan", "master": "other-mv", "ipam": subnet(10) })),
+        Network::define("b-ipvlan", json!({ "type": "ipvlan", "master": "other-iv", "ipam": subnet(11) })),
+        Network::define(
+            "c-vlan",
+            json!({ "type": "vlan", "master": "other-vl", "vlanId": 42, "ipam": subnet(12) }),
+        ),
+        Network::define("d-device", json!({ "type": "host-device", "device": "other-hd", "ipam": fixed })),
+    ];
+    let before = traces();
+
+    let script = "for n in 10 11 12 13; do ping -c 1 -W 10 10.201.$n.1 > /dev/null && echo reached $n; done";
+    let mut pod = shell("a-macvlan,b-ipvlan,c-vlan,d-device", script);
+    let addresses = pod.status_value(&pod.uuid, "networks").expect("networks");
+    for network in addresses.split(", ") {
+        ping(network.split_once('=').expect("an address").1);
+    }
+
+    let text = stop(&mut pod);
+    expect_all(&text, &["reached 10", "reached 11", "reached 12", "reached 13"]);
+    let networks: Vec<&Network> = networks.iter().collect();
+    expect_gone(&pod, &before, &networks);
+    drop(cables);
+}
+
+/// A plugin of the test's own, next to the configurations.
+fn plugin(name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = rkt().local_config().join("net.d");
+    std::fs::create_dir_all(&directory).expect("a directory");
+    let path = directory.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("a plugin");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
+}
+
+#[test]
+fn what_goes_wrong_is_named_and_undone() {
+    let _alone = alone();
+    let refused = r#"cat > /dev/null; [ $CNI_COMMAND = ADD ] || exit 0
+                     echo '{"cniVersion":"1.0.0","code":11,"msg":"no luck","details":"today"}'; exit 1"#;
+    plugin("refuses", refused);
+    plugin("mumbles", "cat > /dev/null; echo it is done");
+    let nothing = "cat > /dev/null; [ $CNI_COMMAND = ADD ] && ip -n ${CNI_NETNS##*/} link add $CNI_IFNAME type dummy; \
+                   echo '{\"cniVersion\":\"1.0.0\"}'";
+    plugin("addressless", nothing);
+    plugin("does-nothing", "cat > /dev/null; echo '{\"cniVersion\":\"1.0.0\"}'");
+    let ipam = |subnet: &str| json!({ "type": "host-local", "subnet": subnet });
+    let good = Network::define("0-good", json!({ "type": "ptp", "ipam": ipam("10.201.20.0/24") }));
+    let full = json!({ "type": "host-local", "subnet": "10.201.22.0/24", "rangeStart": "10.201.22.5", "rangeEnd": "10.201.22.5" });
+    let networks = [
+        Network::define("z-missing", json!({ "type": "no-such-plugin" })),
+        Network::define("z-refused", json!({ "type": "refuses" })),
+        Network::define("z-mumbled", json!({ "type": "mumbles" })),
+        Network::define("z-addressless", json!({ "type": "addressless" })),
+        Network::define("z-nothing", json!({ "type": "does-nothing" })),
+        Network::define("z-same", json!({ "type": "ptp", "ipam": ipam("10.201.20.128/25") })),
+        Network::define("z-full", json!({ "type": "ptp", "ipam": full })),
+    ];
+    std::fs::create_dir_all("/var/lib/cni/networks/z-full").expect("a directory");
+    std::fs::write("/var/lib/cni/networks/z-full/10.201.22.5", "somebody\r\neth0").expect("a lease");
+    let before = traces();
+    let cases = [
+        ("z-missing", "Could not find plugin \"no-such-plugin\""),
+        ("z-refused", "no luck; today"),
+        ("z-mumbled", "it is done"),
+        ("z-addressless", "network \"z-addressless\": net-plugin returned no IP configuration"),
+        ("z-nothing", "network \"z-nothing\": its plugin made no interface eth1"),
+        ("z-same", "networks \"0-good\" and \"z-same\" have the same subnet"),
+        ("z-full", "no IP addresses available"),
+        ("z-unheard", "networks not found: z-unheard"),
+    ];
+    for (name, words) in cases {
+        let file = fresh_path("uuid");
+        let (networks, save) =
+            (format!("--net=0-good,{name}"), format!("--uuid-file-save={}", file.display()));
+
+        let output = rkt().run(["run", "--insecure-options=image", &networks, &save, "example.com/busybox"]);
+
+        output.expect_code(254).expect_err(words);
+        let uuid = std::fs::read_to_string(&file).expect("a UUID");
+        let left: Vec<String> =
+            traces().difference(&before).filter(|trace| !trace.contains("other-")).cloned().collect();
+        assert!(left.is_empty(), "{name} left behind: {left:#?}");
+        assert!(good.leases().is_empty(), "{name}: {:?}", good.leases());
+        rkt().run(["rm", &uuid]).expect_code(0);
+    }
+    let lists: Vec<String> = (1..=9).map(|number| format!("many-{number}")).collect();
+    let many: Vec<Network> = lists
+        .iter()
+        .map(|name| {
+            Network::define(name.clone().leak(), json!({ "type": "ptp", "ipam": ipam("10.201.20.0/24") }))
+        })
+        .collect();
+    let networks_of_many = format!("--net={}", lists.join(","));
+    let output = rkt().run(["run", "--insecure-options=image", &networks_of_many, "example.com/busybox"]);
+    output.expect_code(254).expect_err("a pod can have 8 networks, not 9");
+    drop((networks, many));
+    let _ = std::fs::remove_dir_all("/var/lib/cni/networks/z-full");
+}
+
+#[test]
+fn sandboxes_and_prepared_pods_have_networks_too() {
+    let _alone = alone();
+    let ipam = json!({ "type": "host-local", "subnet": "10.201.30.0/24" });
+    let network = Network::define("late-test", json!({ "type": "ptp", "ipam": ipam }));
+    let before = traces();
+    let image = "example.com/busybox";
+    let prepared =
+        rkt().run(["prepare", "--quiet", image, "--", "-c", "busybox ping -c 1 -W 10 10.201.30.1"]);
+    let prepared = prepared.expect_code(0).out().trim().to_owned();
+
+    rkt().run(["run-prepared", "--net=late-test", &prepared]).expect_code(0);
+    let pod = Pod::sandbox_on("late-test");
+    let address = pod.status_value(&pod.uuid, "networks").expect("networks");
+    ping(address.strip_prefix("late-test:ip4=").expect("an address"));
+    pod.run([
+        "app",
+        "add",
+        &pod.uuid,
+        image,
+        "--name=a",
+        "--",
+        "-c",
+        "busybox ip -o addr; busybox sleep 10000",
+    ])
+    .expect_code(0);
+    pod.run(["app", "start", "--app=a", &pod.uuid]).expect_code(0);
+    let seen = pod.run(["enter", "--app=a", &pod.uuid, "/bin/busybox", "ip", "-o", "addr"]).expect_code(0);
+    expect_all(&seen.out(), &["eth0", "10.201.30."]);
+
+    pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
+    rkt().wait_for_state(&pod.uuid, "exited");
+    rkt().run(["rm", &prepared]).expect_code(0);
+    expect_gone(&pod, &before, &[&network]);
 }

@@ -98,9 +98,16 @@ impl Pod {
     /// Starts a mutable pod without apps, and waits until apps may be added.
     #[track_caller]
     pub fn sandbox() -> Self {
+        Self::sandbox_on("none")
+    }
+
+    /// The same on these networks.
+    #[track_caller]
+    pub fn sandbox_on(networks: &str) -> Self {
         let file = fresh_path("uuid");
         let save = format!("--uuid-file-save={}", file.display());
-        let pod = Self::of(rkt().command(["app", "sandbox", "--net=none", &save]), &file);
+        let networks = format!("--net={networks}");
+        let pod = Self::of(rkt().command(["app", "sandbox", &networks, &save]), &file);
         rkt().run(["status", "--wait-ready", &pod.uuid]).expect_code(0);
         pod
     }

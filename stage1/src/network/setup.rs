@@ -93,7 +93,7 @@ fn make(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<Networks, NetworkE
     }
     let pairs = tap::queue_pairs(wanted.vcpus);
     let (attached, mut networks) = namespace.inside(|| connect(selected, pairs))??;
-    for (network, _) in attached.iter().zip(&results).filter(|(it, _)| it.link.spec.addresses.is_empty()) {
+    if let Some(network) = attached.iter().find(|it| it.link.spec.addresses.is_empty()) {
         return Err(NetworkError::NoAddress(network.name.clone()));
     }
     check_subnets(&attached)?;

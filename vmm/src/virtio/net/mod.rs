@@ -15,7 +15,13 @@ mod transmit;
 mod vhost;
 
 #[cfg(test)]
+mod features_test;
+#[cfg(test)]
+mod hostile_test;
+#[cfg(test)]
 mod net_test;
+#[cfg(test)]
+mod rate_test;
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};

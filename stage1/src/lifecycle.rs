@@ -4,7 +4,7 @@
 //! (guest-init does). Follows rkt-reference 6.8 and 6.10, sd_notify(3).
 
 use appc::{App, ImageManifest};
-use guest_api::{Handler, Lifecycle};
+use guest_api::{AppSpec, Handler, Lifecycle};
 
 use crate::plan::PlanError;
 
@@ -37,12 +37,20 @@ pub fn of(section: &App, image: Option<&ImageManifest>) -> Result<Lifecycle, Pla
     Ok(lifecycle)
 }
 
-/// The app's environment, with the socket's path for an app that is to say when it has started. It is not recorded for
-/// commands that enter the app: they have nothing to say.
+/// The app's environment, with the socket's path for an app that is to say when it has started.
 pub fn environment(mut environment: Vec<(String, String)>, lifecycle: &Lifecycle) -> Vec<(String, String)> {
     if lifecycle.says_when_ready {
         environment.retain(|(name, _)| name != NOTIFY_VARIABLE);
         environment.push((NOTIFY_VARIABLE.to_owned(), NOTIFY_SOCKET.to_owned()));
+    }
+    environment
+}
+
+/// That of commands in the app, which have nothing to say about its start.
+pub fn environment_of_commands(app: &AppSpec) -> Vec<(String, String)> {
+    let mut environment = app.environment.clone();
+    if app.lifecycle.says_when_ready {
+        environment.retain(|(name, _)| name != NOTIFY_VARIABLE);
     }
     environment
 }

@@ -1,7 +1,7 @@
 use appc::{App, ImageManifest};
 use guest_api::Lifecycle;
 
-use super::lifecycle::{environment, of};
+use super::lifecycle::{environment, environment_of_commands, of};
 
 fn section(handlers: &str) -> App {
     let text = format!(r#"{{"exec": ["/app"], "user": "0", "group": "0", "eventHandlers": {handlers}}}"#);
@@ -51,4 +51,14 @@ fn socket_for_notifications_takes_the_place_of_the_callers() {
     let socket = ("NOTIFY_SOCKET".to_owned(), "/run/systemd/notify".to_owned());
     assert_eq!(variables, [("A".to_owned(), "1".to_owned()), socket]);
     assert_eq!(environment(given.clone(), &Lifecycle::default()), given);
+}
+
+#[test]
+fn commands_in_an_app_have_no_socket_for_notifications() {
+    let mut app = crate::plan_test::app_plan("web").spec;
+    app.lifecycle.says_when_ready = true;
+    let given = vec![("A".to_owned(), "1".to_owned())];
+    app.environment = environment(given.clone(), &app.lifecycle);
+
+    assert_eq!(environment_of_commands(&app), given);
 }

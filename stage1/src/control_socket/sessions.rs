@@ -12,8 +12,8 @@ use guest_api::{
 
 use super::protocol::{ExecRequest, Reply, Request};
 use super::server::ClientId;
-use crate::app_end;
 use crate::guest::Violation;
+use crate::{app_end, lifecycle};
 
 /// Longest command line, as the sum of its arguments with a terminator each: what the kernel takes with the default stack limit
 /// (execve(2)). A longer one could not travel to the guest either.
@@ -118,7 +118,7 @@ impl Sessions {
         let app = |app: &AppSpec| App {
             id: Some(app.id),
             name: app.name.clone(),
-            environment: app.environment.clone(),
+            environment: lifecycle::environment_of_commands(app),
             phase: AppPhase::Starting(Vec::new()),
         };
         Self { apps: apps.iter().map(app).collect(), sessions: BTreeMap::new(), next: 0, ending: false }
@@ -151,7 +151,7 @@ impl Sessions {
 
     /// The app is part of the pod, and was not started yet.
     pub fn app_added(&mut self, app: &AppSpec) {
-        let (name, environment) = (app.name.clone(), app.environment.clone());
+        let (name, environment) = (app.name.clone(), lifecycle::environment_of_commands(app));
         self.apps.push(App { id: None, name, environment, phase: AppPhase::Added });
     }
 

@@ -22,6 +22,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use rkt_tests::command::{Running, Stream, limit};
 use rkt_tests::rkt::TestRkt;
+use rkt_tests::spinner::Spinner;
 use rkt_tests::{dist, leaks};
 
 /// Rounds that count; the first one, with a cold page cache, comes before them.
@@ -119,28 +120,6 @@ fn main() {
     println!("ratio vmm_init/qemu_init {:.2}", vmm / qemu);
     println!("vmm_pss_mib {:.1}", pss as f64 / f64::from(1 << 20));
     println!("vm_exits_to_init {}", exits[exits.len() / 2]);
-}
-
-/// Keeps the machine's CPU busy at the lowest priority there is. The instruction clock leaps to the next timer whenever the
-/// CPU is idle, so that a wait of microseconds for the host's disk would count as anything up to seconds; with somebody
-/// running, time goes on at its even pace. Where KVM is real there is nothing to even out.
-struct Spinner(Option<Child>);
-
-impl Spinner {
-    fn start() -> Self {
-        let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
-        let spin = || Command::new("chrt").args(["--idle", "0", "sh", "-c", "while :; do :; done"]).spawn();
-        Self(emulated.then(|| spin().expect("chrt starts")))
-    }
-}
-
-impl Drop for Spinner {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
 }
 
 /// QEMU's microvm with the arguments that make it boot fastest.

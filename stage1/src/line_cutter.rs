@@ -2,6 +2,17 @@
 //!
 //! Responsible for: what has come of a line. Must not know: what becomes of lines.
 
+/// The lines of some bytes, with their ends; the last one may have none. What the standard library has for this looks at each
+/// byte on its own, which was half of what logging an app's output cost.
+pub fn pieces(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', data).map_or(data.len(), |at| at.saturating_add(1));
+        let (piece, rest) = data.split_at_checked(end)?;
+        data = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
 /// Of one stream.
 #[derive(Debug)]
 pub struct LineCutter {
@@ -17,7 +28,7 @@ impl LineCutter {
 
     /// Takes the next bytes, and hands out every line that they end, without its end.
     pub fn push(&mut self, data: &[u8], mut line: impl FnMut(&[u8])) {
-        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+        for piece in pieces(data) {
             let (mut text, is_end) = match piece.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (piece, false),

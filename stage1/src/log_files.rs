@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use guest_api::{AppId, StdioStream};
 use jiff::Timestamp;
 
+use crate::line_cutter;
 use crate::stdio::MAX_LINE_BYTES;
 
 /// Where the files are, below the pod's directory.
@@ -245,7 +246,7 @@ fn format(records: &mut Vec<u8>, stream: StdioStream, partial: &mut Vec<u8>, dat
         }
         head.clear();
     };
-    for piece in data.split_inclusive(|byte| *byte == b'\n') {
+    for piece in line_cutter::pieces(data) {
         let (mut text, is_end) = match piece.strip_suffix(b"\n") {
             Some(text) => (text, true),
             None => (piece, false),

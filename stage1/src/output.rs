@@ -265,7 +265,7 @@ impl<'fd> Outputs<'fd> {
             if through.is_empty() {
                 return written;
             }
-            written.extend(through.into_iter().flatten());
+            through.into_iter().flatten().for_each(|more| add(&mut written, more));
         }
     }
 
@@ -315,5 +315,15 @@ impl<'fd> Outputs<'fd> {
             self.say(&complaint);
         }
         through
+    }
+}
+
+/// Lines are many, and what they stand for is told as one.
+fn add(written: &mut Vec<Written>, more: Written) {
+    match written.last_mut() {
+        Some(last) if (last.app, last.stream) == (more.app, more.stream) => {
+            last.bytes = last.bytes.saturating_add(more.bytes);
+        }
+        _ => written.push(more),
     }
 }

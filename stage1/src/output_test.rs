@@ -26,7 +26,7 @@ fn stream_comes_out_in_lines_and_is_accounted_for_byte_by_byte() {
     let written = outputs.flush(NOW);
 
     let bytes = |bytes| Written { app: APP, stream: StdioStream::Stdout, bytes };
-    assert_eq!(written, [bytes(4), bytes(2)]);
+    assert_eq!(written, [bytes(6)]);
     assert!(!outputs.is_waiting());
     let mut text = [0; 53];
     reader.read_exact(&mut text).unwrap();

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::line_cutter;
+
 /// Longest line passed on in one piece. Longer ones are cut: a bound is needed, and this one is the pipe-atomic size
 /// (4 KiB) times four, more than any log line people read.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -53,7 +55,7 @@ impl LineAssembler {
         }
         let prefix = self.prefix(uptime);
         let mut lines = Vec::new();
-        for piece in data.split_inclusive(|byte| *byte == b'\n') {
+        for piece in line_cutter::pieces(data) {
             let mut rest = piece;
             if self.partial.is_empty() && piece.ends_with(b"\n") && piece.len() <= MAX_LINE_BYTES {
                 lines.push(line(&prefix, piece));

@@ -181,22 +181,20 @@ impl Connection {
             self.forwarded += payload.len() as u32;
             return Ok(());
         }
-        match payload {
-            Payload::Empty => {}
-            Payload::Guest(mut slice) => {
-                // Straight from guest memory into the socket unless older data has to go first.
-                while self.backlog.is_empty() && !slice.is_empty() && !self.host_deaf {
-                    let written = self.stream.write_volatile(&slice).map_err(io_error);
-                    let Some(count) = self.wrote(written) else { break };
-                    slice = slice.offset(count).map_err(|_| ())?;
-                }
-                self.keep(&slice);
-            }
-            Payload::Copied(bytes) => {
-                self.backlog.extend(bytes);
-                self.flush();
-            }
+        for slice in payload.slices() {
+            self.forward(*slice)?;
         }
+        Ok(())
+    }
+
+    /// Straight from guest memory into the socket unless older data has to go first.
+    fn forward(&mut self, mut slice: VolatileSlice<()>) -> Result<(), ()> {
+        while self.backlog.is_empty() && !slice.is_empty() && !self.host_deaf {
+            let written = self.stream.write_volatile(&slice).map_err(io_error);
+            let Some(count) = self.wrote(written) else { break };
+            slice = slice.offset(count).map_err(|_| ())?;
+        }
+        self.keep(&slice);
         Ok(())
     }
 

@@ -13,6 +13,8 @@ mod multiplexer_test;
 mod packet_test;
 #[cfg(test)]
 mod vsock_test;
+#[cfg(test)]
+mod wakeups_test;
 
 use std::sync::Arc;
 

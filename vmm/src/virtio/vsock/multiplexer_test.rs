@@ -30,7 +30,10 @@ fn packet(op: Op) -> Header {
 }
 
 fn data(bytes: &[u8]) -> (Header, Payload<'static>) {
-    (Header { len: bytes.len() as u32, ..packet(Op::Data) }, Payload::Copied(bytes.to_vec()))
+    // In two pieces, as large packets come.
+    let (one, other) = bytes.to_vec().leak().split_at_mut(bytes.len() / 2);
+    let pieces = vec![VolatileSlice::from(one), VolatileSlice::from(other)];
+    (Header { len: bytes.len() as u32, ..packet(Op::Data) }, Payload::Scattered(pieces))
 }
 
 fn shutdown(flags: u32) -> Header {

@@ -4,7 +4,7 @@
 //! Follows the virtio specification 1.2, section 5.10.6, with the virtio-vsock crate for the layouts that drivers use.
 
 use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
-use vm_memory::{Bytes, GuestMemoryError, VolatileSlice};
+use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryError, VolatileSlice};
 
 use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
@@ -129,17 +129,26 @@ pub enum Payload<'a> {
     Empty,
     /// Still in guest memory, in one piece: the guest may change it while it is being sent, which is its own affair.
     Guest(VolatileSlice<'a, ()>),
-    /// Gathered from several buffers, as a driver sends with `MSG_ZEROCOPY`.
-    Copied(Vec<u8>),
+    /// The same in several pieces: as Linux sends all that does not fit 32 KiB.
+    Scattered(Vec<VolatileSlice<'a, ()>>),
 }
 
-impl Payload<'_> {
+impl<'a> Payload<'a> {
+    /// The data, piece by piece.
+    pub fn slices(&self) -> &[VolatileSlice<'a, ()>] {
+        match self {
+            Payload::Empty => &[],
+            Payload::Guest(slice) => std::slice::from_ref(slice),
+            Payload::Scattered(slices) => slices,
+        }
+    }
+
     /// Bytes of data.
     pub fn len(&self) -> usize {
         match self {
             Payload::Empty => 0,
             Payload::Guest(slice) => slice.len(),
-            Payload::Copied(bytes) => bytes.len(),
+            Payload::Scattered(slices) => slices.iter().map(|slice| slice.len()).sum(),
         }
     }
 }
@@ -185,37 +194,43 @@ pub fn read<'a>(ram: &'a GuestRam, chain: Chain<'a>) -> Result<(Header, Payload<
     }
 }
 
-/// Reads a packet whose payload lies in any number of buffers.
-fn read_scattered<'a>(ram: &GuestRam, chain: Chain<'_>) -> Result<(Header, Payload<'a>), PacketError> {
-    let mut bytes = Vec::with_capacity(PKT_HEADER_SIZE);
-    let mut wanted = PKT_HEADER_SIZE;
-    let mut header = None;
+/// Reads a packet whose header and payload lie in any number of buffers.
+fn read_scattered<'a>(ram: &'a GuestRam, chain: Chain<'a>) -> Result<(Header, Payload<'a>), PacketError> {
+    let mut bytes = [0; PKT_HEADER_SIZE];
+    let mut known = 0;
+    let mut slices = Vec::new();
+    let mut header: Option<Header> = None;
+    let mut left = 0;
     for buffer in chain.readable() {
         let mut address = buffer.addr();
-        let mut left = buffer.len() as usize;
-        while left > 0 && bytes.len() < wanted {
-            let part = left.min(wanted - bytes.len());
-            let start = bytes.len();
-            bytes.resize(start + part, 0);
-            let target = bytes.get_mut(start..).unwrap_or_default();
+        let mut length = buffer.len() as usize;
+        if header.is_none() {
+            let part = length.min(PKT_HEADER_SIZE - known);
+            let target = bytes.get_mut(known..known + part).unwrap_or_default();
             ram.read_slice(target, address).map_err(PacketError::Memory)?;
             address.0 = address.0.checked_add(part as u64).ok_or(PacketError::Truncated)?;
-            left -= part;
-            if header.is_none()
-                && let Some(first) = bytes.first_chunk()
-            {
-                let parsed = Header::decode(first);
-                if parsed.len > MAX_PAYLOAD_BYTES {
-                    return Err(PacketError::TooLong(parsed.len));
-                }
-                wanted += parsed.len as usize;
-                header = Some(parsed);
+            (known, length) = (known + part, length - part);
+            if known < PKT_HEADER_SIZE {
+                continue;
             }
+            let parsed = Header::decode(&bytes);
+            if parsed.len > MAX_PAYLOAD_BYTES {
+                return Err(PacketError::TooLong(parsed.len));
+            }
+            left = parsed.len as usize;
+            header = Some(parsed);
+        }
+        let part = length.min(left);
+        for slice in GuestMemoryBackend::get_slices(ram, address, part) {
+            slices.push(slice.map_err(PacketError::Memory)?);
+        }
+        left -= part;
+        if left == 0 {
+            break;
         }
     }
-    let header = header.filter(|_| bytes.len() == wanted).ok_or(PacketError::Truncated)?;
-    bytes.drain(..PKT_HEADER_SIZE);
-    Ok((header, Payload::Copied(bytes)))
+    let header = header.filter(|_| left == 0).ok_or(PacketError::Truncated)?;
+    Ok((header, Payload::Scattered(slices)))
 }
 
 /// A receive chain that waits for a packet.

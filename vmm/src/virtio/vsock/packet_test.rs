@@ -4,7 +4,7 @@ use virtio_queue::mock::MockSplitQueue;
 use virtio_queue::{Queue, QueueOwnedT};
 use vm_memory::{Bytes, GuestAddress, VolatileMemory};
 
-use super::packet::{Header, MAX_PAYLOAD_BYTES, Op, PacketError, Payload, Slot, read};
+use super::packet::{Header, MAX_PAYLOAD_BYTES, Op, PacketError, Slot, read};
 use crate::memory::{self, GuestRam};
 
 fn header(len: u32) -> Header {
@@ -38,15 +38,13 @@ fn read_from(ram: &GuestRam, sizes: &[u32]) -> Result<(Header, Vec<u8>), PacketE
     let mut queue: Queue = mock.create_queue().unwrap();
     let chain = queue.iter(ram).unwrap().next().unwrap();
     let (header, payload) = read(ram, chain)?;
-    let bytes = match payload {
-        Payload::Empty => Vec::new(),
-        Payload::Guest(slice) => {
-            let mut bytes = vec![0; slice.len()];
-            slice.copy_to(&mut bytes);
-            bytes
-        }
-        Payload::Copied(bytes) => bytes,
-    };
+    let mut bytes = Vec::new();
+    for slice in payload.slices() {
+        let mut piece = vec![0; slice.len()];
+        slice.copy_to(&mut piece);
+        bytes.extend(piece);
+    }
+    assert_eq!(payload.len(), bytes.len());
     Ok((header, bytes))
 }
 

@@ -4,8 +4,8 @@
 //! is an error, never an allocation of its choosing. Must not know: what the messages mean.
 
 use postcard::ser_flavors::Flavor;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// Largest frame either side accepts. A pod of 100 apps with long environments stays below 1 MiB; four leave room for
 /// generated files (hosts, resolv.conf) that travel inside the specification.
@@ -29,24 +29,41 @@ pub enum FrameError {
 
 /// Serialises `message` into one frame, length included.
 pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
-    let mut frame =
-        postcard::serialize_with_flavor(message, Bytes(vec![0; LENGTH_BYTES])).map_err(FrameError::Encode)?;
-    let payload = frame.len().saturating_sub(LENGTH_BYTES);
+    let mut frame = Vec::new();
+    append(&mut frame, message)?;
+    Ok(frame)
+}
+
+/// The same behind what `buffer` has already. Nothing is appended in case of an error.
+pub fn append<T: Serialize>(buffer: &mut Vec<u8>, message: &T) -> Result<(), FrameError> {
+    let start = buffer.len();
+    let appended = append_unchecked(buffer, message);
+    if appended.is_err() {
+        buffer.truncate(start);
+    }
+    appended
+}
+
+fn append_unchecked<T: Serialize>(buffer: &mut Vec<u8>, message: &T) -> Result<(), FrameError> {
+    let start = buffer.len();
+    buffer.extend_from_slice(&[0; LENGTH_BYTES]);
+    postcard::serialize_with_flavor(message, Bytes(buffer)).map_err(FrameError::Encode)?;
+    let payload = buffer.len().saturating_sub(start + LENGTH_BYTES);
     let length = u32::try_from(payload)
         .ok()
         .filter(|_| payload <= MAX_FRAME_BYTES)
         .ok_or(FrameError::TooLong(payload))?;
-    for (slot, byte) in frame.iter_mut().zip(length.to_le_bytes()) {
+    for (slot, byte) in buffer.iter_mut().skip(start).zip(length.to_le_bytes()) {
         *slot = byte;
     }
-    Ok(frame)
+    Ok(())
 }
 
 /// A buffer that takes byte strings as a whole; postcard's own goes through them byte by byte.
-struct Bytes(Vec<u8>);
+struct Bytes<'a>(&'a mut Vec<u8>);
 
-impl Flavor for Bytes {
-    type Output = Vec<u8>;
+impl Flavor for Bytes<'_> {
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
@@ -58,8 +75,8 @@ impl Flavor for Bytes {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -79,15 +96,25 @@ impl FrameBuffer {
 
     /// Appends what was read from the connection.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.space().extend_from_slice(bytes);
+    }
+
+    /// Where to append what is read from the connection, and nothing else.
+    pub fn space(&mut self) -> &mut Vec<u8> {
         if self.consumed > 0 {
             self.bytes.drain(..self.consumed);
             self.consumed = 0;
         }
-        self.bytes.extend_from_slice(bytes);
+        &mut self.bytes
     }
 
     /// The next whole message, or `None` until more bytes arrive. After an error the connection is unusable.
     pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        self.next_frame()?.map(decode).transpose()
+    }
+
+    /// What the next frame carries.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let pending = self.bytes.get(self.consumed..).unwrap_or_default();
         let Some((length, rest)) = pending.split_first_chunk::<LENGTH_BYTES>() else {
             return Ok(None);
@@ -99,11 +126,16 @@ impl FrameBuffer {
         let Some(payload) = rest.get(..length) else {
             return Ok(None);
         };
-        let (message, trailing) = postcard::take_from_bytes(payload).map_err(FrameError::Malformed)?;
-        if !trailing.is_empty() {
-            return Err(FrameError::Malformed(postcard::Error::DeserializeBadEncoding));
-        }
         self.consumed += LENGTH_BYTES + length;
-        Ok(Some(message))
+        Ok(Some(payload))
     }
+}
+
+/// What bytes mean that are one value and nothing else.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, FrameError> {
+    let (value, trailing) = postcard::take_from_bytes(bytes).map_err(FrameError::Malformed)?;
+    if !trailing.is_empty() {
+        return Err(FrameError::Malformed(postcard::Error::DeserializeBadEncoding));
+    }
+    Ok(value)
 }

@@ -68,6 +68,7 @@ pub mod bytes;
 mod frame;
 mod message;
 mod network;
+mod output;
 mod tunnel;
 
 #[cfg(test)]
@@ -75,11 +76,13 @@ mod frame_test;
 #[cfg(test)]
 mod network_test;
 #[cfg(test)]
+mod output_test;
+#[cfg(test)]
 mod stdio_test;
 #[cfg(test)]
 mod tunnel_test;
 
-pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, encode};
+pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, append, encode};
 pub use message::{
     AppExit, AppId, AppSpec, Destination, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity,
     Isolation, Lifecycle, ListeningSocket, MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio,
@@ -89,6 +92,7 @@ pub use network::{
     AddressSpec, InterfaceSpec, MAX_INTERFACES, NetworkFault, NetworkSpec, Prefix, RouteSpec, RuleSpec,
     is_interface_name,
 };
+pub use output::{Incoming, Output};
 pub use tunnel::{TunnelFault, TunnelState};
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
@@ -115,13 +119,14 @@ pub const INITIAL_CREDIT_BYTES: u32 = 256 * 1024;
 /// Largest payload of one [`ToHost::Output`]: the default capacity of a pipe, so one read fills one message.
 pub const MAX_OUTPUT_BYTES: usize = 64 * 1024;
 
-/// Bytes of standard input the host may send to a process before the guest grants more with [`ToHost::InputCredit`]: what a
-/// pipe holds, so that a process which does not read costs the guest no more than that again.
-pub const INITIAL_INPUT_CREDIT_BYTES: u32 = 64 * 1024;
+/// Bytes of standard input the host may send to a process before the guest grants more with [`ToHost::InputCredit`]: what Linux's
+/// socket device takes on its way to the guest, so that the host writes on while the process reads. One that does not read costs
+/// the guest no more than this.
+pub const INITIAL_INPUT_CREDIT_BYTES: u32 = 256 * 1024;
 
 /// Largest payload of one [`ToGuest::Input`]: a quarter of the credit, so that one message is on its way while the process
 /// reads another.
-pub const MAX_INPUT_BYTES: usize = 16 * 1024;
+pub const MAX_INPUT_BYTES: usize = 64 * 1024;
 
 /// Sessions a pod may have at once. Each costs three pipes, the credit of their streams and a process; nobody types into as
 /// many terminals, and health checks come one at a time.

@@ -7,17 +7,22 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use guest_api::{CONTROL_PORT, FrameBuffer, HOST_CID, MAX_OUTPUT_BYTES, ToGuest, ToHost, encode};
+use guest_api::{
+    CONTROL_PORT, FrameBuffer, FrameError, HOST_CID, MAX_INPUT_BYTES, MAX_OUTPUT_BYTES, Output, ToGuest, ToHost, append,
+};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 
 use crate::{InitError, console, sentence};
 
 /// Unsent bytes above which apps' output is left in their pipes. Four messages keep the device busy; more would only
 /// turn the host's slowness into the guest's memory.
 const OUTGOING_LIMIT: usize = 4 * MAX_OUTPUT_BYTES;
+
+/// Bytes read at once: a message full of input, and the next one's beginning.
+const RECEIVE_BYTES: usize = MAX_INPUT_BYTES + 4096;
 
 /// How long the last bytes may take to reach the host. The host that has gone deaf has lost interest.
 const LINGER: Duration = Duration::from_secs(2);
@@ -61,10 +66,12 @@ impl Control {
     /// Queues a message. A message that cannot be encoded is one that guest-init built wrongly: it is reported on the
     /// console and dropped, because there is nobody else to tell.
     pub fn queue(&mut self, message: &ToHost) {
-        match encode(message) {
-            Ok(frame) => self.outgoing.extend_from_slice(&frame),
-            Err(error) => console::say(&sentence(&InitError::Protocol(error))),
-        }
+        complain(append(&mut self.outgoing, message));
+    }
+
+    /// The same with bytes that a process wrote.
+    pub fn queue_output(&mut self, output: &Output<'_>) {
+        complain(append(&mut self.outgoing, output));
     }
 
     /// Whether more output may be queued.
@@ -99,10 +106,11 @@ impl Control {
 
     /// Reads what has arrived.
     pub fn receive(&mut self) -> Result<Received, InitError> {
-        let mut bytes = [0; 16 * 1024];
-        match rustix::net::recv(&self.socket, &mut bytes, RecvFlags::empty()) {
-            Ok((_, 0)) | Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
-            Ok((_, count)) => self.incoming.push(bytes.get(..count).unwrap_or_default()),
+        let space = self.incoming.space();
+        space.reserve(RECEIVE_BYTES);
+        match rustix::io::read(&self.socket, rustix::buffer::spare_capacity(space)) {
+            Ok(0) | Err(Errno::CONNRESET | Errno::PIPE) => return Ok(Received::Closed),
+            Ok(_) => {}
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(InitError::Connection(error.into())),
         }
@@ -162,6 +170,12 @@ impl Control {
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+fn complain(queued: Result<(), FrameError>) {
+    if let Err(error) = queued {
+        console::say(&sentence(&InitError::Protocol(error)));
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! Responsible for: whole messages in and out of a non-blocking socket. Must not know: what they mean. Follows guest-api.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use guest_api::{FrameBuffer, FrameError, ToGuest, ToHost, encode};
+use guest_api::{FrameBuffer, FrameError, Incoming, ToGuest, append};
+use rustix::io::Errno;
 
-/// Bytes read at once: a whole output message and its frame.
-const READ_BYTES: usize = guest_api::MAX_OUTPUT_BYTES + 4096;
+/// Bytes read at once: what a socket holds.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Why the connection cannot be used any more.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,6 @@ pub struct Control {
     stream: UnixStream,
     incoming: FrameBuffer,
     outgoing: Vec<u8>,
-    buffer: Vec<u8>,
     closed: bool,
 }
 
@@ -39,8 +39,7 @@ impl Control {
     /// Speaks over `stream`.
     pub fn new(stream: UnixStream) -> Result<Self, ControlError> {
         stream.set_nonblocking(true).map_err(ControlError::Socket)?;
-        let buffer = vec![0; READ_BYTES];
-        Ok(Self { stream, incoming: FrameBuffer::new(), outgoing: Vec::new(), buffer, closed: false })
+        Ok(Self { stream, incoming: FrameBuffer::new(), outgoing: Vec::new(), closed: false })
     }
 
     /// The descriptor to wait for: to read until [`Self::is_closed`], to write while [`Self::has_outgoing`].
@@ -65,8 +64,7 @@ impl Control {
 
     /// Queues a message.
     pub fn send(&mut self, message: &ToGuest) -> Result<(), ControlError> {
-        self.outgoing.extend(encode(message).map_err(ControlError::Encode)?);
-        Ok(())
+        append(&mut self.outgoing, message).map_err(ControlError::Encode)
     }
 
     /// Writes what the socket takes. What a closed connection no longer takes is forgotten: the VMM's end tells more.
@@ -85,25 +83,24 @@ impl Control {
 
     /// Reads once, for [`Self::next_message`] to hand out. Says whether there was something to read.
     pub fn fill(&mut self) -> Result<bool, ControlError> {
+        let space = self.incoming.space();
+        space.reserve(READ_BYTES);
         loop {
-            match self.stream.read(&mut self.buffer) {
+            match rustix::io::read(&self.stream, rustix::buffer::spare_capacity(space)) {
                 Ok(0) => self.closed = true,
-                Ok(count) => {
-                    self.incoming.push(self.buffer.get(..count).unwrap_or_default());
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if is_hang_up(&error) => self.closed = true,
-                Err(error) => return Err(ControlError::Socket(error)),
+                Ok(_) => return Ok(true),
+                Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => self.closed = true,
+                Err(errno) => return Err(ControlError::Socket(errno.into())),
             }
             return Ok(false);
         }
     }
 
     /// The next whole message.
-    pub fn next_message(&mut self) -> Result<Option<ToHost>, ControlError> {
-        self.incoming.next_message().map_err(ControlError::Malformed)
+    pub fn next_message(&mut self) -> Result<Option<Incoming<'_>>, ControlError> {
+        self.incoming.next_incoming().map_err(ControlError::Malformed)
     }
 }
 

@@ -15,9 +15,9 @@ use tunnels::TunnelError;
 use crate::app_end;
 use crate::exit::{ExitCode, PodOutcome};
 
-/// Credit is granted in steps of a quarter of what the guest starts with: a message for every line would wake the guest for
-/// every line, and what is held back (a step and a partial line) is less than half of it.
-const CREDIT_STEP_BYTES: u32 = INITIAL_CREDIT_BYTES / 4;
+/// Credit is granted in steps of half of what the guest starts with: a message for every line would wake the guest for every line,
+/// and what is held back (a step and a partial line) leaves the guest enough to go on with.
+const CREDIT_STEP_BYTES: u32 = INITIAL_CREDIT_BYTES / 2;
 
 /// What an app died of whose VM was killed.
 const SIGKILL: u8 = 9;
@@ -343,14 +343,11 @@ impl Conversation {
         message: ToHost,
         spec: impl FnOnce() -> PodSpec,
     ) -> Result<Vec<Action>, Violation> {
+        if !matches!(message, ToHost::Hello(_)) {
+            self.is_time_for(name(&message))?;
+        }
         match message {
             ToHost::Hello(hello) => self.hello(&hello, spec),
-            message if self.phase == Phase::Booting => {
-                Err(Violation::OutOfOrder { message: name(&message), when: "before its Hello" })
-            }
-            message if self.phase == Phase::Halted => {
-                Err(Violation::OutOfOrder { message: name(&message), when: "after Halting" })
-            }
             ToHost::Started { app, pid } => {
                 self.advance(app, NOT_STARTED, AppPhase::Started, "Started")?;
                 Ok(vec![Action::AppStarted { app, pid }])
@@ -361,7 +358,10 @@ impl Conversation {
                 Ok(vec![Action::PodReady])
             }
             ToHost::Ready => Err(Violation::OutOfOrder { message: "Ready", when: "twice" }),
-            ToHost::Output { process: Process::App(app), stream, data } => self.output(app, stream, data),
+            ToHost::Output { process: Process::App(app), stream, data } => {
+                self.output(app, stream, data.len())?;
+                Ok(vec![Action::Output { app, stream, data }])
+            }
             ToHost::OutputClosed { process: Process::App(app), stream } => {
                 let state = self.app(app)?.stream(stream);
                 if !std::mem::replace(&mut state.open, false) {
@@ -425,9 +425,11 @@ impl Conversation {
         Ok(actions)
     }
 
-    fn output(&mut self, app: AppId, stream: StdioStream, data: Vec<u8>) -> Result<Vec<Action>, Violation> {
+    /// Takes note of so many bytes of an app's output, which are then passed on and reported with [`Self::written`]: what
+    /// [`Self::receive`] does with a message that holds them.
+    pub fn output(&mut self, app: AppId, stream: StdioStream, bytes: usize) -> Result<(), Violation> {
+        self.is_time_for("Output")?;
         let known = self.app(app)?;
-        let name = known.name.clone();
         // An app's descendants may outlive it and go on writing.
         let started = known.phase != AppPhase::Starting;
         let state = known.stream(stream);
@@ -437,10 +439,21 @@ impl Conversation {
                 when: "of an app or stream that is not open",
             });
         }
-        let length = u32::try_from(data.len()).ok().filter(|_| data.len() <= MAX_OUTPUT_BYTES);
-        let left = length.and_then(|length| state.credit.checked_sub(length));
-        state.credit = left.ok_or_else(|| Violation::BeyondCredit(format!("app {name:?}")))?;
-        Ok(vec![Action::Output { app, stream, data }])
+        let length = u32::try_from(bytes).ok().filter(|_| bytes <= MAX_OUTPUT_BYTES);
+        match length.and_then(|length| state.credit.checked_sub(length)) {
+            Some(left) => state.credit = left,
+            None => return Err(Violation::BeyondCredit(format!("app {:?}", known.name))),
+        }
+        Ok(())
+    }
+
+    /// Whether the guest has said its first word, and not yet its last one.
+    fn is_time_for(&self, message: &'static str) -> Result<(), Violation> {
+        match self.phase {
+            Phase::Booting => Err(Violation::OutOfOrder { message, when: "before its Hello" }),
+            Phase::Halted => Err(Violation::OutOfOrder { message, when: "after Halting" }),
+            Phase::Starting | Phase::Running => Ok(()),
+        }
     }
 
     fn handler_started(&mut self, app: AppId, pid: u32) -> Result<Vec<Action>, Violation> {

@@ -24,9 +24,15 @@ const MAX_FILE_BYTES: u64 = 10 * 1024 * 1024;
 /// Files of one app, the current one included: kubelet's default, `containerLogMaxFiles`.
 const MAX_FILES: usize = 5;
 
-/// Capacity of the formatting buffer that is kept from one piece of output to the next. Output that is all line breaks
-/// takes forty times its size once each has its time.
-const KEPT_BUFFER_BYTES: usize = 64 * 1024;
+/// What is made into records before they may be written. Output that is all line breaks takes forty times its size once each has its
+/// time.
+const STEP_BYTES: usize = 16 * 1024;
+
+/// Records are written together up to this size: those of a whole message, unless its lines are short.
+const BATCH_BYTES: usize = 128 * 1024;
+
+/// Capacity of the formatting buffer that is kept from one piece of output to the next.
+const KEPT_BUFFER_BYTES: usize = 192 * 1024;
 
 /// What others may do with the files: group rkt reads them.
 const FILE_MODE: u32 = 0o640;
@@ -100,11 +106,19 @@ impl LogFiles {
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) -> Option<LogError> {
         let log = self.apps.iter_mut().find(|log| log.app == app)?;
-        format(&mut self.records, stream, log.partial(stream), data);
-        let written = log.write(&self.records, self.max_file_bytes);
-        self.records.clear();
+        let prefix = format!("{:.9} {} F ", Timestamp::now(), name(stream));
+        let mut result = Ok(());
+        let mut left = data.len();
+        for step in data.chunks(STEP_BYTES) {
+            format(&mut self.records, prefix.as_bytes(), log.partial(stream), step);
+            left = left.saturating_sub(step.len());
+            if left == 0 || self.records.len() >= BATCH_BYTES {
+                result = result.and(log.write(&self.records, self.max_file_bytes));
+                self.records.clear();
+            }
+        }
         self.records.shrink_to(KEPT_BUFFER_BYTES);
-        self.complain(written)
+        self.complain(result)
     }
 
     /// Nothing more comes from the stream: what is left of it counts as a line.
@@ -233,20 +247,30 @@ fn append(file: &mut File, records: &[u8], written: &mut usize) -> io::Result<()
     Ok(())
 }
 
-/// Cuts `data` into records. What is left of it waits in `partial`, which never grows beyond a record's text.
-fn format(records: &mut Vec<u8>, stream: StdioStream, partial: &mut Vec<u8>, data: &[u8]) {
-    let stream = match stream {
+fn name(stream: StdioStream) -> &'static str {
+    match stream {
         StdioStream::Stdout => "stdout",
         StdioStream::Stderr => "stderr",
-    };
-    let prefix = format!("{:.9} {stream} ", Timestamp::now());
-    let mut record = |tag: &[u8], head: &mut Vec<u8>, text: &[u8]| {
-        for part in [prefix.as_bytes(), tag, head.as_slice(), text, b"\n"] {
+    }
+}
+
+/// Cuts `data` into records. What is left of it waits in `partial`, which never grows beyond a record's text.
+///
+/// `prefix` is that of a whole line, and ends with its tag.
+fn format(records: &mut Vec<u8>, prefix: &[u8], partial: &mut Vec<u8>, data: &[u8]) {
+    let tagless = prefix.strip_suffix(b"F ").unwrap_or(prefix);
+    let record = |records: &mut Vec<u8>, tag: &[u8], head: &mut Vec<u8>, text: &[u8]| {
+        for part in [tagless, tag, head.as_slice(), text, b"\n"] {
             records.extend_from_slice(part);
         }
         head.clear();
     };
     for piece in line_cutter::pieces(data) {
+        if partial.is_empty() && piece.len() <= MAX_LINE_BYTES && piece.ends_with(b"\n") {
+            records.extend_from_slice(prefix);
+            records.extend_from_slice(piece);
+            continue;
+        }
         let (mut text, is_end) = match piece.strip_suffix(b"\n") {
             Some(text) => (text, true),
             None => (piece, false),
@@ -255,11 +279,11 @@ fn format(records: &mut Vec<u8>, stream: StdioStream, partial: &mut Vec<u8>, dat
             if rest.is_empty() {
                 break;
             }
-            record(b"P ", partial, fits);
+            record(records, b"P ", partial, fits);
             text = rest;
         }
         if is_end {
-            record(b"F ", partial, text);
+            record(records, b"F ", partial, text);
         } else {
             partial.extend_from_slice(text);
         }

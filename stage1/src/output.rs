@@ -13,7 +13,7 @@ use guest_api::{AppId, MAX_OUTPUT_BYTES, StdioStream};
 use crate::diagnostics;
 use crate::logs::Logs;
 use crate::sink::{self, Sink};
-use crate::stdio::{Line, LineAssembler};
+use crate::stdio::LineAssembler;
 use crate::streams::{Mode, Streams};
 
 /// Bytes of finished lines that may wait in front of a reader before apps' bytes stay as they are. A line costs dozens of
@@ -21,7 +21,7 @@ use crate::streams::{Mode, Streams};
 const WAITING_BYTES: usize = 256 * 1024;
 
 /// What a stream may turn into lines before it is another one's turn.
-const TURN_BYTES: usize = 4096;
+const TURN_BYTES: usize = 8192;
 
 /// Bytes of an app's stream that need no more room here: they were written, or nobody is left to read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +62,13 @@ impl Stream {
     }
 
     /// Cuts the next few bytes, and what is left at the stream's end.
-    fn turn(&mut self, uptime: Duration) -> Vec<Line> {
-        let mut lines = Vec::new();
+    ///
+    /// Appends them to `text`, and returns how many bytes of the stream they stand for.
+    fn turn(&mut self, uptime: Duration, text: &mut Vec<u8>) -> u32 {
+        let mut bytes = 0_u32;
         while let Some((0, speaker)) = self.speakers.front() {
             // Nobody finishes another one's line.
-            lines.extend(self.lines.finish(uptime));
+            bytes = bytes.saturating_add(self.lines.finish(uptime, text));
             self.lines.relabel(&speaker.name, speaker.pid);
             self.speakers.pop_front();
         }
@@ -76,15 +78,15 @@ impl Stream {
         let front = self.raw.as_slices().0;
         let turn = front.get(..own).unwrap_or(front);
         let length = turn.len();
-        lines.extend(self.lines.push(turn, uptime));
+        bytes = bytes.saturating_add(self.lines.push(turn, uptime, text));
         self.raw.drain(..length);
         for (after, _) in &mut self.speakers {
             *after = after.saturating_sub(length);
         }
         if self.raw.is_empty() && std::mem::take(&mut self.ended) {
-            lines.extend(self.lines.finish(uptime));
+            bytes = bytes.saturating_add(self.lines.finish(uptime, text));
         }
-        lines
+        bytes
     }
 }
 
@@ -285,9 +287,10 @@ impl<'fd> Outputs<'fd> {
                         continue;
                     }
                     progress = true;
-                    for line in state.turn(uptime) {
-                        sink.push(line.bytes, Some(Written { app, stream, bytes: line.stream_bytes }));
-                    }
+                    let is_lines = !state.lines.is_raw();
+                    sink.fill(is_lines, |text| {
+                        Some(Written { app, stream, bytes: state.turn(uptime, text) })
+                    });
                 }
             }
         }

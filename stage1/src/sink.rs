@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use memchr::{memchr, memrchr};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
@@ -16,12 +17,20 @@ use rustix::net::SendFlags;
 /// An app that writes short lines would cost a system call for each.
 const BATCH_BYTES: usize = 4096;
 
+/// What is written at once to a file, which takes everything.
+const FILE_BATCH_BYTES: usize = 64 * 1024;
+
+/// Bytes that were written may stay in memory in front of those that were not, before they make room.
+const SPENT_BYTES: usize = 128 * 1024;
+
 /// How to write without waiting.
 #[derive(Debug)]
 enum Channel<'fd> {
-    /// A pipe or terminal, opened once more: non-blocking mode belongs to the open description, and the inherited one is
-    /// shared with the caller, who would find it changed.
-    Reopened(OwnedFd),
+    /// A pipe, opened once more: non-blocking mode belongs to the open description, and the inherited one is shared with the
+    /// caller, who would find it changed.
+    Pipe(OwnedFd),
+    /// The same with a terminal.
+    Terminal(OwnedFd),
     /// A socket.
     Socket(BorrowedFd<'fd>),
     /// A file, which does not make anybody wait; or whatever could not be opened once more.
@@ -36,18 +45,26 @@ pub fn lead_to_one_reader(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
     (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino) && kind != FileType::RegularFile
 }
 
-/// A queue of lines in front of a descriptor. `T` tags each line for [`Sink::flush`] to return.
+/// A queue of lines in front of a descriptor. `T` tags what was pushed at once for [`Sink::flush`] to return.
 #[derive(Debug)]
 pub struct Sink<'fd, T> {
     channel: Channel<'fd>,
-    queue: VecDeque<(Vec<u8>, T)>,
-    /// Bytes of all lines in the queue.
-    waiting_bytes: usize,
-    /// Bytes of the first line that are out already.
+    /// The lines, one behind the other, of which the first bytes are out already.
+    text: Vec<u8>,
+    spent: usize,
+    /// What the text consists of, but for what was written.
+    entries: VecDeque<Entry<T>>,
+    /// Bytes of the first entry that are out already.
     written: usize,
     closed: bool,
-    /// Memory of the last batch, for the next one.
-    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    bytes: usize,
+    /// Lines, and not bytes that pass as they are.
+    is_lines: bool,
+    tag: T,
 }
 
 impl<'fd, T> Sink<'fd, T> {
@@ -55,11 +72,11 @@ impl<'fd, T> Sink<'fd, T> {
     pub fn new(fd: BorrowedFd<'fd>) -> Self {
         Self {
             channel: Self::channel(fd),
-            queue: VecDeque::new(),
-            waiting_bytes: 0,
+            text: Vec::new(),
+            spent: 0,
+            entries: VecDeque::new(),
             written: 0,
             closed: false,
-            scratch: Vec::new(),
         }
     }
 
@@ -67,12 +84,13 @@ impl<'fd, T> Sink<'fd, T> {
         let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
         match kind {
             Ok(FileType::Socket) => Channel::Socket(fd),
-            Ok(FileType::Fifo | FileType::CharacterDevice) => {
+            Ok(kind @ (FileType::Fifo | FileType::CharacterDevice)) => {
                 use std::os::fd::AsRawFd;
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
                 match rustix::fs::open(path, flags, Mode::empty()) {
-                    Ok(reopened) => Channel::Reopened(reopened),
+                    Ok(reopened) if kind == FileType::Fifo => Channel::Pipe(reopened),
+                    Ok(reopened) => Channel::Terminal(reopened),
                     Err(_) => Channel::Inherited(fd),
                 }
             }
@@ -83,35 +101,56 @@ impl<'fd, T> Sink<'fd, T> {
     /// The descriptor to wait for while [`Self::is_empty`] is false.
     pub fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.channel {
-            Channel::Reopened(fd) => fd.as_fd(),
+            Channel::Pipe(fd) | Channel::Terminal(fd) => fd.as_fd(),
             Channel::Socket(fd) | Channel::Inherited(fd) => *fd,
         }
     }
 
     /// Whether everything is written.
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.entries.is_empty()
     }
 
-    /// Bytes of the lines that are not written.
+    /// Bytes that are not written.
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes
+        self.text.len().saturating_sub(self.spent)
     }
 
     /// Whether a part of a line is written, and the rest is not.
     pub fn is_mid_line(&self) -> bool {
-        self.written > 0
+        let last = self.spent.checked_sub(1).and_then(|last| self.text.get(last));
+        self.written > 0 && last != Some(&b'\n')
     }
 
-    /// Queues a line.
-    pub fn push(&mut self, line: Vec<u8>, tag: T) {
-        self.waiting_bytes = self.waiting_bytes.saturating_add(line.len());
-        self.queue.push_back((line, tag));
+    /// Queues a line, or several.
+    pub fn push(&mut self, lines: impl AsRef<[u8]>, tag: T) {
+        self.fill(true, |text| {
+            text.extend_from_slice(lines.as_ref());
+            tag
+        });
+    }
+
+    /// The same with bytes that need not stay together.
+    pub fn push_bytes(&mut self, bytes: &[u8], tag: T) {
+        self.fill(false, |text| {
+            text.extend_from_slice(bytes);
+            tag
+        });
+    }
+
+    /// Queues what is appended to the text, if anything is: lines, or bytes that need not stay together.
+    pub fn fill(&mut self, is_lines: bool, append: impl FnOnce(&mut Vec<u8>) -> T) {
+        let start = self.text.len();
+        let tag = append(&mut self.text);
+        let bytes = self.text.len().saturating_sub(start);
+        if bytes > 0 {
+            self.entries.push_back(Entry { bytes, is_lines, tag });
+        }
     }
 
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match &self.channel {
-            Channel::Reopened(fd) => rustix::io::write(fd, bytes),
+            Channel::Pipe(fd) | Channel::Terminal(fd) => rustix::io::write(fd, bytes),
             Channel::Socket(fd) => rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
             Channel::Inherited(fd) => rustix::io::write(fd, bytes),
         }
@@ -121,54 +160,65 @@ impl<'fd, T> Sink<'fd, T> {
     /// that is all of them; other errors are returned once, and close the sink as well.
     pub fn flush(&mut self) -> (Vec<T>, Option<io::Error>) {
         let mut through = Vec::new();
-        while !self.queue.is_empty() {
+        let mut failure = None;
+        while !self.entries.is_empty() {
             if self.closed {
-                through.extend(self.queue.drain(..).map(|(_, tag)| tag));
-                (self.waiting_bytes, self.written) = (0, 0);
+                through.extend(self.entries.drain(..).map(|entry| entry.tag));
+                (self.spent, self.written) = (self.text.len(), 0);
                 break;
             }
-            let batch = self.batch();
-            let written = self.write(&batch);
-            self.scratch = batch;
-            match written {
+            let end = self.spent.saturating_add(self.batch());
+            match self.write(self.text.get(self.spent..end).unwrap_or_default()) {
                 Ok(count) => self.take(count, &mut through),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(errno) => {
                     self.closed = true;
-                    let (tags, _) = self.flush();
-                    through.extend(tags);
-                    return (through, Some(errno.into()));
+                    failure = Some(errno.into());
                 }
             }
         }
-        (through, None)
+        if self.waiting_bytes() == 0 {
+            self.text.clear();
+            self.spent = 0;
+        } else if self.spent >= SPENT_BYTES {
+            self.text.drain(..self.spent);
+            self.spent = 0;
+        }
+        (through, failure)
     }
 
-    /// The rest of the first line, and as many whole lines behind it as can be written at once.
-    fn batch(&mut self) -> Vec<u8> {
-        let mut batch = std::mem::take(&mut self.scratch);
-        batch.clear();
-        let mut skipped = self.written;
-        for (line, _) in &self.queue {
-            let rest = line.get(skipped..).unwrap_or_default();
-            if !batch.is_empty() && batch.len().saturating_add(rest.len()) > BATCH_BYTES {
-                break;
-            }
-            batch.extend_from_slice(rest);
-            skipped = 0;
+    /// Bytes of the rest of the first line, and of as many whole lines behind it as can be written at once.
+    fn batch(&self) -> usize {
+        let waiting = self.text.get(self.spent..).unwrap_or_default();
+        if let Some(first) = self.entries.front().filter(|entry| !entry.is_lines) {
+            return first.bytes.saturating_sub(self.written);
         }
-        batch
+        let Some((fits, rest)) = waiting.split_at_checked(self.limit()) else { return waiting.len() };
+        let whole = memrchr(b'\n', fits).map(|end| end.saturating_add(1));
+        let to_end = || memchr(b'\n', rest).map(|end| fits.len().saturating_add(end).saturating_add(1));
+        whole.or_else(to_end).unwrap_or(waiting.len())
+    }
+
+    /// How much is certainly written in one piece, if it is not a single line that is longer.
+    fn limit(&self) -> usize {
+        match &self.channel {
+            // One that holds nothing takes all that it can hold.
+            Channel::Pipe(pipe) if rustix::io::ioctl_fionread(pipe) == Ok(0) => {
+                rustix::pipe::fcntl_getpipe_size(pipe).unwrap_or(BATCH_BYTES)
+            }
+            Channel::Pipe(_) | Channel::Terminal(_) | Channel::Socket(_) => BATCH_BYTES,
+            Channel::Inherited(_) => FILE_BATCH_BYTES,
+        }
     }
 
     /// So many bytes from the front of the queue are out.
     fn take(&mut self, count: usize, through: &mut Vec<T>) {
+        self.spent = self.spent.saturating_add(count);
         let mut out = self.written.saturating_add(count);
-        while self.queue.front().is_some_and(|(line, _)| line.len() <= out) {
-            let Some((line, tag)) = self.queue.pop_front() else { break };
-            out -= line.len();
-            self.waiting_bytes = self.waiting_bytes.saturating_sub(line.len());
-            through.push(tag);
+        while let Some(entry) = self.entries.pop_front_if(|entry| entry.bytes <= out) {
+            out -= entry.bytes;
+            through.push(entry.tag);
         }
         self.written = out;
     }

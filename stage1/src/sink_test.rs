@@ -8,8 +8,8 @@ use super::sink::Sink;
 fn lines_come_out_in_order_with_their_tags() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut sink = Sink::new(writer.as_fd());
-    sink.push(b"one\n".to_vec(), 1);
-    sink.push(b"two\n".to_vec(), 2);
+    sink.push(b"one\n", 1);
+    sink.push(b"two\n", 2);
 
     let (tags, error) = sink.flush();
 
@@ -57,14 +57,14 @@ fn reader_that_has_gone_closes_the_sink_and_frees_every_line() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut sink = Sink::new(writer.as_fd());
-    sink.push(b"one\n".to_vec(), 1);
-    sink.push(b"two\n".to_vec(), 2);
+    sink.push(b"one\n", 1);
+    sink.push(b"two\n", 2);
 
     let (tags, error) = sink.flush();
 
     assert_eq!(tags, [1, 2]);
     assert_eq!(error.unwrap().kind(), std::io::ErrorKind::BrokenPipe);
-    sink.push(b"three\n".to_vec(), 3);
+    sink.push(b"three\n", 3);
     let (tags, error) = sink.flush();
     assert_eq!(tags, [3]);
     assert!(error.is_none());
@@ -76,7 +76,7 @@ fn file_keeps_the_position_it_was_inherited_with() {
     file.write_all(b"before\n").unwrap();
     let copy = file.try_clone().unwrap();
     let mut sink = Sink::new(copy.as_fd());
-    sink.push(b"after\n".to_vec(), ());
+    sink.push(b"after\n", ());
 
     sink.flush();
 

@@ -1,7 +1,7 @@
 //! Apps' output, from bytes of many streams to whole lines of two.
 //!
-//! Responsible for: cutting each stream into lines, labelling them, and remembering how many bytes of the stream a line
-//! stands for, because the guest may send more only when they are written. Must not know: descriptors. Follows
+//! Responsible for: cutting each stream into lines, labelling them, and knowing how many bytes of the stream they
+//! stand for, because the guest may send more only when they are written. Must not know: descriptors. Follows
 //! rkt-reference 6.11 and guest-api's `Credit`.
 
 use std::time::Duration;
@@ -12,76 +12,68 @@ use crate::line_cutter;
 /// (4 KiB) times four, more than any log line people read.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
 
-/// A finished line, ready for one `write(2)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// Label, text and newline.
-    pub bytes: Vec<u8>,
-    /// Bytes of the stream it stands for.
-    pub stream_bytes: u32,
-}
-
 /// Cuts one stream of one app into lines.
 #[derive(Debug)]
 pub struct LineAssembler {
     /// None if the stream passes as it is.
     label: Option<String>,
     partial: Vec<u8>,
+    /// What the last line began with, and the uptime and label that made it so.
+    prefix: String,
+    prefix_of: Option<Duration>,
 }
 
 impl LineAssembler {
     /// For the app `name` whose process is `pid` (in the guest).
     pub fn new(name: &str, pid: u32) -> Self {
-        Self { label: Some(format!("{name}[{pid}]")), partial: Vec::new() }
+        Self { label: Some(format!("{name}[{pid}]")), ..Self::raw() }
     }
 
     /// What comes next is written by another process of the app. Nothing to a stream that passes as it is.
     pub fn relabel(&mut self, name: &str, pid: u32) {
         if let Some(label) = &mut self.label {
             *label = format!("{name}[{pid}]");
+            self.prefix_of = None;
         }
     }
 
     /// For an app that speaks to a person or a program, not to a log: every byte passes as it comes.
     pub fn raw() -> Self {
-        Self { label: None, partial: Vec::new() }
+        Self { label: None, partial: Vec::new(), prefix: String::new(), prefix_of: None }
     }
 
-    /// Takes the next bytes of the stream and returns the lines they complete. `uptime` is the pod's.
-    pub fn push(&mut self, data: &[u8], uptime: Duration) -> Vec<Line> {
-        if self.label.is_none() && !data.is_empty() {
-            let stream_bytes = u32::try_from(data.len()).unwrap_or(u32::MAX);
-            return vec![Line { bytes: data.to_vec(), stream_bytes }];
+    /// Takes the next bytes of the stream, and appends the lines they complete, each behind its label, to `lines`. Returns how many
+    /// bytes of the stream they stand for. `uptime` is the pod's.
+    pub fn push(&mut self, data: &[u8], uptime: Duration, lines: &mut Vec<u8>) -> u32 {
+        if self.label.is_none() {
+            lines.extend_from_slice(data);
+            return length(data);
         }
-        let prefix = self.prefix(uptime);
-        let mut lines = Vec::new();
+        self.set_prefix(uptime);
+        let mut bytes = 0_u32;
         for piece in line_cutter::pieces(data) {
             let mut rest = piece;
-            if self.partial.is_empty() && piece.ends_with(b"\n") && piece.len() <= MAX_LINE_BYTES {
-                lines.push(line(&prefix, piece));
-                continue;
-            }
             while !rest.is_empty() {
                 let room = MAX_LINE_BYTES.saturating_sub(self.partial.len()).max(1);
                 let (taken, left) = rest.split_at(room.min(rest.len()));
-                self.partial.extend_from_slice(taken);
                 rest = left;
-                if self.partial.ends_with(b"\n") || self.partial.len() >= MAX_LINE_BYTES {
-                    lines.push(line(&prefix, &self.partial));
-                    self.partial.clear();
+                if taken.ends_with(b"\n") || taken.len() == room {
+                    bytes = bytes.saturating_add(self.end_line(taken, lines));
+                } else {
+                    self.partial.extend_from_slice(taken);
                 }
             }
         }
-        lines
+        bytes
     }
 
     /// The stream has ended: what is left of it, as a line of its own.
-    pub fn finish(&mut self, uptime: Duration) -> Option<Line> {
+    pub fn finish(&mut self, uptime: Duration, lines: &mut Vec<u8>) -> u32 {
         if self.partial.is_empty() {
-            return None;
+            return 0;
         }
-        let text = std::mem::take(&mut self.partial);
-        Some(line(&self.prefix(uptime), &text))
+        self.set_prefix(uptime);
+        self.end_line(b"", lines)
     }
 
     /// Whether every byte passes as it comes.
@@ -89,19 +81,29 @@ impl LineAssembler {
         self.label.is_none()
     }
 
-    fn prefix(&self, uptime: Duration) -> String {
-        let label = self.label.as_deref().unwrap_or_default();
-        format!("[{:5}.{:06}] {label}: ", uptime.as_secs(), uptime.subsec_micros())
+    /// Appends the line that ends with this.
+    fn end_line(&mut self, text: &[u8], lines: &mut Vec<u8>) -> u32 {
+        lines.extend_from_slice(self.prefix.as_bytes());
+        let mut bytes = length(text);
+        if !self.partial.is_empty() {
+            bytes = bytes.saturating_add(length(&self.partial));
+            lines.append(&mut self.partial);
+        }
+        lines.extend_from_slice(text);
+        if !lines.ends_with(b"\n") {
+            lines.push(b'\n');
+        }
+        bytes
+    }
+
+    fn set_prefix(&mut self, uptime: Duration) {
+        if self.prefix_of.replace(uptime) != Some(uptime) {
+            let label = self.label.as_deref().unwrap_or_default();
+            self.prefix = format!("[{:5}.{:06}] {label}: ", uptime.as_secs(), uptime.subsec_micros());
+        }
     }
 }
 
-fn line(prefix: &str, text: &[u8]) -> Line {
-    let stream_bytes = u32::try_from(text.len()).unwrap_or(u32::MAX);
-    let mut bytes = Vec::with_capacity(prefix.len() + text.len() + 1);
-    bytes.extend_from_slice(prefix.as_bytes());
-    bytes.extend_from_slice(text);
-    if !text.ends_with(b"\n") {
-        bytes.push(b'\n');
-    }
-    Line { bytes, stream_bytes }
+fn length(text: &[u8]) -> u32 {
+    u32::try_from(text.len()).unwrap_or(u32::MAX)
 }

@@ -21,7 +21,9 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guest_api::{AppId, AppSpec, Destination, Identity, MAX_FRAME_BYTES, PodSpec, ToGuest};
+use guest_api::{
+    AppId, AppSpec, Destination, Identity, Incoming, MAX_FRAME_BYTES, Output, PodSpec, Process, ToGuest, ToHost,
+};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use tunnels::{Side, Target, Tunnels};
@@ -502,7 +504,19 @@ impl Supervisor<'_> {
     }
 
     fn converse(&mut self) -> Result<(), SupervisorError> {
-        while let Some(message) = self.control.next_message()? {
+        while let Some(incoming) = self.control.next_message()? {
+            let message = match incoming {
+                Incoming::Output(Output { process: Process::App(app), stream, data }) => {
+                    self.conversation.output(app, stream, data.len())?;
+                    self.attachments.push(app, stream, data);
+                    self.outputs.push(app, stream, data);
+                    continue;
+                }
+                Incoming::Output(Output { process, stream, data }) => {
+                    ToHost::Output { process, stream, data: data.to_vec() }
+                }
+                Incoming::Message(message) => message,
+            };
             let spec = || PodSpec {
                 identity: Identity {
                     uuid: self.uuid.to_string(),

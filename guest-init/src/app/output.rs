@@ -9,6 +9,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use guest_api::{INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES};
 use rustix::io::Errno;
 
+/// Credit that is saved up. Every grant leaves a rest, and a message for it costs as much as one of 64 KiB. The host, which holds back
+/// no more than a half and a line of what it gives, grants more before it has written all that is on its way.
+const SMALLEST_CREDIT_BYTES: usize = 16 * 1024;
+
+/// What an output's pipe holds: the credit that the host gives, so that the process writes on while it comes. The kernel counts it
+/// as the process's own memory.
+const PIPE_BYTES: usize = 256 * 1024;
+
 /// More than a terminal can hold of what was written to it: the kernel's queues for it end at 4 KiB of the line discipline
 /// and 8 KiB before that (`N_TTY_BUF_SIZE`, `pty_common_install`). It cannot be asked how much is there.
 const TERMINAL_BYTES: usize = 64 * 1024;
@@ -28,9 +36,10 @@ impl Credit {
         self.0 = self.0.saturating_add(bytes);
     }
 
-    /// How much the next message may carry.
+    /// How much the next message may carry; nothing if the next grant makes a better one possible.
     pub fn next_message(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX).min(MAX_OUTPUT_BYTES)
+        let left = usize::try_from(self.0).unwrap_or(usize::MAX).min(MAX_OUTPUT_BYTES);
+        if left < SMALLEST_CREDIT_BYTES { 0 } else { left }
     }
 
     /// Takes away what was sent.
@@ -42,8 +51,8 @@ impl Credit {
 /// What one attempt to read a stream brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Relayed {
-    /// Bytes; the credit for them is spent.
-    Data(Vec<u8>),
+    /// So many bytes; the credit for them is spent.
+    Data(usize),
     /// Nothing at the moment.
     Empty,
     /// Nothing ever again; the stream is closed now.
@@ -72,6 +81,8 @@ pub struct Stream {
 impl Stream {
     /// Takes the reading end of a pipe, from now on non-blocking.
     pub fn pipe(pipe: OwnedFd) -> io::Result<Self> {
+        // One of the usual size does as well, only more slowly.
+        let _ = rustix::pipe::fcntl_setpipe_size(&pipe, PIPE_BYTES);
         Self::over(pipe, Kind::Pipe)
     }
 
@@ -100,15 +111,14 @@ impl Stream {
         self.source.as_ref().filter(|_| self.credit.next_message() > 0).map(AsFd::as_fd)
     }
 
-    /// Reads at most one message's worth.
-    pub fn relay(&mut self) -> io::Result<Relayed> {
+    /// Reads at most one message's worth, and not more than fits, to the front of `data`.
+    pub fn relay(&mut self, data: &mut [u8]) -> io::Result<Relayed> {
         let Some(source) = &self.source else { return Ok(Relayed::Closed) };
-        let limit = self.credit.next_message();
+        let limit = self.credit.next_message().min(data.len());
         if limit == 0 {
             return Ok(Relayed::NoCredit);
         }
-        let mut data = vec![0; limit];
-        match rustix::io::read(source, data.as_mut_slice()) {
+        match rustix::io::read(source, data.get_mut(..limit).unwrap_or_default()) {
             // A terminal that nobody has open any more says so with EIO.
             Ok(0) | Err(Errno::IO) => {
                 self.close();
@@ -117,8 +127,7 @@ impl Stream {
             Ok(count) => {
                 self.credit.spend(count);
                 self.owed = self.owed.saturating_sub(count);
-                data.truncate(count);
-                Ok(Relayed::Data(data))
+                Ok(Relayed::Data(count))
             }
             Err(Errno::AGAIN) => {
                 self.owed = 0;

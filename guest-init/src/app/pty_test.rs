@@ -6,6 +6,7 @@ use rustix::termios::{InputModes, tcgetattr, tcgetwinsize};
 
 use super::input::Input;
 use super::output::{Relayed, Stream};
+use super::output_test::{data, relay};
 use super::pty::{Terminal, UserSide};
 use super::root_dir::RootDir;
 
@@ -58,7 +59,7 @@ fn line_that_is_typed_arrives_and_is_echoed() {
     input.accept(b"hello\n").unwrap();
 
     assert_eq!(read(&device(&user_side)), b"hello\n");
-    assert_eq!(output.relay().unwrap(), Relayed::Data(b"hello\r\n".to_vec()));
+    assert_eq!(relay(&mut output), data(b"hello\r\n"));
 }
 
 #[test]
@@ -79,12 +80,12 @@ fn output_ends_after_its_last_byte_when_nobody_has_the_terminal_any_more() {
     rustix::io::write(device(&user_side), b"bye").unwrap();
 
     drop(user_side);
-    assert_eq!(output.relay().unwrap(), Relayed::Data(b"bye".to_vec()));
-    assert_eq!(output.relay().unwrap(), Relayed::Empty);
+    assert_eq!(relay(&mut output), data(b"bye"));
+    assert_eq!(relay(&mut output).0, Relayed::Empty);
     terminal.leave_to_descendants();
 
-    assert_eq!(output.relay().unwrap(), Relayed::End);
-    assert_eq!(output.relay().unwrap(), Relayed::Closed);
+    assert_eq!(relay(&mut output).0, Relayed::End);
+    assert_eq!(relay(&mut output).0, Relayed::Closed);
 }
 
 #[test]
@@ -97,8 +98,8 @@ fn terminal_that_a_descendant_holds_owes_what_was_written_and_no_more() {
     output.owe_what_is_there().unwrap();
 
     assert!(!output.owes_nothing());
-    assert_eq!(output.relay().unwrap(), Relayed::Data(b"last words".to_vec()));
-    assert_eq!(output.relay().unwrap(), Relayed::Empty);
+    assert_eq!(relay(&mut output), data(b"last words"));
+    assert_eq!(relay(&mut output).0, Relayed::Empty);
     assert!(output.owes_nothing());
 }
 

@@ -113,8 +113,9 @@ fn read_until(child: &mut Child, wanted: &str) -> String {
     use crate::app::output::Relayed;
     let mut seen = String::new();
     while !seen.contains(wanted) {
-        match child.descriptors.stream_mut(guest_api::StdioStream::Stdout).relay().unwrap() {
-            Relayed::Data(data) => seen.push_str(&String::from_utf8_lossy(&data)),
+        let mut data = [0; 4096];
+        match child.descriptors.stream_mut(guest_api::StdioStream::Stdout).relay(&mut data).unwrap() {
+            Relayed::Data(count) => seen.push_str(&String::from_utf8_lossy(&data[..count])),
             Relayed::Empty => std::thread::yield_now(),
             other => panic!("{other:?} after {seen:?}"),
         }

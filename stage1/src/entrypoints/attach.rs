@@ -432,8 +432,8 @@ impl Attached<'_> {
                     Ok(count) => {
                         data.truncate(count);
                         match from_app.output {
-                            Some(StdioStream::Stdout) => self.stdout.push(data, ()),
-                            Some(StdioStream::Stderr) => self.stderr.push(data, ()),
+                            Some(StdioStream::Stdout) => self.stdout.push_bytes(&data, ()),
+                            Some(StdioStream::Stderr) => self.stderr.push_bytes(&data, ()),
                             None => {}
                         }
                     }

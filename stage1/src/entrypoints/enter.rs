@@ -256,7 +256,7 @@ impl Enter<'_> {
                         StdioStream::Stdout => &mut self.stdout,
                         StdioStream::Stderr => &mut self.stderr,
                     };
-                    output.sink.push(data, length);
+                    output.sink.push_bytes(&data, length);
                 }
                 Reply::InputCredit(bytes) => {
                     self.input_credit = self.input_credit.saturating_add(bytes);

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use guest_api::{
-    CONTROL_PORT, FrameBuffer, FrameError, HOST_CID, MAX_INPUT_BYTES, MAX_OUTPUT_BYTES, Output, ToGuest, ToHost, append,
+    CONTROL_PORT, FrameBuffer, FrameError, HOST_CID, MAX_INPUT_BYTES, MAX_OUTPUT_BYTES, Output, ToGuest,
+    ToHost, append,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
 use rustix::event::{PollFd, PollFlags};

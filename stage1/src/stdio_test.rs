@@ -79,8 +79,7 @@ fn endless_line_is_cut_at_the_limit_and_nothing_is_lost() {
     assert_eq!(lines.len(), 2);
     lines.extend(finish(&mut assembler).map(|(line, _)| line));
 
-    let joined: Vec<u8> =
-        lines.iter().flat_map(|bytes| bytes[prefix..bytes.len() - 1].to_vec()).collect();
+    let joined: Vec<u8> = lines.iter().flat_map(|bytes| bytes[prefix..bytes.len() - 1].to_vec()).collect();
     assert_eq!(joined, data);
 }
 

@@ -22,7 +22,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guest_api::{
-    AppId, AppSpec, Destination, Identity, Incoming, MAX_FRAME_BYTES, Output, PodSpec, Process, ToGuest, ToHost,
+    AppId, AppSpec, Destination, Identity, Incoming, MAX_FRAME_BYTES, Output, PodSpec, Process, ToGuest,
+    ToHost,
 };
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};

@@ -66,7 +66,8 @@ impl World {
             buf_alloc: GUEST_BUFFER,
             fwd_cnt: self.guest_took,
         };
-        let payload = if bytes.is_empty() { Payload::Empty } else { Payload::Guest(VolatileSlice::from(bytes)) };
+        let payload =
+            if bytes.is_empty() { Payload::Empty } else { Payload::Guest(VolatileSlice::from(bytes)) };
         self.device.receive_from_guest(&header, payload);
     }
 
@@ -117,7 +118,8 @@ impl World {
         // SAFETY: the multiplexer, which owns the descriptor, lives longer than this borrow of it.
         let descriptor = unsafe { BorrowedFd::borrow_raw(self.device.descriptor()) };
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let woken = poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], Some(&at_once)).unwrap() > 0;
+        let woken =
+            poll(&mut [PollFd::from_borrowed_fd(descriptor, PollFlags::IN)], Some(&at_once)).unwrap() > 0;
         if woken {
             self.device.host_events();
         }
@@ -128,7 +130,9 @@ impl World {
     fn deliver(&mut self) {
         while self.device.has_packet() {
             let mut buffer = vec![0; PACKET_BYTES];
-            let Some(header) = self.device.send_to_guest(Some(VolatileSlice::from(&mut buffer[..]))) else { break };
+            let Some(header) = self.device.send_to_guest(Some(VolatileSlice::from(&mut buffer[..]))) else {
+                break;
+            };
             assert!(matches!(header.op, Some(Op::Response | Op::Data | Op::CreditUpdate)), "{header:?}");
             self.host_buffer = header.buf_alloc;
             self.host_took = header.fwd_cnt;

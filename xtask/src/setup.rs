@@ -28,6 +28,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
         &["gnupg", "openssl", "skopeo", "umoci", "docker-registry", "appc-spec"],
     ),
     ("looking at networks and packet filters", &["iproute2", "nftables"]),
+    ("the bench of the network", &["iperf3", "iproute2"]),
     ("checking completion scripts, manual pages and unit files", &["zsh", "fish", "mandoc", "systemd"]),
 ];
 

@@ -1,0 +1,270 @@
+//! How quick a virtual machine's network card is, beside QEMU's microvm with virtio-net on the same tap, guest kernel, initramfs and
+//! tools, in interleaved rounds of one boot of the machine. Run by `cargo xtask bench net`, on the instruction clock where KVM is not
+//! real: there a nanosecond is an instruction, so the ratios compare and the figures do not forecast.
+//!
+//! Rows: TCP to the guest and from it (iperf3), datagrams of 64 bytes on the wire both ways as many as the card passes, and the round trip
+//! of a ping. All in user space on both sides; `vhost` is our card with its queues served by the host's kernel. Figures are medians, ratios
+//! above 1 are better than QEMU's.
+// A bench that meets something unexpected has nothing better to do than to end with a message.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rkt_tests::dist;
+use serde_json::Value;
+
+/// How much is done.
+struct Amount {
+    rounds: usize,
+    /// iperf3's measure of TCP, of datagrams.
+    tcp: [&'static str; 2],
+    udp: [&'static str; 2],
+    pings: &'static str,
+    vhost: bool,
+}
+
+const WHOLE: Amount = Amount { rounds: 3, tcp: ["-t", "2"], udp: ["-t", "1"], pings: "500", vhost: true };
+const SMOKE: Amount = Amount { rounds: 1, tcp: ["-n", "4M"], udp: ["-k", "1000"], pings: "20", vhost: false };
+
+const TAP: &str = "bench0";
+const HOST: &str = "10.91.0.1";
+const GUEST: &str = "10.91.0.2";
+const MEMORY_MIB: &str = "512";
+/// Payload of a frame of 64 bytes, check sequence included.
+const DATAGRAM_BYTES: &str = "18";
+/// A step that takes longer than this hangs. On the instruction clock that is some minutes of real time.
+const LIMIT: Duration = Duration::from_secs(30);
+
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
+                            random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/init";
+
+/// What the guest runs.
+const INIT: &str = "#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+/bin/busybox ip link set lo up
+/bin/busybox ip addr add 10.91.0.2/24 dev eth0
+/bin/busybox ip link set eth0 up
+echo ready
+exec /iperf3 -s
+";
+
+/// Rows with their figures, in units of which more is better.
+type Figures = BTreeMap<&'static str, f64>;
+
+fn main() {
+    let amount = if env::args().any(|argument| argument == "--smoke") { SMOKE } else { WHOLE };
+    assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench net`");
+    let _spinner = Spinner::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let initramfs = directory.path().join("initramfs");
+    fs::write(&initramfs, pack_initramfs()).expect("writing");
+    let _tap = Tap::new();
+
+    let mut all: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
+    for round in 1..=amount.rounds {
+        let vhost = amount.vhost.then(|| ("vhost", ours(&initramfs, &["--vhost-net"])));
+        let machines = [("qemu", qemu(&initramfs)), ("rkt", ours(&initramfs, &[]))];
+        for (name, command) in machines.into_iter().chain(vhost) {
+            let figures = measure(command, &amount);
+            println!("round {round} {name:5} {figures:.1?}");
+            all.entry(name).or_default().push(figures);
+        }
+    }
+
+    println!();
+    for row in all["qemu"][0].keys() {
+        let median = |name: &str| {
+            let rounds = all.get(name)?;
+            let mut values: Vec<f64> = rounds.iter().map(|figures| figures[row]).collect();
+            values.sort_by(f64::total_cmp);
+            Some(values[values.len() / 2])
+        };
+        let (peer, own) = (median("qemu").expect("a figure"), median("rkt").expect("a figure"));
+        print!("{row:32} qemu {peer:10.1}  rkt {own:10.1}  ratio {:.2}", own / peer);
+        println!(
+            "{}",
+            median("vhost").map_or(String::new(), |v| format!("  vhost {v:10.1} {:.2}", v / peer))
+        );
+    }
+}
+
+/// QEMU's microvm with its network card as it comes, but for the interface of virtio 1.
+fn qemu(initramfs: &Path) -> Command {
+    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off";
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", MEMORY_MIB]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    command.args(["-global", "virtio-mmio.force-legacy=false"]);
+    command.arg("-netdev").arg(format!("tap,id=net,ifname={TAP},script=no,downscript=no,vhost=off"));
+    command.args(["-device", "virtio-net-device,netdev=net,mac=52:54:00:00:00:01"]);
+    command.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(initramfs);
+    command.args(["-append", COMMAND_LINE]);
+    command
+}
+
+/// Our VMM with nothing around it.
+fn ours(initramfs: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(dist::file("vmm-boot"));
+    command.args(["--memory-mib", MEMORY_MIB, "--vcpus", "1", "--cmdline", COMMAND_LINE, "--tap", TAP]);
+    command.arg("--kernel").arg(dist::file("vmlinux")).arg("--initramfs").arg(initramfs).args(more);
+    command
+}
+
+fn measure(mut command: Command, amount: &Amount) -> Figures {
+    let vm = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut vm = Ended(vm.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")));
+    let output = BufReader::new(vm.0.stdout.take().expect("stdout is piped"));
+    let mut lines = output.lines();
+    let ready = lines.by_ref().map_while(Result::ok).any(|line| line.trim() == "ready");
+    assert!(ready, "the guest did not start: {command:?}");
+    // The rest of the guest's words are read away, so that it never waits for a reader.
+    thread::spawn(move || lines.for_each(drop));
+    wait_for_server();
+
+    let tcp = |direction: &[&str]| {
+        let report = iperf(&[&amount.tcp[..], direction].concat());
+        number(&report, "/end/sum_received/bits_per_second") / 1e6
+    };
+    let udp = |direction: &[&str], counter: &str| {
+        let datagrams = ["-u", "-b", "0", "-l", DATAGRAM_BYTES];
+        let before = passed(counter);
+        let report = iperf(&[&datagrams[..], &amount.udp[..], direction].concat());
+        (passed(counter) - before) / number(&report, "/end/sum/seconds") / 1e3
+    };
+    BTreeMap::from([
+        ("TCP to the guest, Mbit/s", tcp(&[])),
+        ("TCP from the guest, Mbit/s", tcp(&["-R"])),
+        ("small to the guest, thousands/s", udp(&[], "tx_packets")),
+        ("small from the guest, thousands/s", udp(&["-R"], "rx_packets")),
+        ("round trips/s", round_trips(amount.pings)),
+    ])
+}
+
+fn wait_for_server() {
+    let started = Instant::now();
+    while std::net::TcpStream::connect((GUEST, 5201)).is_err() {
+        assert!(started.elapsed() < LIMIT, "iperf3 does not listen in the guest");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What iperf3 says of one run. The server may still be at the end of the last one.
+fn iperf(arguments: &[&str]) -> Value {
+    let started = Instant::now();
+    loop {
+        let output = Command::new("iperf3").args(["-J", "-c", GUEST]).args(arguments).output();
+        let output = output.expect("iperf3 starts");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        // It may end well and have nothing to say.
+        if output.status.success() && report["end"]["cpu_utilization_percent"].is_object() {
+            return report;
+        }
+        assert!(started.elapsed() < LIMIT, "iperf3 {arguments:?}: {}", report["error"]);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Packets that the card has taken from the tap (`tx`) or written to it (`rx`). How many a program receives of more than it can take says
+/// more about the scheduler.
+fn passed(counter: &str) -> f64 {
+    let path = format!("/sys/class/net/{TAP}/statistics/{counter}");
+    fs::read_to_string(path).expect("the tap has statistics").trim().parse().expect("a number")
+}
+
+fn number(report: &Value, path: &str) -> f64 {
+    let value = report.pointer(path).and_then(Value::as_f64);
+    value.unwrap_or_else(|| panic!("iperf3 reports no {path}: {}", report["end"]))
+}
+
+/// Pings, each sent when the answer to the last one is there.
+fn round_trips(count: &str) -> f64 {
+    let output = Command::new("busybox").args(["ping", "-A", "-q", "-c", count, GUEST]).output();
+    let text = String::from_utf8_lossy(&output.expect("ping starts").stdout).into_owned();
+    let average = text.rsplit_once("= ").and_then(|(_, times)| times.split('/').nth(1)?.parse::<f64>().ok());
+    1000.0 / average.unwrap_or_else(|| panic!("ping says {text}"))
+}
+
+/// Busybox, iperf3 with the libraries it wants, and what starts them.
+fn pack_initramfs() -> Vec<u8> {
+    let mut archive = kvm_machine::cpio::Writer::new(Vec::new());
+    let mut directories = vec!["bin".to_owned(), "dev".into(), "proc".into(), "tmp".into()];
+    let mut files = vec![("bin/busybox".to_owned(), PathBuf::from("/bin/busybox"))];
+    let iperf = PathBuf::from("/usr/bin/iperf3");
+    let libraries = Command::new("ldd").arg(&iperf).output().expect("ldd starts (cargo xtask setup)");
+    for path in
+        String::from_utf8_lossy(&libraries.stdout).split_whitespace().filter(|word| word.starts_with('/'))
+    {
+        let inside = path.trim_start_matches('/').to_owned();
+        for (end, _) in inside.match_indices('/') {
+            let directory = inside[..end].to_owned();
+            if !directories.contains(&directory) {
+                directories.push(directory);
+            }
+        }
+        files.push((inside, path.into()));
+    }
+    files.push(("iperf3".to_owned(), iperf));
+    directories.iter().for_each(|path| archive.directory(path, 0o755).expect("packing"));
+    archive.character_device("dev/console", 0o600, 5, 1).expect("packing");
+    archive.character_device("dev/null", 0o666, 1, 3).expect("packing");
+    archive.character_device("dev/urandom", 0o666, 1, 9).expect("packing");
+    archive.file("init", 0o755, INIT.as_bytes()).expect("packing");
+    for (inside, path) in files {
+        let content = fs::read(&path).unwrap_or_else(|error| panic!("reading {}: {error}", path.display()));
+        archive.file(&inside, 0o755, &content).expect("packing");
+    }
+    archive.finish().expect("packing")
+}
+
+/// A tap that outlives the machines behind it.
+struct Tap;
+
+impl Tap {
+    fn new() -> Self {
+        ip(&["tuntap", "add", "dev", TAP, "mode", "tap"]);
+        ip(&["addr", "add", &format!("{HOST}/24"), "dev", TAP]);
+        ip(&["link", "set", TAP, "up"]);
+        Self
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        ip(&["link", "del", TAP]);
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    let status = Command::new("ip").args(arguments).status().expect("ip starts (cargo xtask setup)");
+    assert!(status.success(), "ip {arguments:?}");
+}
+
+/// A process that ends with its owner.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Keeps the machine's CPU busy at the lowest priority there is: on the instruction clock, an idle CPU's time leaps.
+struct Spinner {
+    _child: Option<Ended>,
+}
+
+impl Spinner {
+    fn start() -> Self {
+        let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
+        let spin = || Command::new("chrt").args(["--idle", "0", "sh", "-c", "while :; do :; done"]).spawn();
+        Self { _child: emulated.then(|| Ended(spin().expect("chrt starts"))) }
+    }
+}

@@ -15,6 +15,7 @@ mod app_trouble;
 mod archives;
 mod attach;
 mod cat_manifest;
+mod cni_plugins;
 mod command_line;
 mod completion;
 mod concurrency;

@@ -24,9 +24,9 @@ use crate::exit::{Exit, ExitLatch};
 use crate::memory::{self, GuestRam, VIRTIO_MMIO_SIZE, VIRTIO_MMIO_START};
 use crate::vcpu::{self, Vcpu};
 use crate::virtio::balloon::Balloon;
-use crate::virtio::device::VirtioDevice;
+use crate::virtio::device::{INTERRUPT_QUEUE, VirtioDevice};
 use crate::virtio::fs::Fs;
-use crate::virtio::mmio::{DeviceHandle, MmioTransport, NOTIFY_OFFSET};
+use crate::virtio::mmio::{DeviceHandle, INTERRUPT_ACK_OFFSET, MmioTransport, NOTIFY_OFFSET};
 use crate::virtio::net::Net;
 use crate::virtio::net::counters::NetCounters;
 use crate::virtio::rng::Rng;
@@ -368,6 +368,14 @@ fn connect(fd: &VmFd, devices: &[(Slot, DeviceHandle)], serial: Option<&EventFd>
         let address = IoEventAddress::Mmio(slot.window().start + NOTIFY_OFFSET);
         for (index, kick) in (0u32..).zip(handle.kicks.iter()) {
             fd.register_ioevent(kick, &address, index).map_err(Error::kvm("watch a queue"))?;
+        }
+        if handle.lock().interrupts_from_outside() {
+            // Such an interrupt's status does not change when it is acknowledged, so that the kernel may drop the write: half
+            // of the exits that an interrupt costs. Nobody waits for the event.
+            let nobody = EventFd::new(EFD_NONBLOCK).map_err(Error::os("create an event descriptor"))?;
+            let address = IoEventAddress::Mmio(slot.window().start + INTERRUPT_ACK_OFFSET);
+            fd.register_ioevent(&nobody, &address, INTERRUPT_QUEUE)
+                .map_err(Error::kvm("watch an acknowledgement"))?;
         }
     }
     for (slot, handle) in devices {

@@ -23,10 +23,10 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use crate::ServeError;
 use crate::numbers::NumberedFs;
-use crate::ring::{Memory, Ring, RingError};
+use crate::ring::{Answers, Memory, Ring, RingError};
 
 /// Queues of the device: one for high-priority requests (FORGET, INTERRUPT), one for all others (virtio 1.2, 5.11.2).
-const QUEUES: u32 = 2;
+const QUEUES: [Answers; 2] = [Answers::Together, Answers::Each];
 
 /// A stretch of guest memory in two address spaces.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct FsDevice {
 
 impl FsDevice {
     pub(crate) fn new(server: Server<NumberedFs>) -> Result<Self, virtio_queue::Error> {
-        let rings = (0..QUEUES).map(|_| Ring::new()).collect::<Result<_, _>>()?;
+        let rings = QUEUES.into_iter().map(Ring::new).collect::<Result<_, _>>()?;
         Ok(Self { server, rings, memory: None, mappings: Vec::new(), acknowledged_features: 0 })
     }
 
@@ -222,7 +222,7 @@ impl VhostUserBackendReqHandlerMut for FsDevice {
     }
 
     fn get_queue_num(&mut self) -> VhostResult<u64> {
-        Ok(QUEUES.into())
+        Ok(QUEUES.len() as u64)
     }
 
     fn set_vring_enable(&mut self, index: u32, enable: bool) -> VhostResult<()> {

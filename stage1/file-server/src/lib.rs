@@ -114,9 +114,10 @@ fn configuration(tree: Tree) -> Config {
 /// Runs in the calling thread and starts no other; changes the process's umask and, during a request, the
 /// thread's effective user and group.
 pub fn serve(frontend: UnixStream, tree: Tree) -> Result<(), ServeError> {
+    let writers = tree.writers;
     let file_system = PassthroughFs::new(configuration(tree)).map_err(ServeError::OpenTree)?;
-    let device =
-        FsDevice::new(Server::new(NumberedFs::new(file_system))).map_err(ServeError::CreateQueues)?;
+    let server = Server::new(NumberedFs::new(file_system, writers));
+    let device = FsDevice::new(server).map_err(ServeError::CreateQueues)?;
     // The request handler wants shared ownership; there is one thread, so the lock is never contended.
     let device = Arc::new(Mutex::new(device));
     let socket = frontend.try_clone().map_err(ServeError::Wait)?;

@@ -23,6 +23,8 @@ use virtiofsd::passthrough::PassthroughFs;
 use virtiofsd::read_dir::ReadDir;
 use virtiofsd::soft_idmap::Id;
 
+use crate::Writers;
+
 type Inode = <PassthroughFs as FileSystem>::Inode;
 type Handle = <PassthroughFs as FileSystem>::Handle;
 
@@ -89,12 +91,24 @@ fn number_in(mount: Mount, number: u64) -> u64 {
 /// virtiofsd's file system with inode numbers of our own.
 pub(crate) struct NumberedFs {
     inner: PassthroughFs,
+    writers: Writers,
     table: Mutex<Table>,
 }
 
 impl NumberedFs {
-    pub(crate) fn new(inner: PassthroughFs) -> Self {
-        Self { inner, table: Mutex::default() }
+    pub(crate) fn new(inner: PassthroughFs, writers: Writers) -> Self {
+        Self { inner, writers, table: Mutex::default() }
+    }
+
+    /// Closing a file tells something on network file systems only, and there only of what was written: the guest need not
+    /// ask for it otherwise. Roots of apps are on none; volumes may be.
+    fn without_flush(&self, options: OpenOptions, flags: u32) -> OpenOptions {
+        let written = flags & libc::O_ACCMODE as u32 != libc::O_RDONLY as u32;
+        if written && self.writers == Writers::GuestAndHost {
+            options
+        } else {
+            options | OpenOptions::NOFLUSH
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -258,7 +272,8 @@ impl FileSystem for NumberedFs {
         kill: bool,
         flags: u32,
     ) -> io::Result<(Option<Handle>, OpenOptions)> {
-        self.inner.open(ctx, inode, kill, flags)
+        let (handle, options) = self.inner.open(ctx, inode, kill, flags)?;
+        Ok((handle, self.without_flush(options, flags)))
     }
 
     fn create(
@@ -274,7 +289,7 @@ impl FileSystem for NumberedFs {
     ) -> io::Result<(Entry, Option<Handle>, OpenOptions)> {
         let (entry, handle, options) =
             self.inner.create(ctx, parent, name, mode, kill, flags, umask, extensions)?;
-        Ok((self.entry(parent, name, entry), handle, options))
+        Ok((self.entry(parent, name, entry), handle, self.without_flush(options, flags)))
     }
 
     fn read<W: ZeroCopyWriter>(

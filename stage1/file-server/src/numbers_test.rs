@@ -1,15 +1,20 @@
 use std::ffi::CString;
 
-use virtiofsd::filesystem::{Context, DirectoryIterator, Entry, FileSystem, FsOptions};
+use virtiofsd::filesystem::{Context, DirectoryIterator, Entry, FileSystem, FsOptions, OpenOptions};
 use virtiofsd::fuse::{ATTR_SUBMOUNT, ROOT_ID};
 use virtiofsd::passthrough::{Config, PassthroughFs};
 
+use super::Writers;
 use super::numbers::NumberedFs;
 
 /// This machine's root, in which /proc and /sys are other file systems.
 fn root() -> NumberedFs {
+    root_written_by(Writers::GuestAndHost)
+}
+
+fn root_written_by(writers: Writers) -> NumberedFs {
     let config = Config { announce_submounts: true, ..Config::default() };
-    let file_system = NumberedFs::new(PassthroughFs::new(config).unwrap());
+    let file_system = NumberedFs::new(PassthroughFs::new(config).unwrap(), writers);
     file_system.init(FsOptions::SUBMOUNTS).unwrap();
     file_system
 }
@@ -54,4 +59,26 @@ fn directories_list_the_numbers_that_lookups_give() {
         }
     }
     assert_eq!(listed, Some(kernel.attr.ino));
+}
+
+#[test]
+fn closing_is_told_of_where_a_host_volume_may_have_been_written() {
+    for (writers, flags, told) in [
+        (Writers::GuestAndHost, libc::O_RDONLY, false),
+        (Writers::GuestAndHost, libc::O_RDWR, true),
+        (Writers::GuestOnly, libc::O_RDWR, false),
+    ] {
+        let tree = root_written_by(writers);
+        let dev = lookup(&tree, ROOT_ID, "dev");
+        // A directory below which every machine has a file to write to, and nothing happens.
+        let shm = lookup(&tree, dev.inode, "shm");
+        let name = CString::new(format!("rkt-numbers-test-{}", std::process::id())).unwrap();
+        std::fs::write(format!("/dev/shm/{}", name.to_str().unwrap()), "").unwrap();
+        let file = tree.lookup(context(), shm.inode, &name).unwrap();
+
+        let (_, options) = tree.open(context(), file.inode, false, flags as u32).unwrap();
+
+        tree.unlink(context(), shm.inode, &name).unwrap();
+        assert_eq!(!options.contains(OpenOptions::NOFLUSH), told, "{writers:?} {flags:o}");
+    }
 }

@@ -45,9 +45,19 @@ pub enum RingError {
     NoMemory,
 }
 
+/// When the guest hears of answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// Of each: somebody waits for it.
+    Each,
+    /// Of all that there are, together: nobody waits.
+    Together,
+}
+
 /// A queue with its two event descriptors.
 #[derive(Debug)]
 pub(crate) struct Ring {
+    answers: Answers,
     pub(crate) queue: Queue,
     /// Readable when the guest has put requests into the queue.
     pub(crate) kick: Option<Arc<File>>,
@@ -57,8 +67,8 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    pub(crate) fn new() -> Result<Self, virtio_queue::Error> {
-        Ok(Self { queue: Queue::new(MAX_QUEUE_SIZE)?, kick: None, call: None, enabled: false })
+    pub(crate) fn new(answers: Answers) -> Result<Self, virtio_queue::Error> {
+        Ok(Self { answers, queue: Queue::new(MAX_QUEUE_SIZE)?, kick: None, call: None, enabled: false })
     }
 
     /// The kick descriptor while the ring is running.
@@ -87,14 +97,24 @@ impl Ring {
                     server.handle_message::<Backend>(reader, writer, None).map_err(RingError::Request)?;
                 let length = u32::try_from(length).map_err(|_| RingError::AnswerTooLong(length))?;
                 self.queue.add_used(memory.as_ref(), head, length).map_err(RingError::Access)?;
-                if self.queue.needs_notification(memory.as_ref()).map_err(RingError::Access)? {
-                    self.interrupt()?;
+                if self.answers == Answers::Each {
+                    self.notify(memory)?;
                 }
+            }
+            if self.answers == Answers::Together {
+                self.notify(memory)?;
             }
             if !self.queue.enable_notification(memory.as_ref()).map_err(RingError::Access)? {
                 return Ok(());
             }
         }
+    }
+
+    fn notify(&mut self, memory: &Memory) -> Result<(), RingError> {
+        if self.queue.needs_notification(memory).map_err(RingError::Access)? {
+            self.interrupt()?;
+        }
+        Ok(())
     }
 
     fn interrupt(&self) -> Result<(), RingError> {

@@ -40,6 +40,8 @@ const VERSION: u32 = 2;
 const VENDOR: u32 = 0x0074_6b72;
 /// Offset of the register that a driver writes a queue index to; the kernel delivers those as events.
 pub const NOTIFY_OFFSET: u64 = VIRTIO_MMIO_QUEUE_NOTIFY as u64;
+/// Offset of the register that a driver writes the bits of an interrupt's status to that it has dealt with.
+pub const INTERRUPT_ACK_OFFSET: u64 = VIRTIO_MMIO_INTERRUPT_ACK as u64;
 
 const STATUS_ACKNOWLEDGE: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE;
 const STATUS_DRIVER: u32 = STATUS_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;

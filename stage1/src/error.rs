@@ -4,13 +4,15 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::activation::ActivationError;
+use firewall::ReservationError;
+
 use crate::control_socket::client::ClientError;
 use crate::entrypoints::attach::AttachError;
 use crate::entrypoints::enter::EnterError;
 use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
 use crate::kvm_device::KvmError;
-use crate::network::NetworkError;
+use crate::network::{NetworkError, PortError};
 use crate::plan::PlanError;
 use crate::pod_directory::PodDirectoryError;
 use crate::process::ProcessError;
@@ -48,6 +50,12 @@ pub enum EntrypointError {
     /// The pod's networks could not be set up or taken down.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// A port cannot lead into the pod.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A port of the host is somebody else's.
+    #[error(transparent)]
+    Reservation(#[from] ReservationError),
     /// There is no KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use appc::AcName;
+use firewall::Destination;
 use rustix::process::Pid;
 use uuid::Uuid;
 
@@ -108,6 +109,8 @@ pub struct RunFlags {
     pub debug: bool,
     /// Networks, in order.
     pub networks: Vec<NetworkRequest>,
+    /// Whom the pod may call; everybody if that was not said.
+    pub egress: Option<Vec<Destination>>,
     /// Connect the one app to the terminal.
     pub interactive: bool,
     /// First host ID and number of IDs of a user namespace.
@@ -272,6 +275,19 @@ fn networks(list: &str) -> Vec<NetworkRequest> {
         .collect()
 }
 
+fn egress(value: &str) -> Result<Vec<Destination>, FlagError> {
+    let list = match value.split_once(':') {
+        None if value == "deny" => return Ok(Vec::new()),
+        Some(("allow", list)) => list,
+        _ => "",
+    };
+    list.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| FlagError::InvalidValue {
+        flag: "--egress",
+        value: value.to_owned(),
+        expected: "deny or allow:[tcp:|udp:]ADDRESS[/BITS][:PORT[-PORT]][,...]",
+    })
+}
+
 fn private_users(value: &str) -> Result<(u32, u32), FlagError> {
     let parse = || {
         let (shift, count) = value.split_once(':')?;
@@ -329,6 +345,7 @@ impl RunFlags {
             match flag.name.as_str() {
                 "debug" => flags.debug = boolean("--debug", &flag)?,
                 "net" => flags.networks = networks(&arguments.value("--net", flag)?),
+                "egress" => flags.egress = Some(egress(&arguments.value("--egress", flag)?)?),
                 "interactive" => flags.interactive = boolean("--interactive", &flag)?,
                 "private-users" => {
                     flags.private_users = Some(private_users(&arguments.value("--private-users", flag)?)?);

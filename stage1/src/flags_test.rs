@@ -11,6 +11,7 @@ fn run_parses_every_flag_of_interface_version_6() {
     let flags = run(&[
         "--debug",
         "--net=default,web:IP=10.0.0.5;K=V",
+        "--egress=allow:tcp:10.0.0.0/8:443",
         "--interactive",
         "--private-users=65536:131072",
         "--mds-token=0123",
@@ -33,6 +34,7 @@ fn run_parses_every_flag_of_interface_version_6() {
         RunFlags {
             debug: true,
             networks: vec![network("default", ""), network("web", "IP=10.0.0.5;K=V")],
+            egress: Some(vec!["tcp:10.0.0.0/8:443".parse().unwrap()]),
             interactive: true,
             private_users: Some((65536, 131072)),
             mds_token: Some("0123".into()),
@@ -130,4 +132,15 @@ fn stop_knows_force_and_the_pod() {
     assert_eq!(stop(&["--force", UUID]), Ok(StopFlags { force: true, uuid: UUID.parse().unwrap() }));
     assert_eq!(stop(&["--force"]), Err(FlagError::MissingUuid));
     assert_eq!(stop(&["--now", UUID]), Err(FlagError::Unknown("--now".into())));
+}
+
+#[test]
+fn run_is_told_whom_the_pod_may_call() {
+    assert_eq!(run(&[UUID]).unwrap().egress, None);
+    assert_eq!(run(&["--egress=deny", UUID]).unwrap().egress, Some(Vec::new()));
+    for value in ["", "allow", "allow:", "allow:example.com", "deny:10.0.0.1", "10.0.0.1"] {
+        let error = run(&[&format!("--egress={value}"), UUID]).unwrap_err();
+
+        assert!(error.to_string().starts_with(&format!("flag --egress: invalid value {value:?}")), "{error}");
+    }
 }

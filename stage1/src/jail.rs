@@ -52,7 +52,15 @@ impl Jail<Namespaced> {
     ///
     /// Must be called while the process has one thread.
     pub fn enter() -> Result<Self, JailError> {
-        let flags = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+        Self::leave(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
+    }
+
+    /// The same for a process whose purpose is the host's network, which it stays in.
+    pub fn enter_with_network() -> Result<Self, JailError> {
+        Self::leave(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
+    }
+
+    fn leave(flags: UnshareFlags) -> Result<Self, JailError> {
         // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
         unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(failed("unshare"))?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)

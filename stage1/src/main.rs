@@ -36,6 +36,7 @@ mod network;
 mod output;
 mod plan;
 mod pod_directory;
+mod port_forwarder;
 mod prefill;
 mod process;
 mod runtime_config;

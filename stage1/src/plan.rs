@@ -414,8 +414,8 @@ fn check_flags(flags: &RunFlags, pod: &PodManifest) -> Result<Vec<Warning>, Plan
     if flags.networks.iter().any(|network| network.name == "host") {
         return Err(PlanError::HostNetwork);
     }
-    if !pod.ports.is_empty() {
-        let text = "warning: ports are not forwarded".to_owned();
+    if !pod.ports.is_empty() && flags.networks.iter().any(|network| network.name == "none") {
+        let text = "warning: ports are not forwarded: the pod has no network".to_owned();
         warnings.push(Warning { subsystem: NETWORKING, text });
     }
     Ok(warnings)

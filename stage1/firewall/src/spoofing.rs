@@ -25,6 +25,17 @@ pub struct Instruction {
     pub operand: u32,
 }
 
+impl Instruction {
+    /// As the kernel reads it.
+    pub fn to_bytes(&self) -> [u8; 8] {
+        let ([a, b], [c, d, e, f]) = (self.code.to_ne_bytes(), self.operand.to_ne_bytes());
+        [a, b, self.yes, self.no, c, d, e, f]
+    }
+}
+
+/// The program that passes every frame.
+pub const PASS_EVERYTHING: Instruction = Instruction { code: RETURN, yes: 0, no: 0, operand: PASS };
+
 /// Loads 4, 2 or 1 bytes of the frame.
 const LOAD_WORD: u16 = 0x20;
 const LOAD_HALF: u16 = 0x28;

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use firewall::Forward;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
@@ -62,6 +63,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
     let kernel = open_stage1("vmlinux")?;
     let initramfs = open_stage1("initramfs")?;
+    let forwards = forwards(flags)?;
+    let reservation = network::reserve(flags.uuid, &forwards)?;
     shares::prepare_volumes(&plan.shares)?;
     fault::point("run.volumes.made");
 
@@ -70,6 +73,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         networks: &flags.networks,
         local_config: flags.local_config.as_deref(),
         vcpus: plan.vm.vcpus,
+        forwards: &forwards,
+        egress: flags.egress.as_deref(),
     })?;
     for notice in &networks.notices {
         diagnostics::say(diagnostics::NETWORKING, notice);
@@ -94,6 +99,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     } else {
         (None, None)
     };
+    // It ends with this process.
+    let _forwarder = port_forwarder::start(reservation, networks.forward_to)?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
     let files = file_server::start(&plan.shares, files_server)?;
     fault::point("run.files.started");
@@ -167,6 +174,14 @@ fn make_plan(flags: &RunFlags, host: &HostFacts) -> Result<Plan, EntrypointError
     let pod = pod_directory::pod_manifest()?;
     let images = pod_directory::image_manifests(&pod)?;
     Ok(plan::plan(flags, &pod, &images, host)?)
+}
+
+fn forwards(flags: &RunFlags) -> Result<Vec<Forward>, EntrypointError> {
+    let pod = pod_directory::pod_manifest()?;
+    if pod.ports.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(network::forwards(&flags.networks, &pod, &pod_directory::image_manifests(&pod)?)?)
 }
 
 fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use guest_api::{AddressSpec, InterfaceSpec, Prefix, RouteSpec, RuleSpec};
 use netlink::route::address::{AddressAttribute, AddressMessage};
-use netlink::route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use netlink::route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 use netlink::route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
@@ -30,6 +30,8 @@ pub struct Link {
     pub spec: InterfaceSpec,
     /// It is an Ethernet interface.
     pub is_ethernet: bool,
+    /// The number of the other end, in that one's name space, if it is one end of a pair.
+    pub peer: Option<u32>,
     /// What the guest cannot be given.
     pub left_out: Vec<String>,
 }
@@ -39,6 +41,7 @@ pub fn read(kernel: &mut Connection, name: &str) -> Result<Option<Link>, Netlink
     let Some(link) = find(kernel, name)? else { return Ok(None) };
     let index = link.header.index;
     let (mut mac, mut mtu) = ([0; 6], 0);
+    let peer = peer(&link);
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::Address(bytes) => mac = bytes.try_into().unwrap_or([0; 6]),
@@ -51,7 +54,50 @@ pub fn read(kernel: &mut Connection, name: &str) -> Result<Option<Link>, Netlink
     let routes = routes(kernel, index, &mut left_out)?;
     let is_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
     let spec = InterfaceSpec { name: name.to_owned(), mac, mtu, addresses, routes };
-    Ok(Some(Link { index, spec, is_ethernet, left_out }))
+    Ok(Some(Link { index, spec, is_ethernet, peer, left_out }))
+}
+
+/// An interface of the host's by which a pod's packets come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostSide {
+    /// Its name.
+    pub name: String,
+    /// It is this pod's alone.
+    pub own: bool,
+}
+
+/// The host's side of an interface of a pod's. There is none if the interface's frames do not come through one of the host's.
+pub fn host_side(kernel: &mut Connection, link: &Link) -> Result<Option<HostSide>, NetlinkError> {
+    let Some(number) = link.peer else { return Ok(None) };
+    let links = list(kernel)?;
+    // Both ends name each other, or the other end is in a third name space.
+    let end = links.iter().find(|it| it.header.index == number && peer(it) == Some(link.index));
+    let Some(end) = end else { return Ok(None) };
+    let bridge = end.attributes.iter().find_map(|it| match it {
+        LinkAttribute::Controller(number) => links.iter().find(|it| it.header.index == *number),
+        _ => None,
+    });
+    let (link, own) = (bridge.unwrap_or(end), bridge.is_none());
+    Ok(name(link).map(|name| HostSide { name: name.to_owned(), own }))
+}
+
+/// The number of the other end, if the interface is an end of a pair.
+fn peer(link: &LinkMessage) -> Option<u32> {
+    let is_pair = link.attributes.iter().any(|it| match it {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Veth)),
+        _ => false,
+    });
+    link.attributes.iter().find_map(|it| match it {
+        LinkAttribute::Link(number) if is_pair => Some(*number),
+        _ => None,
+    })
+}
+
+fn name(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|it| match it {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 /// The number of the interface of this name.
@@ -59,16 +105,17 @@ pub fn index_of(kernel: &mut Connection, name: &str) -> Result<Option<u32>, Netl
     Ok(find(kernel, name)?.map(|link| link.header.index))
 }
 
-fn find(kernel: &mut Connection, name: &str) -> Result<Option<LinkMessage>, NetlinkError> {
-    let is_it = |link: &LinkMessage| {
-        link.attributes.iter().any(|it| matches!(it, LinkAttribute::IfName(other) if other == name))
-    };
+fn find(kernel: &mut Connection, wanted: &str) -> Result<Option<LinkMessage>, NetlinkError> {
+    Ok(list(kernel)?.into_iter().find(|link| name(link) == Some(wanted)))
+}
+
+fn list(kernel: &mut Connection) -> Result<Vec<LinkMessage>, NetlinkError> {
     let links = kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
     let links = links.into_iter().filter_map(|answer| match answer {
         RouteNetlinkMessage::NewLink(link) => Some(link),
         _ => None,
     });
-    Ok(links.into_iter().find(is_it))
+    Ok(links.collect())
 }
 
 fn addresses(kernel: &mut Connection, index: u32) -> Result<Vec<AddressSpec>, NetlinkError> {

@@ -15,6 +15,7 @@
 //! info       what the pod's directory says about its networks
 //! ```
 
+mod firewall;
 mod info;
 mod links;
 mod namespace;
@@ -24,6 +25,8 @@ mod tap;
 mod teardown;
 
 #[cfg(test)]
+mod firewall_test;
+#[cfg(test)]
 mod info_test;
 #[cfg(test)]
 mod links_test;
@@ -32,6 +35,7 @@ use std::path::{Path, PathBuf};
 
 use cni::{Cache, Client};
 
+pub use self::firewall::{PortError, forwards, reserve};
 pub use setup::{Wanted, set_up};
 pub use tap::Card;
 pub use teardown::tear_down;
@@ -108,6 +112,27 @@ pub enum NetworkError {
         /// Why.
         #[source]
         cause: netlink::NetlinkError,
+    },
+    /// The host's packet filter.
+    #[error("the host's packet filter cannot be set up for the pod")]
+    Firewall(#[from] ::firewall::table::TableError),
+    /// The guest could not be kept from playing somebody else.
+    #[error("network {network:?}: the pod's addresses cannot be enforced")]
+    Addresses {
+        /// The network.
+        network: String,
+        /// Why.
+        #[source]
+        cause: ::firewall::spoofing::TooManyAddresses,
+    },
+    /// An address of the pod's has no network.
+    #[error("network {network:?}: the pod's address makes no sense")]
+    Subnet {
+        /// The network.
+        network: String,
+        /// Why.
+        #[source]
+        cause: nftables::SubnetError,
     },
     /// The tap could not be made.
     #[error("network {network:?}: cannot make a tap")]

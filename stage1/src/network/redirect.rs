@@ -1,18 +1,21 @@
-//! Two interfaces joined: what arrives at the one leaves through the other.
+//! Two interfaces joined: what arrives at the one leaves through the other, if it may.
 //!
-//! Responsible for: the queueing disciplines and filters for it. Must not know: what the interfaces are. Follows tc-mirred(8) and
-//! tc-matchall(8).
+//! Responsible for: the queueing disciplines and filters for it. Must not know: what the interfaces are, nor what may pass. Follows
+//! tc-mirred(8) and tc-bpf(8), in its classic form.
+//!
+//! The filter that redirects is the one that decides: packet filters of the name space are not asked about a frame that is
+//! redirected where it arrives. One that is not redirected gets to a stack that has a tap without addresses, and ends there.
 //!
 //! A frame that is redirected where it arrives is never seen by the name space's own network stack. So the host answers no
 //! request for the pod's addresses although the plugin's interface still has them.
 
 use netlink::route::RouteNetlinkMessage;
+use firewall::spoofing::{self, Instruction};
 use netlink::route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
-    TcAttribute, TcFilterMatchAll, TcFilterMatchAllOption, TcHandle, TcMessage, TcMirror, TcMirrorActionType,
-    TcOption,
+    TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,
 };
-use netlink::{Connection, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
+use netlink::{Connection, DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
 
 /// The first and only filter.
 const PRIORITY: u32 = 1;
@@ -23,25 +26,47 @@ const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
 /// Where arriving frames are filtered.
 const INGRESS: TcHandle = TcHandle { major: u16::MAX, minor: 0 };
 
-/// Joins the two interfaces of the connection's name space that have these numbers.
-pub fn join(kernel: &mut Connection, one: u32, other: u32) -> Result<(), NetlinkError> {
-    for index in [one, other] {
+/// Attributes of the filter (linux/pkt_cls.h).
+const TCA_BPF_ACT: u16 = 1;
+const TCA_BPF_OPS_LEN: u16 = 4;
+const TCA_BPF_OPS: u16 = 5;
+
+/// Joins the two interfaces of the connection's name space that have these numbers. What arrives at `inside` passes if the program
+/// says so, and everything else passes.
+pub fn join(
+    kernel: &mut Connection,
+    outside: u32,
+    inside: u32,
+    from_inside: &[Instruction],
+) -> Result<(), NetlinkError> {
+    for index in [outside, inside] {
         let mut discipline = message(index);
         discipline.header.handle = INGRESS;
         discipline.header.parent = TcHandle::INGRESS;
         discipline.attributes.push(TcAttribute::Kind("ingress".to_owned()));
         add(kernel, RouteNetlinkMessage::NewQueueDiscipline(discipline))?;
     }
-    for (from, to) in [(one, other), (other, one)] {
+    let everything = [spoofing::PASS_EVERYTHING];
+    for (from, to, program) in [(outside, inside, &everything[..]), (inside, outside, from_inside)] {
         let mut filter = message(from);
         filter.header.parent = INGRESS;
         filter.header.info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);
-        let matching = TcFilterMatchAllOption::Action(vec![redirect(to)]);
-        filter.attributes.push(TcAttribute::Kind(TcFilterMatchAll::KIND.to_owned()));
-        filter.attributes.push(TcAttribute::Options(vec![TcOption::MatchAll(matching)]));
+        filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
+        filter.attributes.push(TcAttribute::Options(options(program, &redirect(to))));
         add(kernel, RouteNetlinkMessage::NewTrafficFilter(filter))?;
     }
     Ok(())
+}
+
+/// The library knows programs by descriptor only; classic ones are passed as they are.
+fn options(program: &[Instruction], action: &TcAction) -> Vec<TcOption> {
+    let mut actions = vec![0; action.buffer_len()];
+    action.emit(&mut actions);
+    let length = u16::try_from(program.len()).unwrap_or(u16::MAX).to_ne_bytes().to_vec();
+    let instructions = program.iter().flat_map(Instruction::to_bytes).collect();
+    [(TCA_BPF_ACT, actions), (TCA_BPF_OPS_LEN, length), (TCA_BPF_OPS, instructions)]
+        .map(|(kind, value)| TcOption::Bpf(TcFilterBpfOption::Other(DefaultNla::new(kind, value))))
+        .to_vec()
 }
 
 fn message(index: u32) -> TcMessage {

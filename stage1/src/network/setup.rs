@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use ::firewall::{Destination, Forward, PodAddress, spoofing};
 use cni::{
     AddResult, Attachment, Cache, Client, Directories, Dns, Request, RuntimeConfig, Selected, Selection,
 };
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::links::{self, Link};
 use super::namespace::Namespace;
 use super::tap::{self, Card};
+use super::firewall::{self, Intent};
 use super::{BUILT_IN_NETWORKS, LOCAL_CONFIG, NetworkError, info, redirect, teardown};
 use crate::diagnostics::sentence;
 use crate::fault;
@@ -32,6 +34,10 @@ pub struct Wanted<'a> {
     pub local_config: Option<&'a Path>,
     /// Virtual CPUs of its machine.
     pub vcpus: u8,
+    /// Ports of the host that lead into it.
+    pub forwards: &'a [Forward],
+    /// Whom it may call; everybody if that was not said.
+    pub egress: Option<&'a [Destination]>,
 }
 
 /// The networks of a pod.
@@ -43,6 +49,8 @@ pub struct Networks {
     pub spec: NetworkSpec,
     /// The first network that says how names are looked up, and what it says.
     pub names: Option<(String, Dns)>,
+    /// Where its ports lead.
+    pub forward_to: Vec<PodAddress>,
     /// What to tell the user.
     pub notices: Vec<String>,
 }
@@ -69,7 +77,9 @@ pub fn set_up(wanted: &Wanted<'_>) -> Result<Networks, NetworkError> {
     if loaded.networks.len() > MAX_INTERFACES {
         return Err(NetworkError::TooMany(loaded.networks.len()));
     }
-    match make(wanted, &loaded.networks) {
+    let mut selected = loaded.networks;
+    let intents = firewall::intents(&mut selected);
+    match make(wanted, &selected, &intents) {
         Ok(mut networks) => {
             networks.notices.splice(0..0, loaded.notices);
             Ok(networks)
@@ -81,13 +91,15 @@ pub fn set_up(wanted: &Wanted<'_>) -> Result<Networks, NetworkError> {
     }
 }
 
-fn make(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<Networks, NetworkError> {
+fn make(wanted: &Wanted<'_>, selected: &[Selected], intents: &[Intent]) -> Result<Networks, NetworkError> {
     let (client, cache) = (super::client(wanted.local_config), super::cache());
     let copies = info::copy_configurations(selected)?;
     let namespace = Namespace::make(wanted.uuid)?;
     let mut results = Vec::new();
-    for network in selected {
-        let result = add(&client, &cache, wanted.uuid, network, &namespace)?;
+    for (number, network) in selected.iter().enumerate() {
+        let port_mappings = firewall::port_mappings(intents, number, wanted.forwards);
+        let runtime = RuntimeConfig { port_mappings, ..RuntimeConfig::default() };
+        let result = add(&client, &cache, wanted.uuid, network, &namespace, runtime)?;
         fault::point("network.added");
         results.push(result);
     }
@@ -99,6 +111,11 @@ fn make(wanted: &Wanted<'_>, selected: &[Selected]) -> Result<Networks, NetworkE
     check_subnets(&attached)?;
     networks.spec.check()?;
     networks.take_names(selected, &results);
+    let links: Vec<_> = attached.iter().map(|it| (it.name.clone(), &it.link)).collect();
+    let mut pod = firewall::pod(wanted, intents, &links)?;
+    firewall::install(&pod, wanted.forwards)?;
+    pod.forwards = wanted.forwards.to_vec();
+    networks.forward_to = pod.forward_addresses();
     let entries: Vec<info::Entry> = selected
         .iter()
         .zip(&copies)
@@ -116,13 +133,14 @@ fn add(
     uuid: Uuid,
     selected: &Selected,
     namespace: &Namespace,
+    runtime: RuntimeConfig,
 ) -> Result<AddResult, NetworkError> {
     let attachment = Attachment {
         container_id: uuid.to_string(),
         netns: namespace.path().to_owned(),
         ifname: selected.ifname.clone(),
         args: selected.args.clone(),
-        runtime: RuntimeConfig::default(),
+        runtime,
     };
     Ok(client.add(cache, &selected.network, &attachment)?)
 }
@@ -155,7 +173,10 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
         }
         let (mac, mtu) = (link.spec.mac, link.spec.mtu);
         let (queues, index) = tap::make(kernel, &network.name, &format!("tap{number}"), pairs, mtu)?;
-        redirect::join(kernel, link.index, index)
+        let addresses: Vec<_> = link.spec.addresses.iter().map(|it| it.prefix.address).collect();
+        let filter = spoofing::filter(mac, &addresses)
+            .map_err(|cause| NetworkError::Addresses { network: network.name.clone(), cause })?;
+        redirect::join(kernel, link.index, index, &filter)
             .map_err(failed("redirect what arrives at its interface"))?;
         let left_out = link.left_out.iter();
         networks

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::{NetworkError, namespace};
+use super::{NetworkError, firewall, namespace};
 use crate::fault;
 
 /// Has the plugins undo what they did, and removes the name space with all that is still in it. What fails does not keep the rest
@@ -19,5 +19,7 @@ pub fn tear_down(uuid: Uuid, local_config: Option<&Path>) -> Result<(), NetworkE
     fault::point("network.deleted");
     namespace::remove(uuid)?;
     fault::point("network.namespace.removed");
+    // Last: as long as the pod has interfaces, it is kept where it belongs.
+    firewall::remove(uuid)?;
     Ok(deleted?)
 }

@@ -30,7 +30,8 @@ use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
 use crate::{
-    file_server, kvm_device, pod_directory, process, runtime_config, shares, signals, status, terminal,
+    file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config, shares, signals, status,
+    terminal,
 };
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).

@@ -74,7 +74,9 @@ pub fn forwards(
         };
         let count = target.count.max(1);
         if usize::try_from(count).map_or(true, |count| count > MAX_FORWARDS - forwards.len()) {
-            return Err(PortError::TooMany(forwards.len().saturating_add(usize::try_from(count).unwrap_or(0))));
+            return Err(PortError::TooMany(
+                forwards.len().saturating_add(usize::try_from(count).unwrap_or(0)),
+            ));
         }
         for offset in 0..count {
             forwards.push(forward(exposed, target, offset)?);
@@ -88,7 +90,8 @@ fn find<'p>(
     pod: &'p PodManifest,
     images: &'p BTreeMap<AcName, ImageManifest>,
 ) -> Result<&'p Port, PortError> {
-    let section = |app: &'p appc::RuntimeApp| app.app.as_ref().or_else(|| images.get(&app.name)?.app.as_ref());
+    let section =
+        |app: &'p appc::RuntimeApp| app.app.as_ref().or_else(|| images.get(&app.name)?.app.as_ref());
     let ports = pod.apps.iter().filter_map(section).flat_map(|app| &app.ports);
     let mut named = ports.filter(|port| port.name == *name);
     match (named.next(), named.next()) {
@@ -135,7 +138,10 @@ fn owner(uuid: Uuid, wanted: &str) -> Option<String> {
     for entry in fs::read_dir("..").ok()?.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let has = |text: &str| text.lines().any(|line| port(line) == port(wanted));
-        if name != own && is_running(&entry.path()) && read_record(&entry.path()).is_some_and(|text| has(&text)) {
+        if name != own
+            && is_running(&entry.path())
+            && read_record(&entry.path()).is_some_and(|text| has(&text))
+        {
             return Some(name);
         }
     }
@@ -144,9 +150,8 @@ fn owner(uuid: Uuid, wanted: &str) -> Option<String> {
 
 /// Whoever runs a pod holds its directory's lock (rkt-reference 2.4).
 fn is_running(pod: &Path) -> bool {
-    File::open(pod).is_ok_and(|directory| {
-        rustix::fs::flock(&directory, FlockOperation::NonBlockingLockShared).is_err()
-    })
+    File::open(pod)
+        .is_ok_and(|directory| rustix::fs::flock(&directory, FlockOperation::NonBlockingLockShared).is_err())
 }
 
 fn read_record(pod: &Path) -> Option<String> {
@@ -182,7 +187,11 @@ pub fn intents(selected: &mut [Selected]) -> Vec<Intent> {
         .map(|Selected { network, .. }| Intent {
             outward: network.ip_masq(),
             masquerade: network.built_in && network.take_masquerade(),
-            reach: if network.built_in && network.name == RESTRICTED { Reach::Host } else { Reach::Everybody },
+            reach: if network.built_in && network.name == RESTRICTED {
+                Reach::Host
+            } else {
+                Reach::Everybody
+            },
             forwards: network.has_capability("portMappings"),
         })
         .collect()
@@ -233,7 +242,8 @@ pub fn pod(
             None => kernel.insert(Connection::open().map_err(failed)?),
         };
         let side = links::host_side(kernel, link).map_err(failed)?;
-        let addresses = addresses(link).map_err(|cause| NetworkError::Subnet { network: network.clone(), cause })?;
+        let addresses =
+            addresses(link).map_err(|cause| NetworkError::Subnet { network: network.clone(), cause })?;
         let HostSide { name, own } = side.unwrap_or_else(|| HostSide { name: String::new(), own: false });
         pod.links.push(Link {
             network: network.clone(),

@@ -9,8 +9,8 @@
 //! A frame that is redirected where it arrives is never seen by the name space's own network stack. So the host answers no
 //! request for the pod's addresses although the plugin's interface still has them.
 
-use netlink::route::RouteNetlinkMessage;
 use firewall::spoofing::{self, Instruction};
+use netlink::route::RouteNetlinkMessage;
 use netlink::route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
     TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,

@@ -13,10 +13,10 @@ use guest_api::{MAX_INTERFACES, NetworkSpec, Prefix};
 use netlink::{Connection, NetlinkError};
 use uuid::Uuid;
 
+use super::firewall::{self, Intent};
 use super::links::{self, Link};
 use super::namespace::Namespace;
 use super::tap::{self, Card};
-use super::firewall::{self, Intent};
 use super::{BUILT_IN_NETWORKS, LOCAL_CONFIG, NetworkError, info, redirect, teardown};
 use crate::diagnostics::sentence;
 use crate::fault;

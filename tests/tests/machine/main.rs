@@ -26,6 +26,7 @@ mod mutable;
 mod network;
 mod output;
 mod pod;
+mod ports;
 mod processors;
 mod redis;
 mod seccomp;

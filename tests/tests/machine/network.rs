@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::pod::{Pod, fresh_path, rkt};
 
 /// One test at a time: each compares what the host has before and after.
-fn alone() -> MutexGuard<'static, ()> {
+pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -62,7 +62,7 @@ fn host_local(subnets: &[&str]) -> Value {
 
 /// Runs a program of the host's and returns what it prints.
 #[track_caller]
-fn host(program: &str, arguments: &[&str]) -> String {
+pub fn host(program: &str, arguments: &[&str]) -> String {
     command::run(Command::new(program).args(arguments), limit(30)).expect_code(0).out()
 }
 
@@ -85,7 +85,7 @@ fn shell(networks: &str, script: &str) -> Pod {
 }
 
 /// What there is on the host that networks could leave behind.
-fn traces() -> BTreeSet<String> {
+pub fn traces() -> BTreeSet<String> {
     let lines = |program: &str, arguments: &[&str]| -> Vec<String> {
         host(program, arguments).lines().map(str::to_owned).collect()
     };

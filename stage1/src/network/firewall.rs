@@ -13,7 +13,7 @@ use appc::{AcName, ExposedPort, ImageManifest, PodManifest, Port};
 use cni::{PortMapping, Selected};
 use firewall::{Forward, Link, Pod, PodAddress, Reach, Reservation, ReservationError};
 use netlink::Connection;
-use nftables::{Protocol, Subnet, SubnetError};
+use nftables::{Batch, Chain, Family, Hook, Policy, Priority, Protocol, Subnet, SubnetError, Table};
 use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
@@ -266,6 +266,20 @@ fn addresses(link: &links::Link) -> Result<Vec<PodAddress>, SubnetError> {
         Ok(PodAddress { address: it.address, subnet: Subnet::new(it.address, it.length)? })
     };
     prefixes.map(address).collect()
+}
+
+/// Drops what arrives at a tap of the calling thread's name space and is not redirected before it gets here. The name space has a stack
+/// of its own, which would otherwise forward it if this host forwards: the setting is inherited.
+pub fn drop_what_is_left(taps: &[String]) -> Result<(), NetworkError> {
+    let table = Table { family: Family::Netdev, name: "rkt" };
+    let mut batch = Batch::new();
+    batch.add_table(table);
+    for tap in taps {
+        let hook = Hook::Ingress { device: tap };
+        batch.add_chain(table, &Chain { name: tap, hook, priority: Priority::Filter, policy: Policy::Drop });
+    }
+    let dropped = nftables::Connection::open().and_then(|mut connection| connection.commit(batch));
+    Ok(dropped.map_err(::firewall::table::TableError::from)?)
 }
 
 /// Makes the rules.

@@ -30,6 +30,8 @@ mod firewall_test;
 mod info_test;
 #[cfg(test)]
 mod links_test;
+#[cfg(test)]
+mod redirect_test;
 
 use std::path::{Path, PathBuf};
 

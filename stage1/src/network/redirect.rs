@@ -4,7 +4,7 @@
 //! tc-mirred(8) and tc-bpf(8), in its classic form.
 //!
 //! The filter that redirects is the one that decides: packet filters of the name space are not asked about a frame that is
-//! redirected where it arrives. One that is not redirected gets to a stack that has a tap without addresses, and ends there.
+//! redirected where it arrives. They are asked about one that is not, and drop it (`firewall`).
 //!
 //! A frame that is redirected where it arrives is never seen by the name space's own network stack. So the host answers no
 //! request for the pod's addresses although the plugin's interface still has them.

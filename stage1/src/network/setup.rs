@@ -148,7 +148,7 @@ fn add(
 /// Puts a tap beside every interface. Runs in the pod's name space.
 fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networks), NetworkError> {
     let mut networks = Networks::default();
-    let mut attached = Vec::new();
+    let (mut attached, mut taps) = (Vec::new(), Vec::new());
     let mut kernel = None;
     for (number, Selected { network, ifname, .. }) in selected.iter().enumerate() {
         let failed = |doing| {
@@ -172,7 +172,9 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
             return Err(NetworkError::NotEthernet { network, interface });
         }
         let (mac, mtu) = (link.spec.mac, link.spec.mtu);
-        let (queues, index) = tap::make(kernel, &network.name, &format!("tap{number}"), pairs, mtu)?;
+        let tap = format!("tap{number}");
+        let (queues, index) = tap::make(kernel, &network.name, &tap, pairs, mtu)?;
+        taps.push(tap);
         let addresses: Vec<_> = link.spec.addresses.iter().map(|it| it.prefix.address).collect();
         let filter = spoofing::filter(mac, &addresses)
             .map_err(|cause| NetworkError::Addresses { network: network.name.clone(), cause })?;
@@ -193,6 +195,7 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
         networks.spec.rules = rules;
         networks.notices.extend(left_out.iter().map(|what| format!("the pod does not get {what}")));
     }
+    firewall::drop_what_is_left(&taps)?;
     fault::point("network.connected");
     Ok((attached, networks))
 }

@@ -20,8 +20,13 @@ const GC: [&str; 2] = ["gc", "--grace-period=0s"];
 
 /// Points that `rkt stop` and `rkt gc` pass; all others are passed by `rkt run`.
 const STOP_POINT: &str = "stop.asked";
-const GC_POINTS: [&str; 4] =
-    ["network.deleted", "network.namespace.unmounted", "network.namespace.removed", "gc.done"];
+const GC_POINTS: [&str; 5] = [
+    "network.deleted",
+    "network.namespace.unmounted",
+    "network.namespace.removed",
+    "network.firewall.removed",
+    "gc.done",
+];
 
 /// The network of pods that are killed while they get one, or lose it.
 const NETWORK: &str = "crash-test";
@@ -130,7 +135,9 @@ fn killed_at_any_point_stage1_takes_its_pod_along_and_gc_collects_it() {
         .flat_map(|stage| rkt().pods_in(stage))
         .collect();
     let masquerading = command::run(Command::new("iptables-save").arg("-t").arg("nat"), limit(30)).out();
+    let tables = command::run(Command::new("nft").args(["list", "tables"]), limit(30)).out();
     for uuid in &uuids {
+        assert!(!tables.contains(uuid.as_str()), "{tables}");
         assert!(!masquerading.contains(uuid.as_str()), "{masquerading}");
         assert!(!known.contains(uuid), "{uuid} was not collected");
         let left = leaks::of_pod(uuid);

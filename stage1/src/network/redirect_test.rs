@@ -25,7 +25,8 @@ impl Namespace {
     /// Whether the commands succeed.
     fn run(&self, script: &str) -> bool {
         let target = self.0.id().to_string();
-        let output = Command::new("nsenter").args(["-t", &target, "-n", "sh", "-ec", script]).output().unwrap();
+        let output =
+            Command::new("nsenter").args(["-t", &target, "-n", "sh", "-ec", script]).output().unwrap();
         output.status.success()
     }
 }
@@ -53,7 +54,11 @@ fn what_the_guest_sends_as_itself_gets_through_and_nothing_else() {
         network.0.id()
     );
     assert!(Command::new("sh").args(["-ec", &script]).status().unwrap().success());
-    assert!(network.run("ip addr add 10.9.0.1/24 dev eth0; ip addr add fd09::1/64 dev eth0 nodad; ip link set eth0 up"));
+    assert!(
+        network.run(
+            "ip addr add 10.9.0.1/24 dev eth0; ip addr add fd09::1/64 dev eth0 nodad; ip link set eth0 up"
+        )
+    );
     let up = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
               ip addr add 10.9.0.2/24 dev eth0; ip addr add fd09::2/64 dev eth0 nodad; ip link set eth0 up";
     assert!(guest.run(up));

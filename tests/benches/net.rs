@@ -31,7 +31,7 @@ struct Amount {
 }
 
 const WHOLE: Amount = Amount { rounds: 3, tcp: ["-t", "2"], udp: ["-t", "1"], pings: "500", vhost: true };
-const SMOKE: Amount = Amount { rounds: 1, tcp: ["-n", "4M"], udp: ["-k", "1000"], pings: "20", vhost: false };
+const SMOKE: Amount = Amount { rounds: 1, tcp: ["-n", "4M"], udp: ["-t", "1"], pings: "20", vhost: true };
 
 const TAP: &str = "bench0";
 const HOST: &str = "10.91.0.1";

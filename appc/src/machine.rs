@@ -10,6 +10,9 @@ pub const CPU_ISOLATOR: &str = "resource/cpu";
 /// The least memory of a machine: a Linux kernel, its page tables and a first process, with as much left for an app.
 pub const MIN_MACHINE_BYTES: u64 = 128 * 1024 * 1024;
 
+/// The most processors of a machine of our stage1's.
+pub const MAX_MACHINE_CPUS: u32 = 32;
+
 /// What a pod asks for, beside what its apps do. `None` leaves the size to stage1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MachineSize {

@@ -405,6 +405,8 @@ pub struct FileMount {
     pub content: Vec<u8>,
     /// Leave a file the app ships itself alone.
     pub only_if_missing: bool,
+    /// The app may not write to it.
+    pub read_only: bool,
 }
 
 /// How a process ended.

@@ -247,18 +247,20 @@ impl Apps {
     pub fn added(&mut self, name: &str, result: Result<AppPlan, String>) -> Vec<Effect> {
         let Some(app) = self.apps.get_mut(name) else { return vec![] };
         let State::Adding(client) = app.state else { return vec![] };
-        let reply = match result {
+        let mut replies = Vec::new();
+        match result {
             Ok(plan) => {
+                replies.extend(plan.warnings.iter().map(|warning| Reply::Warning(warning.text.clone())));
+                replies.push(Reply::Done);
                 app.plan = Some(Box::new(plan));
                 app.state = State::Idle;
-                Reply::Done
             }
             Err(reason) => {
                 self.apps.remove(name);
-                Reply::Failed(reason)
+                replies.push(Reply::Failed(reason));
             }
-        };
-        vec![Effect::Reply(client, reply)]
+        }
+        replies.into_iter().map(|reply| Effect::Reply(client, reply)).collect()
     }
 
     /// The guest sees nothing of the app any more, or why that is not so.

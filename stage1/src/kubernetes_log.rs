@@ -65,6 +65,14 @@ impl KubernetesPlan {
         let files = pod.apps.iter().filter_map(|app| file(app).transpose()).collect::<Result<_, _>>()?;
         Ok(Self { directory: directory.into(), files })
     }
+
+    /// The file of one of the pod's apps, if it is to have one.
+    pub fn file_of(pod: &PodManifest, app: &RuntimeApp) -> Result<Option<PathBuf>, KubernetesLogError> {
+        if pod.annotations.get(MODE).is_none() {
+            return Ok(None);
+        }
+        Ok(file(app)?.map(|(_, path)| path))
+    }
 }
 
 fn file(app: &RuntimeApp) -> Result<Option<(String, PathBuf)>, KubernetesLogError> {
@@ -98,6 +106,12 @@ impl KubernetesLogs {
     /// Nothing is opened before an app starts.
     pub fn new(plan: KubernetesPlan) -> Self {
         Self { plan, logs: Vec::new(), complained: false }
+    }
+
+    /// An app that comes later has this file, whatever one of its name had before it.
+    pub fn add(&mut self, name: &str, file: Option<PathBuf>) {
+        self.plan.files.retain(|(known, _)| known != name);
+        self.plan.files.extend(file.map(|path| (name.to_owned(), path)));
     }
 
     /// From now on the app writes. Returns what goes wrong first, as all of these do.

@@ -3,6 +3,7 @@
 //! Responsible for: handing every byte to each of them. Must not know: formats. Follows docs/logs.md.
 
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use guest_api::{AppId, StdioStream};
@@ -23,6 +24,11 @@ impl Logs {
     /// In these files, in the journal if there is one, and where the plan says.
     pub fn new(files: LogFiles, journal: Option<Journal>, kubernetes: KubernetesPlan) -> Self {
         Self { files, journal, kubernetes: KubernetesLogs::new(kubernetes) }
+    }
+
+    /// An app that comes later has this file of Kubernetes'.
+    pub fn add(&mut self, name: &str, kubernetes: Option<PathBuf>) {
+        self.kubernetes.add(name, kubernetes);
     }
 
     /// From now on the app's process `pid` writes.

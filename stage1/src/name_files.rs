@@ -44,20 +44,26 @@ pub fn generate(
         target: "/etc/machine-id".into(),
         content: format!("{}\n", uuid.replace('-', "")).into_bytes(),
         only_if_missing: false,
+        read_only: false,
     }];
     files.push(match hosts {
         HostsMode::Default => FileMount {
             target: "/etc/hosts".into(),
             content: with_hostname(HOSTS_FALLBACK.as_bytes(), hostname),
             only_if_missing: true,
+            read_only: false,
         },
-        HostsMode::Host => {
-            FileMount { target: "/etc/hosts".into(), content: sources.hosts.clone(), only_if_missing: false }
-        }
+        HostsMode::Host => FileMount {
+            target: "/etc/hosts".into(),
+            content: sources.hosts.clone(),
+            only_if_missing: false,
+            read_only: true,
+        },
         HostsMode::Stage0 => FileMount {
             target: "/etc/hosts".into(),
             content: with_hostname(&sources.hosts, hostname),
             only_if_missing: false,
+            read_only: false,
         },
     });
     match resolv {
@@ -67,6 +73,7 @@ pub fn generate(
             target: "/etc/resolv.conf".into(),
             content: sources.resolv_conf.clone(),
             only_if_missing: false,
+            read_only: resolv == ResolvConfMode::Host,
         }),
     }
     files

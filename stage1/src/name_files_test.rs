@@ -35,7 +35,7 @@ fn host_mode_copies_the_hosts_of_the_host_unchanged() {
     let file = file(HostsMode::Host, ResolvConfMode::Default, "/etc/hosts").unwrap();
 
     assert_eq!(file.content, b"# own\n127.0.0.1 localhost\n10.0.0.1 db");
-    assert!(!file.only_if_missing);
+    assert!(!file.only_if_missing && file.read_only);
 }
 
 #[test]
@@ -51,6 +51,7 @@ fn resolv_conf_is_generated_only_when_a_source_was_chosen() {
     for mode in [ResolvConfMode::Host, ResolvConfMode::Stage0] {
         let file = file(HostsMode::Default, mode, "/etc/resolv.conf").unwrap();
         assert_eq!(file.content, b"nameserver 9.9.9.9\n");
+        assert_eq!(file.read_only, mode == ResolvConfMode::Host);
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use guest_api::{AppId, MAX_OUTPUT_BYTES, StdioStream};
@@ -144,6 +145,11 @@ impl<'fd> Outputs<'fd> {
             lost_messages: 0,
             logs: logs.into(),
         }
+    }
+
+    /// An app that comes later has this file of Kubernetes'.
+    pub fn add(&mut self, name: &str, kubernetes: Option<PathBuf>) {
+        self.logs.add(name, kubernetes);
     }
 
     /// From now on `app`, whose process is `pid`, has output: on its way to `streams`, of which rkt's own are passed on as they

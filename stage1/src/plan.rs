@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
 use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
@@ -207,6 +208,8 @@ pub struct AppPlan {
     pub volumes: Vec<SharedVolume>,
     /// Content of `/rkt/env/APP`.
     pub environment_file: String,
+    /// Where Kubernetes looks for its output.
+    pub kubernetes_log: Option<PathBuf>,
     /// What to tell the user.
     pub warnings: Vec<Warning>,
 }
@@ -254,6 +257,9 @@ pub fn plan(
         subsystem: "stage1",
         text: format!("warning: the service manager's socket {address} belongs to no socket-activated port"),
     }));
+    let beyond =
+        |(app, section): (&AppSpec, &&App)| sizing::beyond_machine(&app.name, section, size.memory_mib);
+    warnings.extend(apps.iter().zip(&sections).filter_map(beyond));
     Ok(Plan {
         vm: VmPlan {
             vcpus: size.vcpus,
@@ -279,17 +285,21 @@ pub fn plan(
 }
 
 /// Decides about an app that is added to a running, mutable pod, as [`plan`] does about the pod's first ones. It gets its
-/// number when it is started.
+/// number when it is started. The pod's machine has `memory_mib`.
 pub fn added_app(
     flags: &RunFlags,
     pod: &PodManifest,
     name: &str,
     images: &BTreeMap<AcName, ImageManifest>,
     host: &HostFacts,
+    memory_mib: u32,
 ) -> Result<AppPlan, PlanError> {
     let runtime = pod.apps.iter().find(|app| app.name.as_str() == name);
     let runtime = runtime.ok_or_else(|| PlanError::UnknownApp(name.to_owned()))?;
-    app(flags, pod, runtime, images.get(&runtime.name), host, AppId(0))
+    let image = images.get(&runtime.name);
+    let mut app = app(flags, pod, runtime, image, host, AppId(0))?;
+    app.warnings.extend(sizing::beyond_machine(name, section(runtime, image)?, memory_mib));
+    Ok(app)
 }
 
 fn app(
@@ -339,6 +349,7 @@ fn app(
     warnings.extend(unmatched.into_iter().map(|text| Warning { subsystem: "stage1", text }));
     Ok(AppPlan {
         environment_file: environment::file(&environment),
+        kubernetes_log: KubernetesPlan::file_of(pod, runtime)?,
         volumes,
         streams,
         warnings,
@@ -379,10 +390,15 @@ fn app(
 }
 
 /// How the VM sees a volume. In a mutable pod an app that may write to it can come later, unless the pod's volume itself is
-/// read-only.
+/// read-only, or is the app's own.
 fn shown(volume: &SharedVolume, flags: &RunFlags, pod: &PodManifest) -> SharedVolume {
-    let of_pod = pod.volumes.iter().find(|it| it.name.as_str() == volume.name).filter(|_| flags.mutable);
-    let read_only = of_pod.map_or(volume.read_only, |it| it.read_only == Some(true));
+    let of_pod = pod.volumes.iter().find(|it| it.name.as_str() == volume.name);
+    let read_only = match (of_pod, &volume.source) {
+        _ if !flags.mutable => volume.read_only,
+        (Some(of_pod), _) => of_pod.read_only == Some(true),
+        (None, VolumeSource::Empty { .. }) => false,
+        (None, VolumeSource::Host { .. }) => volume.read_only,
+    };
     SharedVolume { read_only, ..volume.clone() }
 }
 

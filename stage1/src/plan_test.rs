@@ -286,7 +286,7 @@ fn apps_of_a_registered_pod_reach_the_metadata_service_on_any_network() {
 
 /// The plan of an app that is added to a mutable pod.
 pub fn app_plan(name: &str) -> AppPlan {
-    added_app(&mutable(), &pod(&app(name, ECHO, ""), ""), name, &BTreeMap::new(), &host()).unwrap()
+    added_app(&mutable(), &pod(&app(name, ECHO, ""), ""), name, &BTreeMap::new(), &host(), 512).unwrap()
 }
 
 fn mutable() -> RunFlags {
@@ -308,13 +308,13 @@ fn added_app_is_planned_as_if_the_pod_had_begun_with_it() {
     let mount = r#","mounts":[{"volume":"v","path":"/mnt"}]"#;
     let pod = pod(&app("late", ECHO, mount), volumes);
 
-    let added = added_app(&mutable(), &pod, "late", &BTreeMap::new(), &host()).unwrap();
+    let added = added_app(&mutable(), &pod, "late", &BTreeMap::new(), &host(), 512).unwrap();
 
     let plan = plan_of(&mutable(), &pod).unwrap();
     assert_eq!(added.spec, plan.guest.apps[0]);
     assert_eq!(added.volumes, plan.shares.volumes);
     assert_eq!(added.environment_file, plan.environment_files[0].1);
-    let missing = added_app(&mutable(), &pod, "other", &BTreeMap::new(), &host());
+    let missing = added_app(&mutable(), &pod, "other", &BTreeMap::new(), &host(), 512);
     assert!(matches!(missing, Err(PlanError::UnknownApp(name)) if name == "other"));
 }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::thread::ThreadNameSpaceType;
 
+use crate::fault;
 use crate::jail::{self, Depth, Jail, JailError, Namespaced, Rooted};
 use crate::plan::SharePlan;
 use crate::pod_directory;
@@ -169,7 +170,8 @@ pub fn extend(plan: &SharePlan, own: &[String], server: &OwnedFd) -> Result<(), 
     let mounts = collect(plan)?;
     let tree = join(server)?;
     let added = mounts.iter().try_for_each(|(target, mount)| {
-        place(&tree, target, mount).map_err(ShareError::Build)?;
+        // Nobody uses what is there: a process like this one was killed before it could say that it had added it.
+        take_away(&tree, target).and_then(|()| place(&tree, target, mount)).map_err(ShareError::Build)?;
         rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
             .map_err(|errno| ShareError::Build(errno.into()))
     });
@@ -177,6 +179,7 @@ pub fn extend(plan: &SharePlan, own: &[String], server: &OwnedFd) -> Result<(), 
         // Why it failed is what counts.
         let _ = mounts.iter().try_for_each(|(target, _)| take_away(&tree, target));
     }
+    fault::point("shares.extended");
     added
 }
 
@@ -188,7 +191,9 @@ pub fn withdraw(targets: &[String], own: &[String], server: &OwnedFd) -> Result<
     let volumes = directory_of_volumes()?;
     let tree = join(server)?;
     targets.iter().try_for_each(|target| take_away(&tree, target)).map_err(ShareError::Build)?;
-    put_aside(volumes.as_ref(), own).map_err(ShareError::Build)
+    put_aside(volumes.as_ref(), own).map_err(ShareError::Build)?;
+    fault::point("shares.withdrawn");
+    Ok(())
 }
 
 /// The directory of the pod's empty volumes, if it ever had one.

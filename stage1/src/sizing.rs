@@ -76,6 +76,18 @@ fn most_memory(host_mib: u64) -> u32 {
     u32::try_from(host_mib).unwrap_or(u32::MAX).clamp(MINIMUM_MIB, vmm::MAX_MEMORY_MIB)
 }
 
+/// What is said of an app whose memory limit is beyond the memory of its machine: it will run out of memory before.
+pub fn beyond_machine(name: &str, app: &App, memory_mib: u32) -> Option<Warning> {
+    let limit = app.isolator("resource/memory")?.limit()?.value() / BYTES_PER_MIB;
+    let text = || {
+        format!(
+            "warning: app {name:?} may use {limit} MiB of memory, but the pod's machine has only {memory_mib} MiB \
+             (a sandbox gets more with --vm-memory)"
+        )
+    };
+    (limit > i128::from(memory_mib)).then(|| Warning { subsystem: "stage1", text: text() })
+}
+
 fn chosen_memory(wanted_mib: u64, host_mib: u64) -> Result<u32, SizeError> {
     let refused = |limit_mib, whose| SizeError::Memory { wanted_mib, limit_mib, whose };
     if wanted_mib > host_mib {

@@ -128,3 +128,23 @@ fn apps_with_larger_limits_than_the_host_get_a_machine_of_its_size() {
     assert_eq!(of_host(256), 512, "as every machine");
     assert_eq!(of_host(1 << 30), 1024 * 1024 - 1024, "no machine has more");
 }
+
+#[test]
+fn stage0_and_the_vmm_agree_on_how_many_processors_a_machine_can_have() {
+    assert_eq!(appc::machine::MAX_MACHINE_CPUS, u32::from(vmm::MAX_VCPUS));
+}
+
+#[test]
+fn app_that_may_use_more_memory_than_its_machine_has_is_warned_about() {
+    let limited = app(&[("resource/memory", "1Gi")]);
+
+    let warning = beyond_machine("db", &limited, 512).unwrap();
+
+    assert_eq!(
+        warning.text,
+        "warning: app \"db\" may use 1024 MiB of memory, but the pod's machine has only 512 MiB (a sandbox gets more \
+         with --vm-memory)"
+    );
+    assert_eq!(beyond_machine("db", &limited, 1024), None);
+    assert_eq!(beyond_machine("db", &app(&[]), 512), None);
+}

@@ -407,7 +407,8 @@ impl Supervisor<'_> {
         }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
         let visit = self.visit_at();
-        let until = [self.kill_at.at(), self.call_at(), visit].into_iter().flatten().min();
+        let until = [self.kill_at.at(), self.call_at(), visit, self.tunnels.deadline()];
+        let until = until.into_iter().flatten().min();
         poll_until(&mut descriptors, until)?;
         let overdue = visit.is_some_and(|at| at <= Instant::now());
         let mut ready = Ready { clients: overdue, attached: overdue, ..Ready::default() };

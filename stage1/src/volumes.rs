@@ -3,7 +3,7 @@
 //! Responsible for: the effective mounts of an app, implicit volumes included, and what of the host each volume shows.
 //! Must not know: how a volume gets into the VM. Follows rkt-reference 6.5.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use appc::{AcName, App, Mount, MountPoint, Volume, VolumeKind};
 
@@ -61,7 +61,7 @@ pub enum VolumeSource {
         gid: u32,
         /// What it starts with; owner and mode then come from there.
         content: Option<ImageContent>,
-        /// It is one app's alone and goes with it.
+        /// It is one app's alone, or of several that brought it, and goes with the last of them.
         of_app: bool,
     },
 }
@@ -173,13 +173,12 @@ pub fn mounts(
             .iter()
             .find(|point| point.name == volume.name)
             .is_some_and(|point| point.read_only);
-        // A dot is in no name of the schema, so an app's own volume cannot be mistaken for one of the pod's.
-        let name = match &mount.app_volume {
-            Some(volume) => format!("{app_name}.{}", volume.name),
-            None => volume.name.to_string(),
+        let (name, of_pod) = match &mount.app_volume {
+            Some(volume) => name_of_own(app_name, volume, pod_volumes),
+            None => (volume.name.to_string(), true),
         };
         let read_only = volume.read_only.unwrap_or(of_point);
-        let volume = share(name.clone(), name, volume, read_only, mount.app_volume.is_some())?;
+        let volume = share(name.clone(), name, volume, read_only, !of_pod)?;
         result.mounts.push(AppMount { volume, target: target(mount, &app.mount_points)? });
     }
     for point in &app.mount_points {
@@ -225,5 +224,21 @@ pub fn mounts(
         };
         result.mounts.push(AppMount { volume, target: point.path.clone() });
     }
+    // Whatever order they were given in, one below another's target comes after it, or it could not be seen.
+    result.mounts.sort_by(|one, other| Path::new(&one.target).cmp(Path::new(&other.target)));
     Ok(result)
+}
+
+/// The name of a volume that came with an app, and whether it is the pod's as well. Apps that bring an empty volume of the same name
+/// share it, with each other and with those that mount the pod's. A dot is in no name of the schema, so that any other cannot
+/// be mistaken for one of the pod's.
+fn name_of_own(app: &AcName, own: &Volume, pod_volumes: &[Volume]) -> (String, bool) {
+    let of_pod = pod_volumes.iter().find(|volume| volume.name == own.name);
+    match (own.kind, of_pod.map(|volume| volume.kind)) {
+        (VolumeKind::Empty, None) => (own.name.to_string(), false),
+        (VolumeKind::Empty, Some(VolumeKind::Empty)) => (own.name.to_string(), true),
+        (VolumeKind::Empty, Some(VolumeKind::Host)) | (VolumeKind::Host, _) => {
+            (format!("{app}.{}", own.name), false)
+        }
+    }
 }

@@ -149,3 +149,28 @@ fn volumes_of_an_app_and_of_its_image_are_two_though_they_have_one_name() {
     assert_eq!(names.len(), 2);
     assert_ne!(names[0], names[1], "the image's mount point would show the app's directory of the host");
 }
+
+#[test]
+fn volume_below_anothers_target_comes_after_it_whatever_the_order() {
+    let volumes = [volume(r#"{"name":"data","kind":"empty"}"#)];
+    let explicit = ["/a/b/c", "/ab", "/a/b", "/a"].map(|path| mount("data", path));
+
+    let result = mounts_of(vec![point("root", "/", false)], &explicit, &volumes).unwrap();
+
+    let targets: Vec<&str> = result.mounts.iter().map(|mount| mount.target.as_str()).collect();
+    assert_eq!(targets, ["/", "/a", "/a/b", "/a/b/c", "/ab"]);
+}
+
+#[test]
+fn apps_that_bring_an_empty_volume_of_one_name_share_it() {
+    let own = volume(r#"{"name":"shared","kind":"empty"}"#);
+    let explicit = [Mount { app_volume: Some(own), ..mount("shared", "/a") }];
+    let name = |pods: &[Volume]| {
+        let result = mounts_of(vec![], &explicit, pods).unwrap();
+        result.mounts[0].volume.name.clone()
+    };
+
+    assert_eq!(name(&[]), "shared");
+    assert_eq!(name(&[volume(r#"{"name":"shared","kind":"empty"}"#)]), "shared");
+    assert_eq!(name(&[volume(r#"{"name":"shared","kind":"host","source":"/d"}"#)]), "db.shared");
+}

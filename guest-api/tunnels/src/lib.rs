@@ -3,24 +3,34 @@
 //! Responsible for: accepting where others connect, connecting where the other side asks to, and bytes both ways, on either
 //! side. Must not know: the control connection, what is said in a tunnel. Follows guest-api ("tunnel"), tcp(7) and unix(7).
 
+mod pace;
 mod relay;
 
 #[cfg(test)]
+mod pace_test;
+#[cfg(test)]
 mod tunnels_test;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use guest_api::{Destination, TunnelFault, TunnelId, TunnelMessage, TunnelState};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
+use pace::Pace;
 use relay::{Role, Tunnel};
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+/// Connections that the host makes for a guest at once, and each second after that: an app asks the metadata service a few times
+/// when it starts. A guest that opens and ends tunnels without pause would have the host do nothing but connect.
+const BURST: u32 = 128;
+const PER_SECOND: u32 = 64;
 
 /// Which side of the control connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,12 +84,24 @@ pub struct Tunnels {
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// The number to try first for the next one.
     next: u16,
+    /// On the host's side.
+    pace: Option<Pace>,
+    /// Tunnels that were opened faster than that, and wait for their connection.
+    waiting: VecDeque<TunnelId>,
 }
 
 impl Tunnels {
     /// None so far, and nowhere to open one to.
     pub fn new(side: Side) -> Self {
-        Self { side, listeners: Vec::new(), targets: BTreeMap::new(), tunnels: BTreeMap::new(), next: 0 }
+        Self {
+            side,
+            listeners: Vec::new(),
+            targets: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            next: 0,
+            pace: (side == Side::Host).then(|| Pace::new(BURST, PER_SECOND)),
+            waiting: VecDeque::new(),
+        }
     }
 
     /// From now on, whoever connects to `socket`, which listens, gets a tunnel to `destination` on the other side.
@@ -117,13 +139,32 @@ impl Tunnels {
     fn open(&mut self, id: TunnelId, destination: Destination) -> Result<(), TunnelError> {
         let others = id.is_of_host() != (self.side == Side::Host);
         let free = !self.tunnels.contains_key(&id) && self.count(destination) < destination.limit();
-        let Some(target) = self.targets.get(&destination).filter(|_| others && free) else {
+        if !(others && free && self.targets.contains_key(&destination)) {
             return Err(TunnelError::NotAllowed(id.0));
-        };
-        // A target that is not there ends the tunnel, and nothing else.
-        let socket = connect(target).ok();
-        self.tunnels.insert(id, Tunnel::new(destination, Role::Server, socket));
+        }
+        self.tunnels.insert(id, Tunnel::new(destination, Role::Server, None));
+        self.waiting.push_back(id);
+        self.connect_waiting(Instant::now());
         Ok(())
+    }
+
+    fn connect_waiting(&mut self, now: Instant) {
+        while let Some(id) = self.waiting.front()
+            && self.pace.as_mut().is_none_or(|pace| pace.allows(now))
+        {
+            if let Some(tunnel) = self.tunnels.get_mut(id)
+                && let Some(target) = self.targets.get(&tunnel.destination())
+            {
+                // A target that is not there ends the tunnel, and nothing else.
+                tunnel.connected(connect(target).ok());
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    /// When to come back even if nobody says anything.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.waiting.front().and(self.pace.as_ref()).and_then(Pace::when)
     }
 
     fn with(
@@ -162,7 +203,8 @@ impl Tunnels {
                 while self.accept(index, &mut messages) {}
             }
         }
-        for (id, tunnel) in &mut self.tunnels {
+        self.connect_waiting(Instant::now());
+        for (id, tunnel) in self.tunnels.iter_mut().filter(|(id, _)| !self.waiting.contains(id)) {
             tunnel.relay(*id, room, &mut messages);
         }
         self.tunnels.retain(|_, tunnel| !tunnel.is_over());

@@ -44,6 +44,11 @@ impl Tunnel {
         Self { destination, role, socket, state: TunnelState::new(), shut_down: false }
     }
 
+    /// It has its socket, if there is one.
+    pub fn connected(&mut self, socket: Option<OwnedFd>) {
+        self.socket = socket;
+    }
+
     /// Where it leads.
     pub fn destination(&self) -> Destination {
         self.destination

@@ -1,6 +1,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use guest_api::{Destination, MAX_METADATA_TUNNELS, MAX_TUNNEL_BYTES, TunnelFault, TunnelId, TunnelMessage};
 
@@ -47,7 +48,7 @@ impl Pair {
             quiet = if to_guest.is_empty() && to_host.is_empty() { quiet + 1 } else { 0 };
             to_guest.iter().for_each(|message| self.guest.receive(message).unwrap());
             to_host.iter().for_each(|message| self.host.receive(message).unwrap());
-            std::thread::sleep(std::time::Duration::from_millis(1));
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -283,4 +284,40 @@ fn more_tunnels_than_allowed_are_an_error() {
     let more = host.receive(&opened(TunnelId(limit), Destination::MetadataService));
 
     assert_eq!(more, Err(TunnelError::NotAllowed(limit)));
+}
+
+#[test]
+fn a_guest_that_opens_tunnels_without_pause_waits_for_its_connections() {
+    let (mut host, server) = host_with_tunnel_7();
+    server.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let mut made = 1;
+    let finish = |host: &mut Tunnels| {
+        host.receive(&TunnelMessage::End(TunnelId(7))).unwrap();
+        let until = Instant::now() + Duration::from_secs(30);
+        while host.count(Destination::MetadataService) > 0 && host.deadline().is_none() {
+            // The service has nothing to say.
+            drop(server.accept());
+            host.relay(true);
+            assert!(Instant::now() < until, "the tunnel does not end");
+        }
+    };
+    finish(&mut host);
+
+    while host.deadline().is_none() {
+        host.receive(&opened(TunnelId(7), Destination::MetadataService)).unwrap();
+        made += 1;
+        finish(&mut host);
+        assert!(made < 10_000, "nothing holds it up");
+    }
+
+    // The last one waits. However slow this machine is, no more than its pace was kept.
+    assert!(made > 128 && made <= 130 + 64 * (began.elapsed().as_secs() + 1), "{made}");
+    let until = Instant::now() + Duration::from_secs(30);
+    while host.count(Destination::MetadataService) > 0 {
+        drop(server.accept());
+        host.relay(true);
+        assert!(Instant::now() < until, "the last one is never connected");
+    }
+    assert_eq!(host.deadline(), None);
 }

@@ -169,7 +169,11 @@ fn generated_files(app: &AppSpec) -> Result<Vec<OwnedFd>, InitError> {
         let path = directory.join(index.to_string());
         std::fs::write(&path, &file.content)?;
         rustix::fs::chmod(&path, Mode::from_raw_mode(0o644))?;
-        Ok(mount::copy(&path)?)
+        let copy = mount::copy(&path)?;
+        if file.read_only {
+            mount::set_read_only(&copy, Reach::Mount)?;
+        }
+        Ok(copy)
     };
     let failed =
         |file: &FileMount| InitError::kernel::<std::io::Error>(format!("generate {:?}", file.target));
@@ -250,13 +254,25 @@ fn mount_kernel_views(root: &RootDir, app: &AppSpec, sources: &Sources) -> Resul
 }
 
 fn attach_volume(root: &RootDir, volume: &MountSpec, source: &OwnedFd) -> Result<(), InitError> {
-    let stat =
-        rustix::fs::fstat(source).map_err(InitError::kernel(format!("look at {:?}", volume.source)))?;
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
+    let kind = kind(source).map_err(InitError::kernel(format!("look at {:?}", volume.source)))?;
+    let target = &volume.target;
+    let doing = || InitError::kernel(format!("mount a volume over {target:?} in the app's root"));
+    let place = root.ensure(Path::new(target), kind).map_err(doing())?;
+    let (volume, there) = match (kind, self::kind(&place).map_err(doing())?) {
+        (Kind::Directory, Kind::File) => ("directory", "file"),
+        (Kind::File, Kind::Directory) => ("file", "directory"),
+        _ => return mount::attach(source, &place).map_err(doing()),
+    };
+    Err(InitError::Specification(format!(
+        "the volume for {target:?} is a {volume}, and the app has a {there} there"
+    )))
+}
+
+fn kind(file: &OwnedFd) -> Result<Kind, Errno> {
+    Ok(match FileType::from_raw_mode(rustix::fs::fstat(file)?.st_mode) {
         FileType::Directory => Kind::Directory,
         _ => Kind::File,
-    };
-    attach_at(root, source, &volume.target, kind)
+    })
 }
 
 fn attach_file(root: &RootDir, file: &FileMount, source: &OwnedFd) -> Result<(), InitError> {

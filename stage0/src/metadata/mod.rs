@@ -10,6 +10,7 @@ mod connection;
 mod form;
 mod hmac;
 mod listen;
+mod peers;
 mod public;
 mod registration;
 mod server;
@@ -19,6 +20,8 @@ mod state;
 mod form_test;
 #[cfg(test)]
 mod hmac_test;
+#[cfg(test)]
+mod peers_test;
 #[cfg(test)]
 mod state_test;
 

@@ -34,10 +34,17 @@ async fn register(
     let Ok(uuid) = Uuid::try_parse(&uuid) else { return malformed(&uuid) };
     let query = query.unwrap_or_default();
     let mut tokens = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "token");
-    // Which of two is meant nobody knows.
-    let (Some((_, token)), None) = (tokens.next(), tokens.next()) else { return bad("token missing") };
+    let token = match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) => Some(token),
+        (None, _) => None,
+        // Which of two is meant nobody knows.
+        (Some(_), Some(_)) => return bad("token missing or malformed"),
+    };
     let Ok(json) = to_bytes(body, MAX_MANIFEST_BYTES).await else { return too_large() };
-    verdict(pods.register(uuid, &token, json))
+    verdict(match token {
+        Some(token) => pods.register(uuid, &token, json),
+        None => pods.update(uuid, json),
+    })
 }
 
 async fn register_app(

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use super::connection;
 use super::hmac::Signer;
 use super::listen::Sockets;
+use super::peers::{Peer, Peers};
 use super::public::{self, Service};
 use super::registration;
 use super::state::{MAX_HELD_BYTES, Pods};
@@ -92,24 +93,37 @@ fn accept(listener: Listener, limit: usize, router: &Router, client: &Client) ->
         Listener::Tcp(listener) => {
             listener.set_nonblocking(true)?;
             let listener = TcpListener::from_std(listener)?;
-            let take = async move || Ok(listener.accept().await?.0);
+            let take = async move || {
+                let (stream, address) = listener.accept().await?;
+                Ok((stream, Peer::Address(address.ip())))
+            };
             tokio::spawn(accept_each(take, limit, router.clone(), client.clone()));
         }
         Listener::Unix(listener) => {
             listener.set_nonblocking(true)?;
             let listener = UnixListener::from_std(listener)?;
-            let take = async move || Ok(listener.accept().await?.0);
+            let take = async move || {
+                let (stream, _) = listener.accept().await?;
+                let process = stream.peer_cred()?.pid();
+                // Outside of this one's name space all are 0, and together one.
+                Ok((stream, Peer::Process(process.unwrap_or(0))))
+            };
             tokio::spawn(accept_each(take, limit, router.clone(), client.clone()));
         }
     }
     Ok(())
 }
 
-async fn accept_each<S>(take: impl AsyncFn() -> io::Result<S>, limit: usize, router: Router, client: Client)
-where
+async fn accept_each<S>(
+    take: impl AsyncFn() -> io::Result<(S, Peer)>,
+    limit: usize,
+    router: Router,
+    client: Client,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limit));
+    let peers = Peers::default();
     let mut exiting = client.exiting.clone();
     while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
         let taken = tokio::select! {
@@ -117,11 +131,13 @@ where
             _ = exiting.wait_for(|exiting| *exiting) => return,
         };
         match taken {
-            Ok(stream) => {
+            Ok((stream, peer)) => {
+                // Closed at once: who has so many need not be told why.
+                let Some(place) = peers.enter(peer) else { continue };
                 let (router, client) = (router.clone(), client.clone());
                 tokio::spawn(async move {
                     connection::serve(stream, router, client.exiting).await;
-                    drop((permit, client.connected));
+                    drop((permit, place, client.connected));
                 });
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,

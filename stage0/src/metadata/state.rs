@@ -122,6 +122,21 @@ impl Pods {
         Ok(())
     }
 
+    /// Another manifest of a pod that keeps its token: apps have come or gone. Images of those that have gone are forgotten.
+    pub fn update(&self, uuid: Uuid, json: Bytes) -> Result<(), Refusal> {
+        let manifest = PodManifest::from_json(&json)?;
+        let known = &mut *self.known();
+        let pod = known.pods.get_mut(&uuid).ok_or(Refusal::UnknownPod)?;
+        if known.held.saturating_add(held_for(&json)) > self.limit {
+            return Err(Refusal::Full);
+        }
+        let before = pod.size();
+        pod.images.retain(|name, _| manifest.app(name).is_some());
+        (pod.json, pod.manifest) = (json, manifest);
+        known.held = known.held.saturating_sub(before).saturating_add(pod.size());
+        Ok(())
+    }
+
     /// Registers the image manifest of a pod's app, in place of an earlier one.
     pub fn register_app(&self, uuid: Uuid, app: &AcName, json: Bytes) -> Result<(), Refusal> {
         let manifest = ImageManifest::from_json(&json)?;

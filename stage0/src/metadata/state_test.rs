@@ -101,3 +101,22 @@ fn memory_is_bounded_and_comes_back() {
 fn register_many(pods: &Pods) -> Result<(), Refusal> {
     (10..100).try_for_each(|number| register(pods, Uuid::from_u128(number), &format!("token-{number}")))
 }
+
+#[test]
+fn a_manifest_that_is_replaced_leaves_the_token_and_takes_the_images_of_apps_that_are_gone() {
+    let pods = Pods::new(1_000_000);
+    let image = format!("sha512-{}", "0".repeat(128));
+    let with_app = format!(
+        r#"{{"acVersion":"0.8.11","acKind":"PodManifest","apps":[{{"name":"app","image":{{"id":"{image}"}}}}]}}"#
+    );
+    register(&pods, A, "token-a").unwrap();
+
+    pods.update(A, Bytes::from(with_app)).unwrap();
+    register_app(&pods, A).unwrap();
+    assert_eq!(pods.with("token-a", |pod| pod.manifest.app("app").is_some()), Some(true));
+    assert_eq!(apps(&pods, "token-a"), Some(1));
+
+    pods.update(A, Bytes::from_static(POD.as_bytes())).unwrap();
+    assert_eq!(apps(&pods, "token-a"), Some(0));
+    assert!(matches!(pods.update(B, Bytes::from_static(POD.as_bytes())), Err(Refusal::UnknownPod)));
+}

@@ -12,6 +12,7 @@ use super::app_files::AppFiles;
 use super::assemble::{app_directory, mount_app, stage1_root};
 use super::copy::copy_tree;
 use super::locate::FoundPod;
+use super::metadata_service;
 use super::prepare::{PodImage, create_below, write, write_whole};
 use super::sandbox::{Sandbox, names_collide};
 use crate::cli::attach_mode::word;
@@ -58,11 +59,11 @@ impl NewApp<'_> {
         }
         if is_known || files.info().exists() {
             log.debug(format!("removing what is left of an earlier app {name:?}"));
-            take_away(sandbox, name, Some(crossing))?;
+            take_away(sandbox, name, Some(crossing), log)?;
         }
-        let added = self.add_step_by_step(sandbox, &files, crossing, registered);
+        let added = self.add_step_by_step(sandbox, &files, crossing, log, registered);
         if added.is_err()
-            && let Err(error) = take_away(sandbox, name, Some(crossing))
+            && let Err(error) = take_away(sandbox, name, Some(crossing), log)
         {
             log.error(&Stage0Error::Failed {
                 what: "error undoing what was done".to_owned(),
@@ -77,6 +78,7 @@ impl NewApp<'_> {
         sandbox: &mut Sandbox<'_>,
         files: &AppFiles<'_>,
         crossing: &Crossing<'_>,
+        log: Log,
         registered: impl FnOnce(),
     ) -> Result<()> {
         let pod = sandbox.pod();
@@ -97,6 +99,7 @@ impl NewApp<'_> {
         let arguments = crossing_arguments(crossing.is_debug(), Some(&uuid), files.app);
         crossing.run(Entrypoint::AppAdd, &arguments)?.expect_done()?;
         fault::point("app.called");
+        tell_metadata_service(sandbox, Some((files.app, &self.image.manifest)), log);
         files.mark_complete()
     }
 
@@ -133,8 +136,22 @@ impl NewApp<'_> {
     }
 }
 
+/// The metadata service may have been restarted, and know the pod no more: that is nothing to do without an app for.
+fn tell_metadata_service(sandbox: &Sandbox<'_>, added: Option<(&str, &[u8])>, log: Log) {
+    let (pod, manifest) = (sandbox.pod(), sandbox.manifest());
+    if let Err(error) = metadata_service::apps_changed(pod.path(), &pod.uuid().to_string(), manifest, added) {
+        log.print("warning: the metadata service does not know the pod's apps as they are now");
+        log.error(&error);
+    }
+}
+
 /// Takes an app, or what there is of it, out of a pod; `crossing` if that runs. It can be repeated after any failure.
-pub fn take_away(sandbox: &mut Sandbox<'_>, name: &str, crossing: Option<&Crossing<'_>>) -> Result<()> {
+pub fn take_away(
+    sandbox: &mut Sandbox<'_>,
+    name: &str,
+    crossing: Option<&Crossing<'_>>,
+    log: Log,
+) -> Result<()> {
     let files = AppFiles { pod: sandbox.pod(), app: name };
     let is_known = sandbox.manifest().app(name).is_some();
     files.mark_incomplete()?;
@@ -151,6 +168,9 @@ pub fn take_away(sandbox: &mut Sandbox<'_>, name: &str, crossing: Option<&Crossi
     files.remove()?;
     if is_known {
         sandbox.change(|manifest| manifest.apps.retain(|app| app.name.as_str() != name))?;
+        if crossing.is_some() {
+            tell_metadata_service(sandbox, None, log);
+        }
     }
     files.remove_info()
 }

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use appc::PodManifest;
+
 use super::prepare::write;
 use super::prepared::PreparedPod;
 use crate::error::{Context, FileContext, Result, Stage0Error};
@@ -56,6 +58,27 @@ fn put_all(uuid: &str, token: &str, pod: &PreparedPod) -> Result<()> {
             .context("failed to register app with metadata svc")?;
     }
     Ok(())
+}
+
+/// Tells the service of another manifest of a pod that was registered: an app has come, with its image's manifest, or gone.
+pub fn apps_changed(
+    directory: &Path,
+    uuid: &str,
+    manifest: &PodManifest,
+    added: Option<(&str, &[u8])>,
+) -> Result<()> {
+    if directory.join(REGISTERED).symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let json = serde_json::to_vec(manifest).context("error marshalling pod manifest")?;
+    // Without a token the pod keeps the one that it has; only its apps know that.
+    put(&format!("/pods/{uuid}"), &json).context("failed to register pod with metadata svc")?;
+    match added {
+        Some((app, image)) => {
+            put(&format!("/pods/{uuid}/{app}"), image).context("failed to register app with metadata svc")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Unregisters a pod that was registered.

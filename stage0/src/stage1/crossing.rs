@@ -23,6 +23,9 @@ const UNKNOWN_APP: i32 = 5;
 /// What is repeated of the output of a program that failed. Its last words are what counts, and a page is enough of them.
 const MAX_OUTPUT_BYTES: u64 = 16 * 1024;
 
+/// What is in a line that is repeated even if the program succeeds.
+const WARNING: &str = ": warning: ";
+
 /// A running pod as stage1's programs are told of it.
 #[derive(Debug)]
 pub struct Crossing<'a> {
@@ -68,8 +71,8 @@ impl<'a> Crossing<'a> {
         self.log.is_debug()
     }
 
-    /// Runs a program to its end. What it writes is shown with `--debug`; if it fails, the end of that in any case, as it says
-    /// why.
+    /// Runs a program to its end. What it writes is shown with `--debug`; its warnings in any case, and if it fails the end of
+    /// all that, as it says why.
     pub fn run(&self, entrypoint: Entrypoint, arguments: &[OsString]) -> Result<Outcome> {
         let (mut command, program) = self.command(entrypoint, arguments)?;
         command.stdin(Stdio::null());
@@ -85,10 +88,10 @@ impl<'a> Crossing<'a> {
         let copy = |file: &std::fs::File| file.try_clone().context("cannot keep the output of stage1");
         command.stdout(copy(&output)?).stderr(copy(&output)?);
         let outcome = command.status().file("execute", &program)?.into();
-        if matches!(outcome, Outcome::Failed(_)) {
-            let text = end_of(&mut output).context("cannot read the output of stage1")?;
-            text.lines().for_each(|line| self.log.repeat(line));
-        }
+        let failed = matches!(outcome, Outcome::Failed(_));
+        let text = end_of(&mut output).context("cannot read the output of stage1")?;
+        let wanted = text.lines().filter(|line| failed || line.contains(WARNING));
+        wanted.for_each(|line| self.log.repeat(line));
         Ok(outcome)
     }
 

@@ -25,6 +25,7 @@
 //! ```text
 //!   AddApp, StartApp   ->
 //!   StopApp, RemoveApp ->
+//!                      <-   Warning                                any number
 //!                      <-   Done, NotRunning, Failed or PodEnded   the last word; the supervisor closes
 //! ```
 //!
@@ -116,4 +117,6 @@ pub enum Reply {
     Done,
     /// The app does not run.
     NotRunning,
+    /// What is asked will be done, but the one who asks should know this.
+    Warning(String),
 }

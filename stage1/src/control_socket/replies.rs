@@ -17,7 +17,7 @@ pub struct UnreadCredit;
 /// The replies of one client.
 #[derive(Debug, Default)]
 pub struct Replies {
-    /// `Stopping` or `Started`, at most one each.
+    /// `Stopping` or `Started`, at most one each, and warnings about an app, which has a bounded number of isolators and mounts.
     acknowledgements: VecDeque<Reply>,
     input_credit: u32,
     stdout: VecDeque<u8>,
@@ -29,7 +29,7 @@ impl Replies {
     /// Queues a reply. Nothing may follow `Exited`, `Failed` and `PodEnded`.
     pub fn push(&mut self, reply: Reply) -> Result<(), UnreadCredit> {
         match reply {
-            Reply::Stopping | Reply::Started => {
+            Reply::Stopping | Reply::Started | Reply::Warning(_) => {
                 if !self.acknowledgements.contains(&reply) {
                     self.acknowledgements.push_back(reply);
                 }

@@ -5,6 +5,7 @@
 
 use crate::control_socket::client::{ClientError, PodProcess};
 use crate::control_socket::protocol::{Reply, Request};
+use crate::diagnostics;
 use crate::entrypoints::stop;
 use crate::error::EntrypointError;
 use crate::exit::ExitCode;
@@ -38,6 +39,7 @@ pub fn run(flags: AppFlags, request: fn(String) -> Request) -> Result<ExitCode, 
         stop::wait(&pod, Some(&connection), None)?;
         connection.fill().map_err(ClientError::from)?;
         match connection.next_message().map_err(ClientError::from)? {
+            Some(Reply::Warning(text)) => diagnostics::say(diagnostics::STAGE1, &text),
             Some(Reply::Done) => return Ok(ExitCode::SUCCESS),
             Some(Reply::NotRunning) => return Ok(NOT_RUNNING),
             Some(Reply::Failed(reason)) => return Err(AppError::Refused(reason).into()),

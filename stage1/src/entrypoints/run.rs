@@ -127,7 +127,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let passed = passed.map(|(number, socket)| (number, socket.descriptor)).collect();
     // They are the first apps'.
     host.passed_sockets.clear();
-    let additions = Additions { flags: flags.clone(), host };
+    let additions = Additions { flags: flags.clone(), host, memory_mib: plan.vm.memory_mib };
     let pod =
         Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions, passed };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());

@@ -32,7 +32,8 @@ impl Supervisor<'_> {
                 }
                 Action::HandlerStarted { app, pid } => self.speaks(app, pid),
                 Action::StartFailed { app, reason } => {
-                    self.outputs.say(&reason);
+                    let text = format!("app {:?} cannot be started: {reason}", self.name(app));
+                    self.outputs.say(&text);
                     // Its event handlers may have run, and somebody may be attached.
                     self.attachments.ended(app);
                     let effects = self.sessions.app_failed(app);

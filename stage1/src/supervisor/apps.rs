@@ -28,6 +28,8 @@ pub struct Additions {
     pub flags: RunFlags,
     /// Facts of the host when it was.
     pub host: HostFacts,
+    /// Memory of its machine.
+    pub memory_mib: u32,
 }
 
 impl Additions {
@@ -35,7 +37,7 @@ impl Additions {
     pub fn plan(&self, name: &str) -> Result<AppPlan, EntrypointError> {
         let pod = pod_directory::pod_manifest()?;
         let images = pod_directory::image_manifests(&pod)?;
-        Ok(plan::added_app(&self.flags, &pod, name, &images, &self.host)?)
+        Ok(plan::added_app(&self.flags, &pod, name, &images, &self.host, self.memory_mib)?)
     }
 }
 
@@ -75,7 +77,8 @@ impl Supervisor<'_> {
                 }
                 Effect::Add(name) => self.add(name)?,
                 Effect::Start(app, plan) => {
-                    let AppPlan { spec, streams, .. } = *plan;
+                    let AppPlan { spec, streams, kubernetes_log, .. } = *plan;
+                    self.outputs.add(&spec.name, kubernetes_log);
                     self.sessions.app_starts(app, &spec.name);
                     self.runs.insert(app, Run { name: spec.name.clone(), streams });
                     let actions = self.conversation.start_app(spec);

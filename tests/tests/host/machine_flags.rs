@@ -61,11 +61,11 @@ fn sizes_that_make_no_sense_are_refused_before_there_is_a_pod() {
         ("--vm-memory=0", "isolator resource/memory of the pod has no usable limit"),
         ("--vm-memory=512m", "the pod's machine cannot have 1 bytes of memory: it needs 128 MiB"),
         ("--vm-memory=64Mi", "it needs 128 MiB"),
-        ("--vm-memory=64Ti", "the pod's machine cannot have 67108864 MiB of memory: this host has"),
+        ("--vm-memory=64Ti", "the pod's machine cannot have 67108864 MiB of memory: "),
         ("--vm-memory=9999999E", "isolator resource/memory of the pod has no usable limit"),
         ("--vm-memory=much", "invalid quantity \"much\""),
         ("--vm-cpus=0", "0"),
-        ("--vm-cpus=100000", "the pod's machine cannot have 100000 CPUs: this host has"),
+        ("--vm-cpus=100000", "the pod's machine cannot have 100000 CPUs: "),
         ("--vm-cpus=-1", "-1"),
         ("--vm-cpus=two", "two"),
     ];
@@ -98,7 +98,7 @@ fn a_pod_manifest_says_the_size_itself() {
         output
     };
 
-    run(&[]).expect_code(RKT_FAILED).expect_err("the pod's machine cannot have 100000 CPUs: this host has");
+    run(&[]).expect_code(RKT_FAILED).expect_err("the pod's machine cannot have 100000 CPUs: ");
     for flag in FLAGS {
         run(&[flag]).expect_code(RKT_FAILED).expect_err("conflicting flags set with --pod-manifest");
     }

@@ -2,11 +2,13 @@
 
 use std::fs;
 
-use rkt_tests::command::{self, Finished, limit};
+use rkt_tests::command::{self, Finished, Running, Stream, limit};
 use rkt_tests::metadata_service::{MetadataService, with_run_rkt};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 
-use crate::publisher::{rkt_with_image, run_arguments};
+use crate::app_commands::sandbox_arguments;
+use crate::held_pod::{self, HeldPod, directory, release};
+use crate::publisher::{NAME, rkt_with_image, run_arguments};
 
 const UNREACHABLE: &str =
     "could not reach the metadata service.\nMake sure metadata service is currently running";
@@ -96,4 +98,32 @@ fn a_pod_without_a_network_registers_too() {
     run(&rkt, &service, &run_arguments(&["--mds-register", "--net=none", "./app.aci"])).expect_code(0);
 
     assert_eq!(service.requests().len(), 2);
+}
+
+#[test]
+fn a_sandbox_registers_and_so_do_apps_that_are_added_until_they_are_removed() {
+    let rkt = held_pod::rkt();
+    rkt.run(["fetch", "--insecure-options=image", "./app.aci"]).expect_code(0);
+    let service = MetadataService::start(&rkt.path("run-rkt"), "200 OK");
+    // What is mounted for the one command is not seen by the next.
+    let flags = ["--mds-register", "--no-overlay", "--uuid-file-save=sandbox"];
+    let mut process = Running::start(&mut service.seen_by(&rkt.command(sandbox_arguments(&flags))));
+    process.wait_for(Stream::Out, "stub: pod is up", limit(60));
+    let pod = HeldPod { process, uuid: rkt.uuid("sandbox") };
+    let path = directory(&rkt, &pod.uuid);
+    let before = service.requests();
+    assert!(before.len() == 1 && before[0].line.contains("?token="), "{before:?}");
+
+    run(&rkt, &service, &["app", "add", &pod.uuid, NAME, "--name=late"]).expect_code(0);
+    let with_app = fs::read(path.join("pod")).expect("the manifest");
+    let image = fs::read(path.join("appsinfo/late/manifest")).expect("the manifest");
+    run(&rkt, &service, &["app", "rm", &pod.uuid, "--app=late"]).expect_code(0);
+    let without = fs::read(path.join("pod")).expect("the manifest");
+
+    let requests: Vec<(String, Vec<u8>)> =
+        service.requests().into_iter().skip(1).map(|request| (request.line, request.body)).collect();
+    let of_pod = format!("PUT /pods/{}", pod.uuid);
+    let expected = [(of_pod.clone(), with_app), (format!("{of_pod}/late"), image), (of_pod, without)];
+    assert_eq!(requests, expected);
+    release(&rkt, pod);
 }

@@ -183,7 +183,8 @@ fn registrations_are_checked_and_can_be_taken_back() {
 
     for (method, path, body, status) in [
         ("PUT", "/pods/nonsense?token=x", pod.as_str(), 400),
-        ("PUT", &format!("/pods/{UUID}"), &pod, 400),
+        ("PUT", "/pods/00000000-0000-4000-8000-000000000000", &pod, 404),
+        ("PUT", &format!("/pods/{UUID}"), "{", 400),
         ("PUT", &format!("/pods/{UUID}?token="), &pod, 400),
         ("PUT", &format!("/pods/{UUID}?token=a&token=b"), &pod, 400),
         ("PUT", &path, "{", 400),

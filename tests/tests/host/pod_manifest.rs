@@ -166,3 +166,14 @@ fn interactive_is_for_a_manifest_with_one_app() {
     output.expect_code(RKT_FAILED).expect_err("interactive option only supports pods with one app");
     assert!(rkt.pods_in("run").is_empty());
 }
+
+#[test]
+fn event_handlers_have_names_that_rkt_knows() {
+    let (rkt, mut manifest) = rkt_with_manifest();
+    manifest["apps"][0]["app"] = json!({
+        "exec": ["/app"], "user": "0", "group": "0",
+        "eventHandlers": [{ "name": "on-fire", "exec": ["/bin/true"] }],
+    });
+
+    expect_refusal(&rkt, &manifest, "unrecognized eventHandler: on-fire");
+}

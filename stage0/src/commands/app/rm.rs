@@ -41,7 +41,7 @@ pub fn run(arguments: &super::OneApp, globals: &GlobalFlags, log: Log) -> Result
         }
         let mut sandbox = Sandbox::lock(&pod).context(failed)?;
         super::expect_app(sandbox.manifest(), &app).context(failed)?;
-        take_away(&mut sandbox, app.as_str(), None).context(failed)?;
+        take_away(&mut sandbox, app.as_str(), None, log).context(failed)?;
         return Ok(0);
     }
     let stage1 = pod.stage1_manifest().context(failed)?;
@@ -55,6 +55,6 @@ pub fn run(arguments: &super::OneApp, globals: &GlobalFlags, log: Log) -> Result
     }
     let mut sandbox = Sandbox::lock(&pod).context(failed)?;
     super::expect_app(sandbox.manifest(), &app).context(failed)?;
-    take_away(&mut sandbox, app.as_str(), Some(&crossing)).context(failed)?;
+    take_away(&mut sandbox, app.as_str(), Some(&crossing), log).context(failed)?;
     Ok(0)
 }

@@ -58,6 +58,10 @@ pub struct Arguments {
     #[command(flatten)]
     names: NameFlags,
 
+    /// register pod with metadata service
+    #[arg(long, switch = false)]
+    mds_register: bool,
+
     /// ports to forward. format: "name:proto:podPort:hostIP:hostPort"
     #[arg(long, value_parser = parse_pod_port, action = ArgAction::Append)]
     port: Vec<ExposedPort>,
@@ -92,9 +96,11 @@ impl Arguments {
             net: self.net.clone(),
             egress: self.egress.clone(),
             names: self.names.clone(),
+            mds_register: self.mds_register,
             ..LaunchFlags::default()
         };
         let settings = flags.settings(globals).map_err(Stage0Error::refused)?;
+        settings.check_services()?;
         for network in ["none", "host"] {
             if !self.port.is_empty() && settings.networks.has(network) {
                 return Err(Stage0Error::refused(format!(

@@ -156,7 +156,8 @@ impl InterfaceSpec {
             return fault(format!("an MTU of {mtu} bytes is too small for IPv6"));
         }
         for AddressSpec { prefix, .. } in addresses {
-            if !prefix.is_valid() || !is_of_one(prefix.address) {
+            // Loopback is the pod's own, and the metadata service is there.
+            if !prefix.is_valid() || !is_of_one(prefix.address) || prefix.address.is_loopback() {
                 return fault(format!("{prefix} is no address of an interface"));
             }
         }

@@ -63,6 +63,7 @@ fn what_cannot_be_is_refused_and_named() {
     expect_fault(|it| it.interfaces[0].mtu = 1279, "too small for IPv6");
     expect_fault(|it| it.interfaces[0].addresses[0].prefix.length = 33, "10.0.0.2/33");
     expect_fault(|it| it.interfaces[0].addresses[0].prefix = prefix("224.0.0.1", 24), "224.0.0.1");
+    expect_fault(|it| it.interfaces[0].addresses[0].prefix = prefix("127.0.0.1", 8), "127.0.0.1/8");
     expect_fault(|it| it.interfaces[0].routes[0].gateway = Some("fd00::1".parse().unwrap()), "10.0.0.0/24");
     expect_fault(|it| it.interfaces[0].routes[1].table = 255, "::/0");
     expect_fault(|it| it.rules[0].ipv6 = true, "priority 100");

@@ -4,25 +4,29 @@
 //! are connected on the host; loopback. Follows rtnetlink(7) and docs/architecture.md, "Networks".
 
 use std::net::IpAddr;
+use std::{fs, io};
 
 use guest_api::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec};
+use netlink::route::AddressFamily;
 use netlink::route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink::route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink::route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
 };
 use netlink::route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use netlink::route::{AddressFamily, RouteNetlinkMessage};
-use netlink::{Connection, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
+use netlink::{Change, Connection, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
 
 use crate::InitError;
+
+/// Where the kernel shows the network cards.
+const CARDS: &str = "/sys/class/net";
 
 /// A card of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Card {
     index: u32,
     name: String,
-    mac: Vec<u8>,
+    mac: [u8; 6],
 }
 
 /// A card and what is to become of it.
@@ -42,7 +46,7 @@ pub fn configure(spec: &NetworkSpec) -> Result<(), InitError> {
     }
     spec.check().map_err(|fault| InitError::Specification(fault.to_string()))?;
     let mut kernel = Connection::open().map_err(failed("ask for the network cards"))?;
-    let cards = cards(&mut kernel).map_err(failed("list the network cards"))?;
+    let cards = cards().map_err(InitError::kernel("list the network cards"))?;
     let assignments = assign(spec, &cards)?;
     rename(&mut kernel, &assignments)?;
     for assignment in &assignments {
@@ -53,44 +57,49 @@ pub fn configure(spec: &NetworkSpec) -> Result<(), InitError> {
         for route in &interface.routes {
             let doing =
                 || format!("add the route to {} over interface {}", route.destination, interface.name);
-            change(&mut kernel, RouteNetlinkMessage::NewRoute(route_message(*index, route)), doing)?;
+            change(&mut kernel, &route_message(*index, route), doing)?;
         }
     }
     for rule in &spec.rules {
         let doing = || format!("add the routing rule of priority {}", rule.priority);
-        change(&mut kernel, RouteNetlinkMessage::NewRule(rule_message(rule)), doing)?;
+        change(&mut kernel, &rule_message(rule), doing)?;
     }
     Ok(())
 }
 
 fn failed(doing: impl Into<String>) -> impl FnOnce(NetlinkError) -> InitError {
-    move |source| InitError::Kernel { doing: doing.into(), source: std::io::Error::other(source) }
+    move |source| InitError::Kernel { doing: doing.into(), source: io::Error::other(source) }
 }
 
-fn change(
+fn change<C: Change>(
     kernel: &mut Connection,
-    message: RouteNetlinkMessage,
+    change: &C,
     doing: impl FnOnce() -> String,
 ) -> Result<(), InitError> {
-    kernel.change(message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| failed(doing())(error))
+    kernel.change(change, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| failed(doing())(error))
 }
 
-fn cards(kernel: &mut Connection) -> Result<Vec<Card>, NetlinkError> {
+/// The machine's cards, in the order of its devices.
+fn cards() -> io::Result<Vec<Card>> {
     let mut cards = Vec::new();
-    for answer in kernel.list(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
-        let RouteNetlinkMessage::NewLink(link) = answer else { continue };
-        let mut card = Card { index: link.header.index, name: String::new(), mac: Vec::new() };
-        for attribute in link.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => card.name = name,
-                LinkAttribute::Address(mac) => card.mac = mac,
-                _ => {}
-            }
+    for entry in fs::read_dir(CARDS)? {
+        let entry = entry?;
+        let read = |attribute: &str| fs::read_to_string(entry.path().join(attribute));
+        let (index, mac) = (read("ifindex")?, read("address")?);
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let (Ok(index), Some(mac)) = (index.trim().parse(), parse_mac(mac.trim())) {
+            cards.push(Card { index, name, mac });
         }
-        cards.push(card);
     }
     cards.sort_by_key(|card| card.index);
     Ok(cards)
+}
+
+/// Six bytes in hexadecimal with colons between them.
+fn parse_mac(text: &str) -> Option<[u8; 6]> {
+    let bytes: Vec<u8> =
+        text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>().ok()?;
+    bytes.try_into().ok()
 }
 
 /// Finds each interface's card by its address. Networks that share a card of the host share its address, too: then they are in the
@@ -122,7 +131,7 @@ fn rename(kernel: &mut Connection, assignments: &[Assignment<'_>]) -> Result<(),
         let mut link = LinkMessage::default();
         link.header.index = index;
         link.attributes.push(LinkAttribute::IfName(name));
-        kernel.change(RouteNetlinkMessage::SetLink(link), 0).map_err(failed(doing))?;
+        kernel.change(&link, 0).map_err(failed(doing))?;
     }
     Ok(())
 }
@@ -132,17 +141,17 @@ fn bring_up(kernel: &mut Connection, assignment: &Assignment<'_>) -> Result<(), 
     let name = &interface.name;
     // Nor is the link-local address tried out, for which connections would wait a second.
     let setting = format!("/proc/sys/net/ipv6/conf/{name}/accept_dad");
-    std::fs::write(&setting, "0").map_err(InitError::kernel(format!("write {setting}")))?;
+    fs::write(&setting, "0").map_err(InitError::kernel(format!("write {setting}")))?;
     let mut link = LinkMessage::default();
     link.header.index = *index;
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     link.attributes.push(LinkAttribute::Mtu(u32::from(interface.mtu)));
     let doing = format!("bring up interface {name} with an MTU of {} bytes", interface.mtu);
-    kernel.change(RouteNetlinkMessage::SetLink(link), 0).map_err(failed(doing))?;
+    kernel.change(&link, 0).map_err(failed(doing))?;
     for address in &interface.addresses {
         let doing = || format!("give interface {name} the address {}", address.prefix);
-        change(kernel, RouteNetlinkMessage::NewAddress(address_message(*index, address)), doing)?;
+        change(kernel, &address_message(*index, address), doing)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ fn interface(name: &str, mac: u8) -> InterfaceSpec {
 }
 
 fn card(index: u32, name: &str, mac: u8) -> Card {
-    Card { index, name: name.to_owned(), mac: vec![2, 0, 0, 0, 0, mac] }
+    Card { index, name: name.to_owned(), mac: [2, 0, 0, 0, 0, mac] }
 }
 
 #[test]
@@ -47,4 +47,11 @@ fn subnets_have_a_broadcast_address_unless_they_are_too_small_for_one() {
     assert_eq!(of("10.1.2.2", 31), None);
     assert_eq!(of("10.1.2.2", 32), None);
     assert_eq!(of("fd00::1", 64), None);
+}
+
+#[test]
+fn addresses_of_cards_are_read_as_the_kernel_writes_them() {
+    assert_eq!(parse_mac("02:00:5e:10:00:ff"), Some([2, 0, 0x5e, 0x10, 0, 0xff]));
+    assert_eq!(parse_mac("02:00:5e:10:00"), None);
+    assert_eq!(parse_mac(""), None);
 }

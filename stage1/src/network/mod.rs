@@ -66,9 +66,9 @@ pub enum NetworkError {
     /// The name space.
     #[error(transparent)]
     Namespace(#[from] namespace::NamespaceError),
-    /// A configuration or a plugin.
-    #[error(transparent)]
-    Cni(#[from] cni::CniError),
+    /// A configuration or a plugin; with every cause, since the innermost one is seldom what a plugin has said.
+    #[error("{0}")]
+    Cni(String),
     /// More networks than a machine has room for.
     #[error("a pod can have {max} networks, not {0}", max = guest_api::MAX_INTERFACES)]
     TooMany(usize),
@@ -164,6 +164,12 @@ pub enum NetworkError {
         /// Why it is not.
         undo: String,
     },
+}
+
+impl From<cni::CniError> for NetworkError {
+    fn from(error: cni::CniError) -> Self {
+        Self::Cni(error.with_causes())
+    }
 }
 
 /// Where plugins are looked for, in order.

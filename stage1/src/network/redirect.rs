@@ -10,12 +10,11 @@
 //! request for the pod's addresses although the plugin's interface still has them.
 
 use firewall::spoofing::{self, Instruction};
-use netlink::route::RouteNetlinkMessage;
 use netlink::route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
     TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,
 };
-use netlink::{Connection, DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
+use netlink::{Connection, DefaultNla, Discipline, Emitable, Filter, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
 
 /// The first and only filter.
 const PRIORITY: u32 = 1;
@@ -44,7 +43,7 @@ pub fn join(
         discipline.header.handle = INGRESS;
         discipline.header.parent = TcHandle::INGRESS;
         discipline.attributes.push(TcAttribute::Kind("ingress".to_owned()));
-        add(kernel, RouteNetlinkMessage::NewQueueDiscipline(discipline))?;
+        kernel.change(&Discipline(discipline), NLM_F_CREATE | NLM_F_EXCL)?;
     }
     let everything = [spoofing::PASS_EVERYTHING];
     for (from, to, program) in [(outside, inside, &everything[..]), (inside, outside, from_inside)] {
@@ -53,7 +52,7 @@ pub fn join(
         filter.header.info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);
         filter.attributes.push(TcAttribute::Kind(TcFilterBpf::KIND.to_owned()));
         filter.attributes.push(TcAttribute::Options(options(program, &redirect(to))));
-        add(kernel, RouteNetlinkMessage::NewTrafficFilter(filter))?;
+        kernel.change(&Filter(filter), NLM_F_CREATE | NLM_F_EXCL)?;
     }
     Ok(())
 }
@@ -71,10 +70,6 @@ fn options(program: &[Instruction], action: &TcAction) -> Vec<TcOption> {
 
 fn message(index: u32) -> TcMessage {
     TcMessage::with_index(i32::try_from(index).unwrap_or(0))
-}
-
-fn add(kernel: &mut Connection, message: RouteNetlinkMessage) -> Result<(), NetlinkError> {
-    kernel.change(message, NLM_F_CREATE | NLM_F_EXCL)
 }
 
 fn redirect(to: u32) -> TcAction {

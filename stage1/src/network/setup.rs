@@ -23,6 +23,9 @@ use crate::fault;
 use crate::flags::NetworkRequest;
 use crate::pod_directory;
 
+/// The argument with which plugins pass over those that they do not know (the specification's conventions).
+const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -139,10 +142,18 @@ fn add(
         container_id: uuid.to_string(),
         netns: namespace.path().to_owned(),
         ifname: selected.ifname.clone(),
-        args: selected.args.clone(),
+        args: tolerant(&selected.args),
         runtime,
     };
     Ok(client.add(cache, &selected.network, &attachment)?)
+}
+
+/// Arguments are for whichever plugin of the chain knows them; the others would refuse them without this word.
+fn tolerant(arguments: &str) -> String {
+    if arguments.is_empty() || arguments.contains(IGNORE_UNKNOWN) {
+        return arguments.to_owned();
+    }
+    format!("{IGNORE_UNKNOWN}=1;{arguments}")
 }
 
 /// Puts a tap beside every interface. Runs in the pod's name space.

@@ -8,7 +8,6 @@
 use std::fs::{self, File};
 use std::io;
 
-use netlink::route::RouteNetlinkMessage;
 use netlink::route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink::{Connection, NetlinkError};
 
@@ -61,6 +60,6 @@ pub fn make(
     link.header.flags = LinkFlags::Up;
     link.header.change_mask = LinkFlags::Up;
     link.attributes.push(LinkAttribute::Mtu(u32::from(mtu)));
-    kernel.change(RouteNetlinkMessage::SetLink(link), 0).map_err(failed("bring up the tap"))?;
+    kernel.change(&link, 0).map_err(failed("bring up the tap"))?;
     Ok((queues, index))
 }

@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use rkt_tests::command::{Stream, limit};
 
+use crate::network;
 use crate::pod::{Pod, rkt, said};
 
 /// What the app does, until the test stops the service.
@@ -38,6 +39,13 @@ fn an_app_without_a_network_asks_the_metadata_service() {
     service.wait_for(Stream::Err, "metadata service running...", limit(30));
     let mut pod = Pod::start(&["--mds-register", "example.com/busybox", "--", "-c", SCRIPT]);
 
+    {
+        let _alone = network::alone();
+        let ask = "busybox wget -qO- $AC_METADATA_URL/acMetadata/v1/pod/uuid";
+        let arguments = ["--mds-register", "example.com/busybox", "--", "-c", ask];
+        let mut on_network = Pod::start_on("default", &arguments);
+        on_network.finish().expect_code(0).expect_out(&on_network.uuid);
+    }
     pod.wait_for("stop the service");
     service.send(Signal::SIGTERM);
     service.finish(limit(30)).expect_code(0);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::sys::signal::Signal;
 use rkt_tests::command::{self, limit};
 use serde_json::{Value, json};
 
@@ -140,7 +141,7 @@ fn a_pod_on_a_point_to_point_network_reaches_the_host_and_the_host_it() {
     let directory = rkt().data().join("pods/run").join(&pod.uuid);
     let info = std::fs::read(directory.join("net-info.json")).expect("net-info.json");
     let wanted = json!([{
-        "netName": "ptp-test", "netConf": "net/ptp-test.conf", "pluginPath": "/usr/lib/cni/ptp", "ifName": "eth0",
+        "netName": "ptp-test", "netConf": "net/ptp-test.conf", "pluginPath": "stage1/rootfs/usr/lib/rkt/plugins/net/ptp", "ifName": "eth0",
         "ip": "10.201.1.2", "args": "", "mask": "255.255.255.0",
     }]);
     assert_eq!(serde_json::from_slice::<Value>(&info).expect("JSON"), wanted);
@@ -199,6 +200,30 @@ fn pods_on_one_bridge_reach_each_other_and_names_are_looked_up_where_the_first_n
     one.run(["rm", &one.uuid]).expect_code(0);
     expect_gone(&two, &before, &[&bridge, &second]);
     host("ip", &["link", "del", "other-bridge"]);
+}
+
+#[test]
+fn a_host_without_plugins_of_its_own_has_the_default_network_from_a_mount_name_space_of_its_own() {
+    let _alone = alone();
+    let before = traces();
+    // rkt's name space, and with it the pod's name in /run/netns, is private here, as in a unit with private mounts.
+    let script = "mount -t tmpfs none /usr/lib/cni && exec \"$@\"";
+    let app = "busybox ip -o addr; busybox ping -c 1 -W 10 172.16.28.1 && echo reached the host; busybox sleep 100000";
+    let image = "example.com/busybox";
+    let mut pod = Pod::start_by_script_on("default", script, &[image, "--stdout=stream", "--", "-c", app]);
+    pod.wait_for("reached the host");
+    let address = pod.status_value(&pod.uuid, "networks").expect("networks");
+    ping(address.strip_prefix("default:ip4=").expect("an address"));
+
+    // What is mounted in the other name space is nothing that `rkt stop` could use.
+    pod.running().send(Signal::SIGTERM);
+    pod.running().send(Signal::SIGTERM);
+    let text = pod.finish().out();
+    expect_all(&text, &["eth0", "172.16.28."]);
+    expect_gone(&pod, &before, &[]);
+    let leases = std::fs::read_dir("/var/lib/cni/networks/default").expect("host-local was there").flatten();
+    let names: Vec<String> = leases.map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+    assert!(names.iter().all(|name| !name.starts_with("172.")), "{names:?}");
 }
 
 /// Two interfaces of the host that are connected, the second of which has an address.

@@ -121,7 +121,13 @@ impl Pod {
     /// Starts a pod by a shell script in a mount namespace of its own, in which `"$@"` is the rkt command.
     #[track_caller]
     pub fn start_by_script(script: &str, arguments: &[&str]) -> Self {
-        let (command, file) = command(arguments);
+        Self::start_by_script_on("none", script, arguments)
+    }
+
+    /// The same on these networks.
+    #[track_caller]
+    pub fn start_by_script_on(networks: &str, script: &str, arguments: &[&str]) -> Self {
+        let (command, file) = insecure_command("image,http", networks, arguments);
         let mut wrapped = Command::new("unshare");
         wrapped.args(["--mount", "--", "sh", "-c", script, "sh"]).arg(command.get_program());
         wrapped.args(command.get_args()).current_dir(rkt().directory());

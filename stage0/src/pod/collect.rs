@@ -57,7 +57,7 @@ impl Collector<'_> {
                 Ok(Cleaning::Done) => {}
                 // What it had yet to do can only be done with what is in the pod.
                 Ok(Cleaning::CutShort(how)) => {
-                    return Err(Stage0Error::refused(how)).context("stage1 gc was cut short");
+                    return Err(Stage0Error::refused(format!("stage1 gc was cut short: {how}")));
                 }
                 Err(error) => self.log.named("stage1 gc").error(&error),
             }

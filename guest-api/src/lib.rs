@@ -19,6 +19,7 @@
 //!   HandlerFailed             ->                             what `Exited` or `StartFailed` then tells the end of
 //!   Failing                   ->                             an app has failed; its end may take a while
 //!   OutOfMemory               ->                             at most one per app
+//!   Notices                   ->                             of an app that runs, for the host's service manager
 //!   Exited                    ->                             one per app that was started or whose pre-start handler failed,
 //!                                                            after all that it wrote
 //!                             <-     Stop, Kill              at any time after Configure
@@ -85,8 +86,8 @@ mod tunnel_test;
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, append, encode};
 pub use message::{
     AppExit, AppId, AppSpec, Destination, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity,
-    Isolation, Lifecycle, ListeningSocket, MountSpec, PodSpec, Process, SessionId, SessionSpec, Stdio,
-    StdioStream, ToGuest, ToHost, TunnelId, TunnelMessage, WindowSize,
+    Isolation, Lifecycle, ListeningSocket, MountSpec, Notice, PodSpec, Process, SessionId, SessionSpec,
+    Stdio, StdioStream, ToGuest, ToHost, TunnelId, TunnelMessage, WindowSize,
 };
 pub use network::{
     AddressSpec, InterfaceSpec, MAX_INTERFACES, NetworkFault, NetworkSpec, Prefix, RouteSpec, RuleSpec,
@@ -145,6 +146,9 @@ pub const MAX_METADATA_TUNNELS: usize = 32;
 /// Connections to apps' sockets that the host passes on at once; others wait in the backlog of the host's socket. With their
 /// credit they cost each side no more than 16 MiB.
 pub const MAX_SOCKET_TUNNELS: usize = 128;
+
+/// Longest [`Notice::Status`]: a line of a terminal or two.
+pub const MAX_STATUS_BYTES: usize = 256;
 
 /// Sockets that one app is started with: PID 1 keeps their descriptors' numbers free.
 pub const MAX_LISTENING_SOCKETS: usize = 16;

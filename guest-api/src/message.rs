@@ -630,4 +630,20 @@ pub enum ToHost {
         /// How.
         exit: AppExit,
     },
+    /// The app speaks to the service manager of the host (sd_notify(3)).
+    Notices {
+        /// The app.
+        app: AppId,
+        /// What it says.
+        notices: Vec<Notice>,
+    },
+}
+
+/// Something that an app says to the service manager of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice {
+    /// What it is doing, at most [`crate::MAX_STATUS_BYTES`].
+    Status(String),
+    /// It is alive.
+    Alive,
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use guest_api::{
-    AppExit, AppId, AppSpec, Handler, HandlerEnd, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES,
+    AppExit, AppId, AppSpec, Handler, HandlerEnd, Hello, INITIAL_CREDIT_BYTES, MAX_OUTPUT_BYTES, Notice,
     PROTOCOL_VERSION, PodSpec, Process, StdioStream, ToGuest, ToHost, TunnelMessage,
 };
 use tunnels::TunnelError;
@@ -77,6 +77,13 @@ pub enum Action {
     OfSession(ToHost),
     /// The message is about a tunnel.
     OfTunnel(TunnelMessage),
+    /// The app speaks to the host's service manager.
+    Notices {
+        /// The app.
+        app: AppId,
+        /// What it says.
+        notices: Vec<Notice>,
+    },
     /// The app will never run: tell the user.
     StartFailed {
         /// The app.
@@ -377,6 +384,10 @@ impl Conversation {
                 self.app(app)?.out_of_memory = true;
                 Ok(vec![])
             }
+            ToHost::Notices { app, notices } => {
+                self.app(app)?;
+                Ok(vec![Action::Notices { app, notices }])
+            }
             ToHost::Failed { reason } => {
                 self.outcome.fail();
                 self.phase = Phase::Halted;
@@ -575,6 +586,7 @@ fn name(message: &ToHost) -> &'static str {
         ToHost::HandlerFailed { .. } => "HandlerFailed",
         ToHost::OutOfMemory { .. } => "OutOfMemory",
         ToHost::Failing { .. } => "Failing",
+        ToHost::Notices { .. } => "Notices",
         ToHost::Failed { .. } => "Failed",
         ToHost::Halting => "Halting",
         ToHost::SessionStarted { .. } => "SessionStarted",

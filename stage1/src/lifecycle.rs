@@ -14,6 +14,9 @@ const SUPPORTS_NOTIFICATION: &str = "appc.io/executor/supports-systemd-notify";
 /// Names the socket to the program.
 const NOTIFY_VARIABLE: &str = "NOTIFY_SOCKET";
 
+/// Says how often the program has to say that it is alive.
+const WATCHDOG_VARIABLE: &str = "WATCHDOG_USEC";
+
 /// Where guest-init puts it in the app: the path that rkt's apps found it at.
 const NOTIFY_SOCKET: &str = "/run/systemd/notify";
 
@@ -37,11 +40,20 @@ pub fn of(section: &App, image: Option<&ImageManifest>) -> Result<Lifecycle, Pla
     Ok(lifecycle)
 }
 
-/// The app's environment, with the socket's path for an app that is to say when it has started.
-pub fn environment(mut environment: Vec<(String, String)>, lifecycle: &Lifecycle) -> Vec<(String, String)> {
+/// The app's environment, with the socket's path for an app that is to say when it has started, and with how often the service
+/// manager wants to hear that it is alive.
+pub fn environment(
+    mut environment: Vec<(String, String)>,
+    lifecycle: &Lifecycle,
+    watchdog_microseconds: Option<u64>,
+) -> Vec<(String, String)> {
     if lifecycle.says_when_ready {
-        environment.retain(|(name, _)| name != NOTIFY_VARIABLE);
-        environment.push((NOTIFY_VARIABLE.to_owned(), NOTIFY_SOCKET.to_owned()));
+        let watchdog = watchdog_microseconds.map(|interval| (WATCHDOG_VARIABLE, interval.to_string()));
+        let ours = [(NOTIFY_VARIABLE, NOTIFY_SOCKET.to_owned())].into_iter().chain(watchdog);
+        for (variable, value) in ours {
+            environment.retain(|(name, _)| name != variable);
+            environment.push((variable.to_owned(), value));
+        }
     }
     environment
 }

@@ -46,11 +46,12 @@ fn socket_for_notifications_takes_the_place_of_the_callers() {
     let given = vec![("NOTIFY_SOCKET".to_owned(), "/host".to_owned()), ("A".to_owned(), "1".to_owned())];
     let says = Lifecycle { says_when_ready: true, ..Lifecycle::default() };
 
-    let variables = environment(given.clone(), &says);
+    let variables = environment(given.clone(), &says, Some(3_000_000));
 
     let socket = ("NOTIFY_SOCKET".to_owned(), "/run/systemd/notify".to_owned());
-    assert_eq!(variables, [("A".to_owned(), "1".to_owned()), socket]);
-    assert_eq!(environment(given.clone(), &Lifecycle::default()), given);
+    let watchdog = ("WATCHDOG_USEC".to_owned(), "3000000".to_owned());
+    assert_eq!(variables, [("A".to_owned(), "1".to_owned()), socket, watchdog]);
+    assert_eq!(environment(given.clone(), &Lifecycle::default(), Some(3_000_000)), given);
 }
 
 #[test]

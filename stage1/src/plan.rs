@@ -126,6 +126,8 @@ pub struct HostFacts {
     pub memory_bytes: u64,
     /// The terminal of the caller, if there is one.
     pub terminal: Option<CallersTerminal>,
+    /// How often the service manager wants to hear that the pod is alive.
+    pub watchdog_microseconds: Option<u64>,
     /// Where the sockets listen that the service manager passed.
     pub passed_sockets: Vec<SocketAddr>,
     /// Files that the DNS modes copy.
@@ -359,7 +361,7 @@ fn app(
             name,
             read_only_rootfs: runtime.read_only_root_fs,
             exec: section.exec.clone(),
-            environment: lifecycle::environment(environment, &lifecycle),
+            environment: lifecycle::environment(environment, &lifecycle, host.watchdog_microseconds),
             working_directory: section.working_directory.clone().unwrap_or_else(|| "/".to_owned()),
             user: section.user.clone(),
             group: section.group.clone(),

@@ -1,7 +1,7 @@
 //! The socket on which an app says that it has started.
 //!
-//! Responsible for: making it, and telling `READY=1` of the app's own processes from everything else that arrives. Must not
-//! know: what waits for it. Follows sd_notify(3), unix(7) (SCM_CREDENTIALS) and rkt-reference 6.3 and 6.8.
+//! Responsible for: making it, and telling what the app's own processes say that concerns the host from everything else that
+//! arrives. Must not know: what waits for it. Follows sd_notify(3), unix(7) (SCM_CREDENTIALS) and rkt-reference 6.3 and 6.8.
 //!
 //! Each app has a socket of its own, bound to a path that only its root shows. A process of another app that reaches it all
 //! the same, through /proc, is not heard.
@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use guest_api::AppId;
+use guest_api::{AppId, MAX_STATUS_BYTES, Notice};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{
@@ -31,6 +31,17 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// Messages that are read at a time; PID 1 has other things to do than listen to one app.
 const TURN_MESSAGES: usize = 16;
+
+/// What an app has said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// It is ready.
+    pub ready: bool,
+    /// It is alive: what a watchdog wants to hear.
+    pub alive: bool,
+    /// What it is doing, as it said last.
+    pub status: Option<String>,
+}
 
 /// One app's socket.
 #[derive(Debug)]
@@ -56,13 +67,13 @@ impl NotifySocket {
         Ok(Self { app, socket })
     }
 
-    /// Whether the app has said that it is ready, in one of the messages that wait.
-    pub fn says_ready(&self) -> bool {
-        self.says_ready_where(|pid| cgroup::is_of_another_app(self.app, pid))
+    /// What the app says in the messages that wait.
+    pub fn hear(&self) -> Said {
+        self.hear_where(|pid| cgroup::is_of_another_app(self.app, pid))
     }
 
-    pub(super) fn says_ready_where(&self, is_foreign: impl Fn(i32) -> bool) -> bool {
-        let mut ready = false;
+    pub(super) fn hear_where(&self, is_foreign: impl Fn(i32) -> bool) -> Said {
+        let mut said = Said::default();
         for _ in 0..TURN_MESSAGES {
             let mut message = [0; MAX_MESSAGE_BYTES];
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
@@ -83,9 +94,11 @@ impl NotifySocket {
             });
             let whole = !received.flags.contains(ReturnFlags::TRUNC);
             let text = message.get(..received.bytes).filter(|_| whole).unwrap_or_default();
-            ready |= sender.is_some_and(|pid| !is_foreign(pid)) && is_ready(text);
+            if sender.is_some_and(|pid| !is_foreign(pid)) {
+                text.split(|byte| *byte == b'\n').for_each(|line| said.take(line));
+            }
         }
-        ready
+        said
     }
 }
 
@@ -100,6 +113,24 @@ pub fn path(app: AppId) -> PathBuf {
     Path::new(NOTIFY_SOCKETS).join(app.0.to_string())
 }
 
-fn is_ready(message: &[u8]) -> bool {
-    message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+impl Said {
+    fn take(&mut self, line: &[u8]) {
+        match line {
+            b"READY=1" => self.ready = true,
+            b"WATCHDOG=1" => self.alive = true,
+            // A longer one is no sentence, and half of one may say the opposite.
+            [b'S', b'T', b'A', b'T', b'U', b'S', b'=', status @ ..] if status.len() <= MAX_STATUS_BYTES => {
+                if let Ok(status) = std::str::from_utf8(status) {
+                    self.status = Some(status.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the host is told.
+    pub fn notices(self) -> Vec<Notice> {
+        let status = self.status.map(Notice::Status);
+        status.into_iter().chain(self.alive.then_some(Notice::Alive)).collect()
+    }
 }

@@ -1,8 +1,8 @@
 use std::os::unix::net::UnixDatagram;
 
-use guest_api::AppId;
+use guest_api::{AppId, MAX_STATUS_BYTES, Notice};
 
-use super::notify::NotifySocket;
+use super::notify::{NotifySocket, Said};
 
 struct Notified {
     directory: tempfile::TempDir,
@@ -25,13 +25,13 @@ impl Notified {
 #[test]
 fn app_is_ready_once_a_line_of_a_message_says_so() {
     let notified = notified();
-    assert!(!notified.socket.says_ready_where(|_| false));
+    assert!(!notified.socket.hear_where(|_| false).ready);
     notified.send(b"STATUS=READY=1\nREADY=0\nXREADY=1");
-    assert!(!notified.socket.says_ready_where(|_| false));
+    assert!(!notified.socket.hear_where(|_| false).ready);
 
     notified.send(b"STATUS=loaded\nREADY=1\nMAINPID=7");
 
-    assert!(notified.socket.says_ready_where(|_| false));
+    assert!(notified.socket.hear_where(|_| false).ready);
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn another_apps_process_is_not_heard() {
     let notified = notified();
     notified.send(b"READY=1");
 
-    let ready = notified.socket.says_ready_where(|pid| pid == i32::try_from(std::process::id()).unwrap());
+    let said = notified.socket.hear_where(|pid| pid == i32::try_from(std::process::id()).unwrap());
 
-    assert!(!ready);
+    assert_eq!(said, Said::default());
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn messages_that_are_too_long_or_no_text_are_nothing() {
     notified.send(&[0xff; 100]);
     notified.send(b"");
 
-    assert!(!notified.socket.says_ready_where(|_| false));
+    assert!(!notified.socket.hear_where(|_| false).ready);
 }
 
 #[test]
@@ -71,8 +71,20 @@ fn descriptors_that_come_with_a_message_are_closed() {
     rustix::net::sendmsg_addr(&sender, &to, &message, &mut control, flags).unwrap();
     drop(writer);
 
-    let ready = notified.socket.says_ready_where(|_| false);
+    let ready = notified.socket.hear_where(|_| false).ready;
 
     assert!(ready);
     assert_eq!(reader.read(&mut [0; 1]).unwrap(), 0);
+}
+
+#[test]
+fn host_is_told_the_last_status_and_that_the_app_is_alive() {
+    let notified = notified();
+    notified.send(b"STATUS=first\nWATCHDOG=1");
+    notified.send(b"MAINPID=1\nSTATUS=second\nBUSERROR=no");
+    notified.send(&[b"STATUS=".as_slice(), &[b'x'; MAX_STATUS_BYTES + 1]].concat());
+
+    let notices = notified.socket.hear_where(|_| false).notices();
+
+    assert_eq!(notices, [Notice::Status("second".to_owned()), Notice::Alive]);
 }

@@ -69,8 +69,15 @@ impl Supervisor {
     }
 
     pub(super) fn hear_notifications(&mut self, app: AppId) {
-        if self.notify.get(&app).is_some_and(NotifySocket::says_ready) {
+        let Some(said) = self.notify.get(&app).map(NotifySocket::hear) else { return };
+        if said.ready {
             self.events.push_back(pod::Event::SaysReady(app).into());
+        }
+        let notices = said.notices();
+        // The host hears only of apps that it knows to run; and it can do without, if it does not read.
+        let runs = self.children.get(&Process::App(app)).is_some_and(|child| child.has_run);
+        if !notices.is_empty() && runs && self.control.has_room() {
+            self.control.queue(&ToHost::Notices { app, notices });
         }
     }
 }

@@ -30,8 +30,8 @@ use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
 use crate::{
-    file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config, shares, signals, status,
-    terminal,
+    file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config, service_manager, shares,
+    signals, status, terminal,
 };
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
@@ -202,6 +202,7 @@ fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {
             .map_or(1, |cpus| usize::try_from(cpus.count()).unwrap_or(1)),
         memory_bytes: host_memory(),
         terminal: terminal::of_caller(),
+        watchdog_microseconds: service_manager::watchdog_microseconds(),
         passed_sockets: Vec::new(),
         names: NameSources { hosts, resolv_conf },
         extra_kernel_parameters: std::env::var(KERNEL_PARAMETERS_VARIABLE).ok(),

@@ -3,6 +3,8 @@
 //! Responsible for: carrying out the actions of the conversation, each with everybody whom it concerns. Must not know: which message
 //! means what (`guest`). Follows docs/architecture.md, "While the pod runs".
 
+use std::time::Instant;
+
 use guest_api::{AppId, Destination, ToGuest};
 
 use super::error::SupervisorError;
@@ -54,6 +56,10 @@ impl Supervisor<'_> {
                     self.warn(status::pod_is_ready());
                     self.manager.ready();
                     self.listen_for_apps()?;
+                }
+                Action::Notices { app, notices } => {
+                    let name = self.runs.get(&app).map_or("", |run| run.name.as_str());
+                    self.manager.pass_on(name, &notices, Instant::now());
                 }
                 Action::Output { app, stream, data } => {
                     self.attachments.push(app, stream, &data);

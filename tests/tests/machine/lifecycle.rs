@@ -2,11 +2,10 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use rkt_tests::aci::{Aci, manifest};
 use rkt_tests::command::limit;
 use serde_json::json;
 
-use crate::pod::{INSPECT, Pod, fresh_path, labelled, pod_manifest, rkt, said, shell_app};
+use crate::pod::{INSPECT, Pod, fresh_path, inspect_as, labelled, pod_manifest, said, shell_app};
 
 /// Two handlers that say who runs them, on which occasion.
 fn handlers(pre_start: &str, post_stop: &str) -> serde_json::Value {
@@ -91,16 +90,10 @@ fn post_stop_handlers_run_when_the_pod_is_stopped_and_stops_are_in_reverse_order
 
 #[test]
 fn a_pod_is_ready_when_the_app_that_says_so_has_said_so_and_tells_the_service_manager() {
-    let extracted = fresh_path("inspect");
-    let arguments = ["image", "extract", "--rootfs-only", INSPECT];
-    rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
-    let mut of_image = manifest("example.com/notifying");
-    of_image["annotations"] =
-        json!([{ "name": "appc.io/executor/supports-systemd-notify", "value": "true" }]);
-    let program = std::fs::read(extracted.join("inspect")).expect("the program");
-    of_image["app"]["exec"] = json!(["/inspect"]);
-    let image = fresh_path("notifying").with_extension("aci");
-    Aci::new(&of_image).file("rootfs/inspect", 0o755, &program).write(&image);
+    let image = inspect_as("example.com/notifying", |of_image| {
+        of_image["annotations"] =
+            json!([{ "name": "appc.io/executor/supports-systemd-notify", "value": "true" }]);
+    });
     let steps = ["print-env", "NOTIFY_SOCKET", "notify", "STATUS=not yet", "print-msg", "waiting"];
     let more = ["await-file", "/dev/shm/go", "notify", "READY=1", "print-msg", "told", "sleep", "100000"];
     let arguments = [&[image.to_str().expect("UTF-8"), "--user=1000", "--"][..], &steps, &more].concat();
@@ -123,12 +116,12 @@ fn a_pod_is_ready_when_the_app_that_says_so_has_said_so_and_tells_the_service_ma
         }
         said_to_manager.clone()
     };
-    assert_eq!(listen(), ["READY=1"]);
+    assert_eq!(listen(), ["STATUS=notifying: not yet", "READY=1"]);
     early.expect_code(254).expect_err("context deadline exceeded");
     late.expect_code(0);
     pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
     let output = pod.finish();
-    assert_eq!(listen(), ["READY=1", "STOPPING=1"]);
+    assert_eq!(listen(), ["STATUS=notifying: not yet", "READY=1", "STOPPING=1"]);
     assert_eq!(said(&output.stdout, "notifying")[0], "NOTIFY_SOCKET=/run/systemd/notify");
 }
 

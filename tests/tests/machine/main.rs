@@ -30,6 +30,7 @@ mod ports;
 mod processors;
 mod redis;
 mod seccomp;
+mod socket_activation;
 mod stdio;
 mod stop;
 mod volumes;

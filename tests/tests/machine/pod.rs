@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::unistd::Pid;
+use rkt_tests::aci::{Aci, manifest};
 use rkt_tests::command::{Finished, Running, Stream, limit};
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::{dist, leaks};
@@ -47,6 +48,20 @@ pub fn fresh_path(prefix: &str) -> PathBuf {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     rkt().path(&format!("{prefix}-{}-{number}", std::process::id()))
+}
+
+/// The image that does as it is told under another name, with its manifest changed. It has the program only.
+pub fn inspect_as(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+    let extracted = fresh_path("inspect");
+    let arguments = ["image", "extract", "--rootfs-only", INSPECT];
+    rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
+    let mut manifest = manifest(name);
+    manifest["app"]["exec"] = serde_json::json!(["/inspect"]);
+    change(&mut manifest);
+    let program = std::fs::read(extracted.join("inspect")).expect("the program");
+    let image = fresh_path("image").with_extension("aci");
+    Aci::new(&manifest).file("rootfs/inspect", 0o755, &program).write(&image);
+    image
 }
 
 /// A pod that runs, or ran.

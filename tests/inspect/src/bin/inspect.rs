@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
@@ -52,6 +52,7 @@ catch SIGNAL            note the signal instead of dying from it
 await SIGNAL            wait until a caught signal arrives, and print its name
 kill PID SIGNAL         send a signal
 serve PORT TEXT         answer one connection on the loopback with TEXT
+serve-passed COUNT      answer COUNT connections to each socket that it was started with by what they say, in capitals
 vsock CID PORT          connect to a socket of the hypervisor or of the host, and print what comes of it
 connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
 await-file PATH         wait until the file exists
@@ -151,6 +152,7 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
             signal::kill(Pid::from_raw(pid), named_signal(words)?)?;
         }
         "serve" => serve(port(words)?, &text(words)?)?,
+        "serve-passed" => serve_passed(number(words)?)?,
         "vsock" => vsock(number(words)?, number(words)?)?,
         "connect" => connect(port(words)?)?,
         "await-file" => {
@@ -286,6 +288,26 @@ fn serve(port: u16, answer: &str) -> Result<(), Failure> {
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     let (mut connection, _) = listener.accept()?;
     connection.write_all(answer.as_bytes())?;
+    Ok(())
+}
+
+/// Answers connections to the sockets that it was started with (sd_listen_fds(3)).
+fn serve_passed(connections: u64) -> Result<(), Failure> {
+    let variable = |name| env::var(name).unwrap_or_default();
+    let (sockets, names) = (variable("LISTEN_FDS"), variable("LISTEN_FDNAMES"));
+    let mine = variable("LISTEN_PID") == process::id().to_string();
+    println!("sockets={sockets} names={names} mine={mine}");
+    for number in (3..).take(sockets.parse().map_err(|_| Failure::Usage)?) {
+        // SAFETY: by the protocol these descriptors are this program's, and nothing else in it uses them.
+        let listener = unsafe { TcpListener::from_raw_fd(number) };
+        println!("listening on {}", listener.local_addr()?);
+        for _ in 0..connections {
+            let (mut connection, _) = listener.accept()?;
+            let mut question = String::new();
+            connection.read_to_string(&mut question)?;
+            connection.write_all(question.to_uppercase().as_bytes())?;
+        }
+    }
     Ok(())
 }
 

@@ -58,11 +58,11 @@ pub fn environment(
     environment
 }
 
-/// That of commands in the app, which have nothing to say about its start.
+/// That of commands in the app, which have nothing to say for it.
 pub fn environment_of_commands(app: &AppSpec) -> Vec<(String, String)> {
     let mut environment = app.environment.clone();
     if app.lifecycle.says_when_ready {
-        environment.retain(|(name, _)| name != NOTIFY_VARIABLE);
+        environment.retain(|(name, _)| name != NOTIFY_VARIABLE && name != WATCHDOG_VARIABLE);
     }
     environment
 }

@@ -59,7 +59,7 @@ fn commands_in_an_app_have_no_socket_for_notifications() {
     let mut app = crate::plan_test::app_plan("web").spec;
     app.lifecycle.says_when_ready = true;
     let given = vec![("A".to_owned(), "1".to_owned())];
-    app.environment = environment(given.clone(), &app.lifecycle);
+    app.environment = environment(given.clone(), &app.lifecycle, Some(3_000_000));
 
     assert_eq!(environment_of_commands(&app), given);
 }

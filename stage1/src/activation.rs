@@ -92,7 +92,7 @@ pub fn sockets(
             sockets.push(listening(port, loopback(*address), Some(index)));
         }
         if sockets.len() == before {
-            let anywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, number));
+            let anywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, in_pod(port)));
             sockets.push(listening(port, anywhere, None));
         }
     }

@@ -52,7 +52,7 @@ fn a_port_that_no_socket_was_passed_for_listens_on_the_pods_networks() {
 
     let (sockets, _) = sockets(&section, &[exposed("http", 8080)], &[]).unwrap();
 
-    assert_eq!((sockets[0].address, sockets[0].number), (address("[::]:8080"), None));
+    assert_eq!((sockets[0].address, sockets[0].number), (address("[::]:80"), None));
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
     let kernel = open_stage1("vmlinux")?;
     let initramfs = open_stage1("initramfs")?;
-    let forwards = forwards(flags)?;
+    let forwards = forwards(flags, &host)?;
     let reservation = network::reserve(flags.uuid, &forwards)?;
     shares::prepare_volumes(&plan.shares)?;
     fault::point("run.volumes.made");
@@ -177,12 +177,13 @@ fn make_plan(flags: &RunFlags, host: &HostFacts) -> Result<Plan, EntrypointError
     Ok(plan::plan(flags, &pod, &images, host)?)
 }
 
-fn forwards(flags: &RunFlags) -> Result<Vec<Forward>, EntrypointError> {
+fn forwards(flags: &RunFlags, host: &HostFacts) -> Result<Vec<Forward>, EntrypointError> {
     let pod = pod_directory::pod_manifest()?;
     if pod.ports.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(network::forwards(&flags.networks, &pod, &pod_directory::image_manifests(&pod)?)?)
+    let images = pod_directory::image_manifests(&pod)?;
+    Ok(network::forwards(&flags.networks, &pod, &images, &host.passed_sockets)?)
 }
 
 fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {

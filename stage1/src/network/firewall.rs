@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use appc::{AcName, ExposedPort, ImageManifest, PodManifest, Port};
@@ -61,6 +61,7 @@ pub fn forwards(
     networks: &[NetworkRequest],
     pod: &PodManifest,
     images: &BTreeMap<AcName, ImageManifest>,
+    passed: &[SocketAddr],
 ) -> Result<Vec<Forward>, PortError> {
     // stage0 refuses --port then; a manifest of the user's own may still name ports.
     if networks.iter().any(|network| network.name == "none") {
@@ -72,6 +73,11 @@ pub fn forwards(
             Some(port) => port,
             None => find(&exposed.name, pod, images)?,
         };
+        // Whoever connects there has a socket that listens already, the service manager's (`activation`).
+        let is_passed = |address: &SocketAddr| u32::from(address.port()) == exposed.host_port;
+        if target.socket_activated && passed.iter().any(is_passed) {
+            continue;
+        }
         let count = target.count.max(1);
         if usize::try_from(count).map_or(true, |count| count > MAX_FORWARDS - forwards.len()) {
             return Err(PortError::TooMany(

@@ -23,7 +23,20 @@ fn manifest(app_ports: &str, exposed: &str) -> PodManifest {
 }
 
 fn made(app_ports: &str, exposed: &str) -> Result<Vec<Forward>, PortError> {
-    forwards(&[request("default")], &manifest(app_ports, exposed), &BTreeMap::new())
+    forwards(&[request("default")], &manifest(app_ports, exposed), &BTreeMap::new(), &[])
+}
+
+#[test]
+fn a_port_that_the_service_manager_listens_on_is_not_forwarded() {
+    let ports = r#"{"name":"www","protocol":"tcp","port":80,"socketActivated":true}"#;
+    let manifest = manifest(ports, r#"{"name":"www","hostPort":8080}"#);
+    let forwarded = |passed: &[&str]| {
+        let passed: Vec<_> = passed.iter().map(|address| address.parse().unwrap()).collect();
+        forwards(&[request("default")], &manifest, &BTreeMap::new(), &passed).unwrap().len()
+    };
+
+    assert_eq!(forwarded(&["[::]:8080"]), 0);
+    assert_eq!(forwarded(&["[::]:80"]), 1);
 }
 
 #[test]
@@ -43,7 +56,7 @@ fn a_port_leads_to_the_apps_port_of_its_name() {
             },
         ]
     );
-    let none = forwards(&[request("none")], &manifest(ports, exposed), &BTreeMap::new());
+    let none = forwards(&[request("none")], &manifest(ports, exposed), &BTreeMap::new(), &[]);
     assert!(none.unwrap().is_empty());
 }
 

@@ -15,7 +15,9 @@ fn answers(flags: &[&str], steps: &[&str]) -> Vec<String> {
 #[test]
 fn an_app_runs_as_the_user_and_group_it_was_given() {
     let by_number = ["--user=1234", "--group=4321", "--supplementary-gids=7,8"];
-    assert_eq!(answers(&by_number, &["print-user"]), ["uid=1234 gid=4321 groups=[7, 8]"]);
+    // The kernel behind a user namespace is the pod's own: everybody may have one.
+    let steps = ["print-user", "make-user-namespace"];
+    assert_eq!(answers(&by_number, &steps), ["uid=1234 gid=4321 groups=[7, 8]", "user namespace made"]);
     let by_name = ["--user=tester", "--group=tester"];
     assert_eq!(answers(&by_name, &["print-user"])[0].split(" groups").next(), Some("uid=1000 gid=1000"));
     let by_file = ["--user=/owned", "--group=/owned"];
@@ -176,4 +178,14 @@ fn what_an_app_changed_is_not_in_the_next_pod() {
 
     assert_eq!(answers(&[], &["list", "/data"]), [""]);
     assert!(rkt().data().exists());
+}
+
+#[test]
+fn of_several_apps_the_one_that_cannot_be_started_is_named() {
+    let good = shell_app("good", "sleep 100000", &json!({}));
+    let bad = shell_app("bad", "", &json!({ "exec": ["/no/such/program"] }));
+
+    let output = Pod::start(&[&pod_manifest(&[good, bad])]).finish();
+
+    output.expect_code(254).expect_err("app \"bad\" cannot be started: cannot execute \"/no/such/program\"");
 }

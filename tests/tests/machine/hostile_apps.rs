@@ -24,6 +24,44 @@ fn a_signal_of_any_number_is_told_by_its_number() {
     pod.finish();
 }
 
+/// Signals that do not end a process that has not asked for them: SIGCHLD, SIGCONT, SIGURG and SIGWINCH, and those that stop it.
+const HARMLESS: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
+
+#[test]
+fn an_apps_status_is_the_number_of_the_signal_that_killed_it_whichever_it_was() {
+    // Those from 34 to 64 are all alike.
+    let signals: Vec<i32> = (1..=34).chain([64]).filter(|signal| !HARMLESS.contains(signal)).collect();
+    // All run before the first one dies, which ends the pod: only their own signals end them then. They wait in open(2) for the
+    // conductor's end of a pipe, which stays open until they all have come past.
+    let wait = "trap '' TERM; mkfifo /dev/shm/gate 2> /dev/null; : > /dev/shm/at-$AC_APP_NAME; : < /dev/shm/gate; \
+                : > /dev/shm/past-$AC_APP_NAME;";
+    let dying = signals.iter().map(|signal| {
+        let script = match signal {
+            // busybox's shell never dies of SIGQUIT, what it executes does.
+            3 => format!("{wait} (sleep 1; kill -3 $$) & exec sleep 100000"),
+            15 => format!("{wait} trap - TERM; kill -15 $$; sleep 100000"),
+            _ => format!("{wait} kill -{signal} $$; sleep 100000"),
+        };
+        shell_app(&format!("signal-{signal}"), &script, &json!({}))
+    });
+    let all = signals.len();
+    let until =
+        |files: &str| format!("while set -- /dev/shm/{files}-*; [ $# -lt {all} ]; do sleep 0.5; done;");
+    let last = format!("trap '' TERM; {} exec 3> /dev/shm/gate; {}", until("at"), until("past"));
+    let apps: Vec<_> = dying.chain([shell_app("conductor", &last, &json!({}))]).collect();
+
+    let mut pod = Pod::start(&[&pod_manifest(&apps)]);
+
+    let code = pod.finish_within(limit(180)).code();
+    let status = pod.status(&pod.uuid);
+    for signal in &signals {
+        let key = format!("app-signal-{signal}");
+        let value = status.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
+        assert_eq!(value, Some(signal.to_string()), "{status:?}");
+    }
+    assert!(signals.contains(&code), "{code}");
+}
+
 #[test]
 fn an_app_that_closes_its_outputs_or_leaves_stubborn_children_harms_no_other() {
     let closing = shell_app("closing", "exec 0<&- 1>&- 2>&-; sleep 0.5; exit 0", &json!({}));

@@ -65,16 +65,35 @@ fn a_hang_up_that_comes_with_sigterm_does_not_count_as_a_second_request() {
 
 #[test]
 fn an_app_that_ignores_sigterm_is_killed_after_the_grace_period() {
-    let mut pod = Pod::inspect(&["ignore", "TERM", "print-msg", "ready", "sleep", "100000"]);
+    // An immutable pod and one app of a mutable one, at the same time: it takes 90 s.
+    let steps = ["ignore", "TERM", "print-msg", "ready", "sleep", "100000"];
+    let mut pod = Pod::inspect(&steps);
+    let mut sandbox = Pod::sandbox();
+    for name in ["stubborn", "neighbour"] {
+        let add = ["app", "add", &sandbox.uuid, INSPECT, &format!("--name={name}"), "--"];
+        rkt().run([&add[..], &steps].concat()).expect_code(0);
+        rkt().run(["app", "start", &sandbox.uuid, &format!("--app={name}")]).expect_code(0);
+    }
     pod.wait_for("ready");
+    sandbox.wait_for("ready");
     let asked = Instant::now();
 
     pod.running().send(Signal::SIGTERM);
+    let stop = rkt().start(["app", "stop", &sandbox.uuid, "--app=stubborn"]);
 
-    let output = pod.finish_within(Duration::from_secs(280));
+    let patience = Duration::from_secs(280);
+    let output = pod.finish_within(patience);
     assert_eq!(output.code(), 9, "{output:?}");
+    stop.finish(patience).expect_code(0);
     assert!(asked.elapsed().as_secs() >= 60, "killed without grace after {:?}", asked.elapsed());
     assert_eq!(pod.status_value(&pod.uuid, "app-inspect").as_deref(), Some("9"));
+    let of = |name: &str| {
+        rkt().run(["app", "status", &sandbox.uuid, &format!("--app={name}")]).expect_code(0).out()
+    };
+    assert!(of("stubborn").contains("exit_code=9"), "{}", of("stubborn"));
+    assert!(of("neighbour").contains("state=running"), "{}", of("neighbour"));
+    rkt().run(["stop", "--force", &sandbox.uuid]).expect_code(0);
+    sandbox.finish();
 }
 
 #[test]

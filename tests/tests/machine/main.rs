@@ -20,6 +20,7 @@ mod interactive;
 mod isolation;
 mod life;
 mod lifecycle;
+mod logs;
 mod memory;
 mod metadata;
 mod mutable;

@@ -61,3 +61,41 @@ fn an_app_without_a_network_asks_the_metadata_service() {
     assert!(said[4].contains("404"), "{}", said[4]);
     assert_eq!(said[5..8], ["valid", "forged", "40"]);
 }
+
+/// What an added app asks.
+const ADDED: &str = r#"
+for tool in wget head tr grep; do eval "$tool() { busybox $tool \"\$@\"; }"; done
+u=$AC_METADATA_URL/acMetadata/v1
+wget -qO- "$u/apps/$AC_APP_NAME/image/id"; echo
+wget -qO- "$u/apps/$AC_APP_NAME/image/manifest" | tr -d ' \n' | grep -o '"acKind":"[A-Za-z]*"'
+wget -qO- "$u/apps/gone/image/manifest" 2>&1 | head -n 1
+echo asked
+"#;
+
+#[test]
+fn apps_that_are_added_to_a_registered_pod_are_known_to_the_service_and_forgotten_when_they_are_removed() {
+    let mut service = rkt().start(["metadata-service"]);
+    service.wait_for(Stream::Err, "metadata service running...", limit(30));
+    let mut pod = Pod::sandbox_with(&["--mds-register"]);
+    let app = |verb: &str, rest: &[&str]| rkt().run([&["app", verb, &pod.uuid], rest].concat());
+
+    for name in ["gone", "web"] {
+        let name = format!("--name={name}");
+        app("add", &["example.com/busybox", &name, "--", "-c", ADDED]).expect_code(0);
+    }
+    app("rm", &["--app=gone"]).expect_code(0);
+    app("start", &["--app=web"]).expect_code(0);
+    pod.wait_for("asked");
+
+    service.send(Signal::SIGTERM);
+    service.finish(limit(30)).expect_code(0);
+    // Without the service an app is an app all the same.
+    let late = rkt().run(["app", "add", &pod.uuid, "example.com/busybox", "--name=late"]).expect_code(0);
+    late.expect_err("warning: the metadata service does not know the pod's apps as they are now");
+    rkt().run(["stop", &pod.uuid]).expect_code(0);
+    let output = pod.finish().expect_code(0);
+    let said = said(&output.stdout, "web");
+    assert!(said[0].starts_with("sha512-") && said[0].len() == 71, "{said:?}");
+    assert_eq!(said[1], r#""acKind":"ImageManifest""#, "{said:?}");
+    assert!(said[2].contains("404"), "{said:?}");
+}

@@ -1,12 +1,17 @@
 //! Mutable pods: apps that are added to a running virtual machine, started, stopped and removed.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use rkt_tests::command::{Finished, Stream, limit};
 
-use crate::pod::{Pod, brief, fresh_path, rkt, said};
+use rkt_tests::terminal::Terminal;
+
+use crate::pod::{INSPECT, Pod, brief, fresh_path, rkt, said};
 
 const BUSYBOX: &str = "example.com/busybox";
 
@@ -145,4 +150,167 @@ fn added_apps_share_volumes_and_are_killed_alone() {
     pod.finish().expect_code(128 + 9);
     rkt().run(["rm", &pod.uuid]).expect_code(0);
     pod.expect_nothing_left();
+}
+
+/// A client of both of an app's streams.
+struct Client(Child);
+
+impl Client {
+    fn attach(pod: &Pod, app: &str) -> Self {
+        let app = format!("--app={app}");
+        let mut command = rkt().command(["attach", &app, "--mode=stdin,stdout", &pod.uuid]);
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("rkt runs"))
+    }
+
+    /// Says a line, and waits until the app has repeated it.
+    #[track_caller]
+    fn say(&mut self, line: &str) {
+        writeln!(self.0.stdin.as_mut().expect("piped"), "{line}").expect("rkt reads");
+        let output = self.0.stdout.as_mut().expect("piped");
+        let (mut text, mut byte) = (String::new(), [0]);
+        while !text.contains(&format!("said {line}\n")) {
+            assert_eq!(output.read(&mut byte).expect("reading"), 1, "only {text:?}");
+            text.push(char::from(byte[0]));
+        }
+    }
+
+    /// Has nothing more to say.
+    #[track_caller]
+    fn finish(mut self) {
+        drop(self.0.stdin.take());
+        assert_eq!(self.0.wait().expect("waiting").code(), Some(0));
+    }
+}
+
+/// The streams and texts of a log in Kubernetes' format.
+fn kubernetes_log(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).expect("the app's log");
+    text.lines().map(|line| line.split_once(' ').expect("a time").1.to_owned()).collect()
+}
+
+const ANNOTATION: &str = "--annotation=coreos.com/rkt/experiment";
+
+#[test]
+fn added_apps_of_two_images_share_a_volume_are_attached_to_and_logged_for_kubernetes() {
+    let logs = fresh_path("logs");
+    fs::create_dir(&logs).expect("creating");
+    let mode = format!("{ANNOTATION}/logmode=k8s-plain");
+    let mut pod = Pod::sandbox_with(&[&mode, &format!("{ANNOTATION}/kubernetes-log-dir={}", logs.display())]);
+    let log = |name: &str| format!("{ANNOTATION}/kubernetes-log-path={name}");
+    let shared = "--mnt-volume=name=shared,kind=empty,target=/shared";
+
+    // Apps of two images, with one empty volume between them.
+    let talk = "echo hello > /shared/word; echo ready; while read line; do echo said $line; done; echo bye";
+    add(&pod, "talker", &[shared, "--stdin=stream", "--stdout=stream", &log("talker.log")], talk);
+    let steps = ["--", "await-file", "/shared/word", "read-file", "/shared/word", "print-err", "over"];
+    let reader = [INSPECT, "--name=reader", shared, "--stdout=log", &log("reader.log")];
+    app(&pod, "add", &[&reader[..], &steps].concat()).expect_code(0);
+    for name in ["talker", "reader"] {
+        app(&pod, "start", &[&format!("--app={name}")]).expect_code(0);
+    }
+    pod.wait_for("ready");
+    pod.wait_for("hello");
+
+    // Attached to an added app, and to the same one when it runs again.
+    let mut client = Client::attach(&pod, "talker");
+    client.say("one");
+    client.finish();
+    wait_for_exit(&pod, "talker");
+    app(&pod, "start", &["--app=talker"]).expect_code(0);
+    let mut client = Client::attach(&pod, "talker");
+    client.say("two");
+    client.finish();
+    wait_for_exit(&pod, "talker");
+    wait_for_exit(&pod, "reader");
+    let once =
+        |line: &str| ["stdout ready".to_owned(), format!("stdout said {line}"), "stdout bye".to_owned()];
+    assert_eq!(kubernetes_log(&logs.join("talker.log")), [once("one"), once("two")].concat());
+    assert_eq!(kubernetes_log(&logs.join("reader.log")), ["stdout hello", "stderr over"]);
+
+    // A terminal has the size of whoever is attached, in every run of its app.
+    let tty = ["--stdin=tty", "--stdout=tty", "--stderr=tty"];
+    add(&pod, "shell", &tty, "exec /bin/sh -i");
+    for (rows, columns) in [(40, 100), (50, 132)] {
+        app(&pod, "start", &["--app=shell"]).expect_code(0);
+        let mut terminal = Terminal::start(rkt().command(["attach", "--app=shell", &pod.uuid]));
+        terminal.resize(rows, columns);
+        terminal.type_line("");
+        terminal.wait_for("#", 1);
+        terminal.type_line("echo size $(stty size), $((40 + 2))");
+        terminal.wait_for(&format!("size {rows} {columns}, 42"), 1);
+        terminal.type_line("exit 3");
+        assert_eq!(terminal.finish().0, 0);
+        wait_for_exit(&pod, "shell");
+        assert_eq!(status(&pod, "shell", "exit_code"), "3");
+    }
+
+    // Whoever adds an app that is too large for the machine learns so.
+    let large = app(&pod, "add", &[BUSYBOX, "--name=large", "--memory=64Gi"]).expect_code(0);
+    large.expect_err(
+        "warning: app \"large\" may use 65536 MiB of memory, but the pod's machine has only 512 MiB",
+    );
+    rkt().run(["stop", &pod.uuid]).expect_code(0);
+    pod.finish().expect_code(0);
+}
+
+#[test]
+fn what_keeps_an_added_app_from_starting_is_told_to_whoever_starts_it() {
+    let mut pod = Pod::sandbox();
+    let directory = fresh_path("volume");
+    fs::create_dir(&directory).expect("creating");
+    std::os::unix::fs::symlink("loop", directory.join("loop")).expect("linking");
+    // Any program of the machine's that needs a loader.
+    fs::copy("/bin/cat", directory.join("dynamic")).expect("copying");
+    fs::copy("/bin/cat", directory.join("script")).expect("copying");
+    fs::write(directory.join("script"), "#!/no/such/interpreter -x\n").expect("writing");
+    let host = |name: &str, source: &str, target: &str| {
+        let source = directory.join(source);
+        format!("--mnt-volume=name={name},kind=host,source={},target={target}", source.display())
+    };
+    let empty = |target: &str| format!("--mnt-volume=name=empty,kind=empty,target={target}");
+    let exec = |path: &str| format!("--exec={path}");
+    let cases = [
+        (
+            vec![host("program", "dynamic", "/dynamic"), exec("/dynamic")],
+            "\"/dynamic\": its ELF interpreter (dynamic loader) \"/lib64/ld-linux-x86-64.so.2\" is missing",
+        ),
+        (
+            vec![host("program", "script", "/script"), exec("/script")],
+            "\"/script\": its script interpreter \"/no/such/interpreter\" is missing",
+        ),
+        (
+            vec![empty("/usr/bin/busybox")],
+            "the volume for \"/usr/bin/busybox\" is a directory, and the app has a file there",
+        ),
+        (
+            vec![host("file", "script", "/root")],
+            "the volume for \"/root\" is a file, and the app has a directory there",
+        ),
+        (
+            vec![host("links", "", "/links"), empty("/links/loop/below")],
+            "\"/links/loop/below\" in the app's root: Too many levels of symbolic links",
+        ),
+        (
+            vec![empty("/usr/bin/busybox/below")],
+            "\"/usr/bin/busybox/below\" in the app's root: Not a directory",
+        ),
+    ];
+
+    for (number, (flags, reason)) in cases.iter().enumerate() {
+        let name = format!("app-{number}");
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        app(&pod, "add", &[&[BUSYBOX, &format!("--name={name}")], &flags[..]].concat()).expect_code(0);
+        app(&pod, "start", &[&format!("--app={name}")]).expect_code(254).expect_err(reason);
+        pod.running().wait_for(Stream::Err, &format!("app \"{name}\" cannot be started: "), brief());
+    }
+
+    let fifo = directory.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let refused = app(&pod, "add", &[BUSYBOX, "--name=late", &host("fifo", "fifo", "/fifo")]);
+    refused.expect_code(254).expect_err("it is a FIFO of the host");
+    add(&pod, "late", &[], "echo well");
+    app(&pod, "start", &["--app=late"]).expect_code(0);
+    pod.wait_for("well");
+    rkt().run(["stop", &pod.uuid]).expect_code(0);
+    pod.finish().expect_code(0);
 }

@@ -113,16 +113,26 @@ impl Pod {
     /// Starts a mutable pod without apps, and waits until apps may be added.
     #[track_caller]
     pub fn sandbox() -> Self {
-        Self::sandbox_on("none")
+        Self::sandbox_with(&[])
     }
 
     /// The same on these networks.
     #[track_caller]
     pub fn sandbox_on(networks: &str) -> Self {
+        Self::sandbox_of(&[&format!("--net={networks}")])
+    }
+
+    /// The same with further flags, and no network.
+    #[track_caller]
+    pub fn sandbox_with(flags: &[&str]) -> Self {
+        Self::sandbox_of(&[&["--net=none"], flags].concat())
+    }
+
+    #[track_caller]
+    fn sandbox_of(flags: &[&str]) -> Self {
         let file = fresh_path("uuid");
         let save = format!("--uuid-file-save={}", file.display());
-        let networks = format!("--net={networks}");
-        let pod = Self::of(rkt().command(["app", "sandbox", &networks, &save]), &file);
+        let pod = Self::of(rkt().command([&["app", "sandbox", &save], flags].concat()), &file);
         rkt().run(["status", "--wait-ready", &pod.uuid]).expect_code(0);
         pod
     }

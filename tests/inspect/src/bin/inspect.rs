@@ -19,7 +19,10 @@ use nix::libc;
 use nix::sys::signal::{self, SigHandler, Signal};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, VsockAddr};
 use nix::sys::utsname;
+use nix::sys::wait;
 use nix::unistd::{self, Pid};
+use rustix::fs::FlockOperation;
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync};
 
 /// A step failed.
 const STEP_FAILED: u8 = 120;
@@ -58,6 +61,9 @@ connect PORT            connect to the loopback, trying for 60 seconds, and prin
 await-file PATH         wait until the file exists
 print-clock             print the wall clock, in nanoseconds since the Unix epoch
 print-random            print 16 random bytes, if the kernel's generator has them at once
+lock-file PATH          lock the file in both of Linux's ways, and hold the locks to the end
+map-file PATH TEXT      write TEXT to the beginning of the file through a shared mapping, synchronized, and hold that
+make-user-namespace     make a process in a user namespace of its own
 notify TEXT             send TEXT to the socket that NOTIFY_SOCKET names
 fill-memory MIB         use as much memory, and give it back to the kernel after await-file PATH
 exit CODE               end with CODE
@@ -138,6 +144,16 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
             let status = fs::symlink_metadata(text(words)?)?;
             println!("mode={:o} uid={} gid={}", status.mode(), status.uid(), status.gid());
         }
+        "lock-file" => {
+            let file = File::options().read(true).write(true).open(text(words)?)?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from)?;
+            rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)
+                .map_err(io::Error::from)?;
+            std::mem::forget(file);
+            println!("locked");
+        }
+        "make-user-namespace" => make_user_namespace()?,
+        "map-file" => map_file(&text(words)?, &text(words)?)?,
         "list" => list(&text(words)?)?,
         "lines" => lines(number(words)?, Duration::from_millis(number(words)?))?,
         "flood" => flood(number(words)?, number(words)?)?,
@@ -188,6 +204,42 @@ fn list(path: &str) -> Result<(), Failure> {
     }
     names.sort();
     println!("{}", names.join(" "));
+    Ok(())
+}
+
+/// With clone(2): default filters know unshare(2) as an administrator's.
+fn make_user_namespace() -> Result<(), Failure> {
+    let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+    // SAFETY: like fork(2), in a process of one thread; the child does nothing but end.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match i32::try_from(pid).map_err(|_| Failure::Usage)? {
+        // SAFETY: ends the child, at once.
+        0 => unsafe { libc::_exit(0) },
+        pid if pid > 0 => {
+            wait::waitpid(Pid::from_raw(pid), None)?;
+            println!("user namespace made");
+            Ok(())
+        }
+        _ => Err(io::Error::last_os_error().into()),
+    }
+}
+
+/// Writes to a file that is as long as a page, through a mapping that stays.
+fn map_file(path: &str, text: &str) -> Result<(), Failure> {
+    const PAGE: usize = 4096;
+    let file = File::options().read(true).write(true).open(path)?;
+    if file.metadata()?.len() < PAGE as u64 || text.len() > PAGE {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
+    }
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping, at an address that the kernel chooses.
+    let address = unsafe { mmap(std::ptr::null_mut(), PAGE, protection, MapFlags::SHARED, &file, 0) }
+        .map_err(io::Error::from)?;
+    // SAFETY: the mapping is writable, at least as long as the text, and nobody else knows it.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), address.cast(), text.len()) };
+    // SAFETY: a whole mapping of ours.
+    unsafe { msync(address, PAGE, MsyncFlags::SYNC) }.map_err(io::Error::from)?;
+    println!("mapped");
     Ok(())
 }
 

@@ -65,6 +65,7 @@ fn run_gets_every_applicable_argument_in_order() {
 fn an_old_stage1_gets_only_what_it_knows() {
     let mut options = options();
     (options.private_users, options.mds_token, options.mutable) = (None, None, false);
+    options.egress = None;
 
     let count = |interface| run_arguments(&options, interface, UUID, Log::new("run", false)).len();
     let first = run_arguments(&options, 1, UUID, Log::new("run", false));

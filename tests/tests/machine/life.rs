@@ -171,19 +171,6 @@ fn processes_that_an_app_leaves_behind_do_not_keep_the_pod() {
 }
 
 #[test]
-fn the_default_network_is_the_loopback_only_and_says_so() {
-    let steps = ["--", "list", "/sys/class/net", "read-file", "/proc/net/route"];
-
-    let output =
-        rkt().run([&["--insecure-options=image", "run", INSPECT], &steps[..]].concat()).expect_code(0);
-
-    let said = said(&output.stdout, "inspect");
-    assert!(said[0].split(' ').any(|link| link == "lo") && !said[0].contains("eth"), "{said:?}");
-    assert_eq!(said.len(), 2, "there is a route: {said:?}");
-    assert!(output.err().contains("loopback"), "{output:?}");
-}
-
-#[test]
 fn an_unknown_network_is_refused_by_name() {
     let output = rkt().run(["--insecure-options=image", "run", "--net=blue", INSPECT]);
 

@@ -20,6 +20,7 @@ use rkt_tests::command::{limit, run};
 use rkt_tests::dist;
 use rkt_tests::registry::Registry;
 use rkt_tests::rkt::TestRkt;
+use rkt_tests::spinner::Spinner;
 
 /// What is done, and how often.
 struct Amount {
@@ -262,18 +263,5 @@ impl Drop for Ended {
         // Not SIGKILL, which timeout(1) could not pass on.
         let _ = signal::kill(Pid::from_raw(self.0.id() as i32), Signal::SIGTERM);
         let _ = self.0.wait();
-    }
-}
-
-/// Keeps the machine's CPU busy at the lowest priority there is: on the instruction clock, an idle CPU's time leaps.
-struct Spinner {
-    _child: Option<Ended>,
-}
-
-impl Spinner {
-    fn start() -> Self {
-        let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
-        let spin = || Command::new("chrt").args(["--idle", "0", "sh", "-c", "while :; do :; done"]).spawn();
-        Self { _child: emulated.then(|| Ended(spin().expect("chrt starts"))) }
     }
 }

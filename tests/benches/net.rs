@@ -18,6 +18,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rkt_tests::dist;
+use rkt_tests::spinner::Spinner;
 use serde_json::Value;
 
 /// How much is done.
@@ -254,18 +255,5 @@ impl Drop for Ended {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// Keeps the machine's CPU busy at the lowest priority there is: on the instruction clock, an idle CPU's time leaps.
-struct Spinner {
-    _child: Option<Ended>,
-}
-
-impl Spinner {
-    fn start() -> Self {
-        let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));
-        let spin = || Command::new("chrt").args(["--idle", "0", "sh", "-c", "while :; do :; done"]).spawn();
-        Self { _child: emulated.then(|| Ended(spin().expect("chrt starts"))) }
     }
 }

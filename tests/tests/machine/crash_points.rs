@@ -163,3 +163,51 @@ fn define_network() {
     });
     std::fs::write(directory.join(format!("{NETWORK}.conf")), network.to_string()).expect("a configuration");
 }
+
+/// Kills the process of stage1's that shows an app's files, at the point. Returns the UUID of the pod, which goes on.
+fn killed_while_apps_change(stage1: &Stage1, point: &str) -> String {
+    let file = fresh_path("uuid");
+    let save = format!("--uuid-file-save={}", file.display());
+    let mut command = rkt().command(["app", "sandbox", "--net=none", &save, &stage1.flag]);
+    Moment { point: point.to_owned(), hit: 1 }.ends(&mut command);
+    let mut pod = Running::start(&mut command);
+    let uuid = rkt().wait_for_uuid(&mut pod, &file);
+    rkt().run(["status", "--wait-ready", &uuid]).expect_code(0);
+
+    let added = rkt().run(["app", "add", &uuid, INSPECT, "--name=web"]);
+    let killed = "the process that shares files was killed by signal 9";
+    if point == "shares.extended" {
+        added.expect_code(254).expect_err(killed);
+        let list = rkt().run(["app", "list", "--no-legend", &uuid]).expect_code(0).out();
+        assert_eq!(list, "", "what failed is undone");
+    } else {
+        added.expect_code(0);
+        rkt().run(["app", "rm", &uuid, "--app=web"]).expect_code(254).expect_err(killed);
+    }
+    rkt().run(["stop", &uuid]).expect_code(0);
+    pod.finish(limit(60)).expect_code(0);
+    rkt().wait_for_state(&uuid, "exited");
+    uuid
+}
+
+#[test]
+fn what_shows_an_apps_files_may_be_killed_and_the_pod_goes_on() {
+    let stage1 = Stage1::fetch();
+    let host = leaks::Host::now();
+    let uuids: Vec<String> = thread::scope(|scope| {
+        let stage1 = &stage1;
+        let killed: Vec<_> = SHARES_POINTS
+            .iter()
+            .map(|point| scope.spawn(|| killed_while_apps_change(stage1, point)))
+            .collect();
+        killed.into_iter().map(|killed| killed.join().expect("it was killed")).collect()
+    });
+
+    for uuid in &uuids {
+        rkt().run(["rm", uuid]).expect_code(0);
+        let left = leaks::of_pod(uuid);
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+    let left = host.left();
+    assert!(left.is_empty(), "left behind: {left:#?}");
+}

@@ -5,6 +5,7 @@
 
 pub(crate) mod coverage;
 mod messages;
+mod remarks;
 pub(crate) mod runner;
 pub(crate) mod tally;
 
@@ -83,6 +84,7 @@ fn run(tiers: &[Tier], filters: &[String]) -> Tally {
     if prepared.is_ok() && tiers.iter().any(|tier| *tier != Tier::Unit) {
         prepared = dist::build();
     }
+    remarks::begin();
     let mut sum = Tally::default();
     for tier in tiers {
         let name = tier.name();
@@ -96,11 +98,13 @@ fn run(tiers: &[Tier], filters: &[String]) -> Tally {
         };
         let tally = result.unwrap_or_else(|error| {
             println!("  FAILED  the tier could not run: {error:#}");
+            remarks::failed(name);
             Tally::of(false)
         });
         println!("{name}: {tally} ({:.0} s)", started.elapsed().as_secs_f64());
         sum += tally;
     }
+    remarks::show();
     sum
 }
 
@@ -129,11 +133,41 @@ fn host(filters: &[String]) -> Result<Tally> {
     Ok(tally)
 }
 
-/// `cargo test`, whose summaries are added up. `--tests` is every target that has not opted out of the test harness.
+/// What [`cargo_test`] found.
+struct UnitTests {
+    tally: Tally,
+    /// The names of those that failed, unless their binary crashed.
+    failed: Vec<String>,
+}
+
+/// All unit tests; those that fail are run again, as [`runner::run_all`] does.
 fn unit(filters: &[String]) -> Result<Tally> {
+    let first = cargo_test(filters)?;
+    let mut tally = first.tally;
+    if tally == Tally::default() && filters.is_empty() {
+        bail!("cargo test ran nothing");
+    }
+    if tally.failed != first.failed.len() || tally.failed > remarks::SECOND_TRIES {
+        first.failed.iter().for_each(|name| remarks::failed(name));
+        return Ok(tally);
+    }
+    for name in &first.failed {
+        let second = cargo_test(&["--exact".to_owned(), name.clone()])?;
+        let passed = second.tally.failed == 0 && second.tally.passed > 0;
+        remarks::tried_again(name, passed);
+        if passed {
+            tally += Tally { passed: 1, ..Tally::default() };
+            tally.failed -= 1;
+        }
+    }
+    Ok(tally)
+}
+
+/// `cargo test`, whose summaries are added up. `--tests` is every target that has not opted out of the test harness.
+fn cargo_test(arguments: &[String]) -> Result<UnitTests> {
     let mut child = cargo()
         .args(["test", "--workspace", "--tests", "--no-fail-fast", "--quiet", "--"])
-        .args(filters)
+        .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -149,18 +183,15 @@ fn unit(filters: &[String]) -> Result<Tally> {
     });
     let output = child.stdout.take().context("cargo has no stdout")?;
     let mut tally = Tally::default();
+    let mut failed = Vec::new();
     let mut failed_summaries = 0;
     for line in BufReader::new(output).lines().map_while(Result::ok) {
         if let Some(summary) = line.strip_prefix("test result: ") {
             tally += libtest_summary(summary).with_context(|| format!("cannot understand {line:?}"))?;
             failed_summaries += usize::from(summary.starts_with("FAILED"));
         }
-        // Empty binaries and rows of dots say nothing.
-        let dull = line.is_empty()
-            || line.starts_with("running ")
-            || line.starts_with("test result: ok")
-            || line.chars().all(|letter| "./0123456789i ".contains(letter));
-        if !dull {
+        failed.extend(line.strip_suffix(" --- FAILED").map(str::to_owned));
+        if !is_dull(&line) {
             println!("  {line}");
         }
     }
@@ -170,10 +201,15 @@ fn unit(filters: &[String]) -> Result<Tally> {
     if !status.success() && tally.failed == 0 {
         tally.failed = 1;
     }
-    if tally == Tally::default() && filters.is_empty() {
-        bail!("cargo test ran nothing ({status})");
-    }
-    Ok(tally)
+    Ok(UnitTests { tally, failed })
+}
+
+/// Empty binaries and rows of dots say nothing.
+fn is_dull(line: &str) -> bool {
+    line.is_empty()
+        || line.starts_with("running ")
+        || line.starts_with("test result: ok")
+        || line.chars().all(|letter| "./0123456789i ".contains(letter))
 }
 
 /// Reads `ok. 3 passed; 0 failed; 1 ignored; …`.

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::coverage::{self, Recorded};
+use super::remarks;
 use super::tally::Tally;
 use crate::process::text;
 
@@ -92,10 +93,22 @@ pub(crate) struct Outcome {
     pub(crate) recorded: Vec<Recorded>,
 }
 
-/// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none) and that is of the share.
+impl Outcome {
+    fn add(&mut self, test: Ran, tables: &mut Tables) {
+        self.tally += Tally::of(test.passed);
+        if test.passed {
+            collect_rows(tables, &test.output);
+            self.recorded.push(Recorded { test: test.name, commands: test.commands });
+        }
+    }
+}
+
+/// Runs every test of `binaries` whose name contains one of `filters` (all, when there is none) and that is of the share. One
+/// that fails is run again when the others are done; it counts as failed if it does twice, and is named at the end anyway.
 pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String], share: Share) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let mut tables = Tables::new();
+    let mut failed = Vec::new();
     for binary in binaries {
         let ignored = list(binary, true)?;
         let wanted =
@@ -108,12 +121,24 @@ pub(crate) fn run_all(binaries: &[PathBuf], filters: &[String], share: Share) ->
                 continue;
             }
             let test = run_one(binary, &name)?;
-            outcome.tally += Tally::of(test.passed);
             if test.passed {
-                collect_rows(&mut tables, &test.output);
-                outcome.recorded.push(Recorded { test: name, commands: test.commands });
+                outcome.add(test, &mut tables);
+            } else {
+                failed.push((binary, test));
             }
         }
+    }
+    let again = failed.len() <= remarks::SECOND_TRIES;
+    for (binary, first) in failed {
+        if !again {
+            remarks::failed(&first.name);
+            outcome.add(first, &mut tables);
+            continue;
+        }
+        println!("  once more:");
+        let second = run_one(binary, &first.name)?;
+        remarks::tried_again(&second.name, second.passed);
+        outcome.add(second, &mut tables);
     }
     for (head, rows) in tables {
         println!("\n    {head}");
@@ -135,6 +160,7 @@ fn list(binary: &Path, ignored: bool) -> Result<Vec<String>> {
 
 /// A test that was run.
 struct Ran {
+    name: String,
     passed: bool,
     output: String,
     /// The arguments of every rkt it started.
@@ -165,7 +191,7 @@ fn run_one(binary: &Path, name: &str) -> Result<Ran> {
             println!("  ok     {seconds:7.1} s  {name}");
             let output = String::from_utf8_lossy(&bytes).into_owned();
             let commands = coverage::read_record(record.path())?;
-            return Ok(Ran { passed: true, output, commands });
+            return Ok(Ran { name: name.to_owned(), passed: true, output, commands });
         }
         Some(status) => println!("  FAILED {seconds:7.1} s  {name} ({status})"),
         None => println!("  FAILED {seconds:7.1} s  {name} (time limit of {} s)", TIME_LIMIT.as_secs()),
@@ -173,7 +199,7 @@ fn run_one(binary: &Path, name: &str) -> Result<Ran> {
     let shown = bytes.get(bytes.len().saturating_sub(SHOWN_BYTES)..).unwrap_or_default();
     let shown = String::from_utf8_lossy(shown).into_owned();
     shown.lines().for_each(|line| println!("      {line}"));
-    Ok(Ran { passed: false, output: shown, commands: Vec::new() })
+    Ok(Ran { name: name.to_owned(), passed: false, output: shown, commands: Vec::new() })
 }
 
 /// Waits for the test, or ends its whole process group at the deadline and returns `None`.

@@ -3,6 +3,7 @@
 //! Responsible for: taking them over, and which of an app's ports each of them is. Must not know: how a connection gets to the
 //! app (crate `tunnels`, guest-init). Follows sd_listen_fds(3), systemd.socket(5) and rkt-reference 6.10.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -124,11 +125,7 @@ fn listening(port: &Port, address: SocketAddr, number: Option<u16>) -> Listening
     ListeningSocket { name: port.name.to_string(), address, number }
 }
 
-/// Those of `passed` that no app is started with.
-pub fn unused<'a>(
-    passed: &'a [SocketAddr],
-    sockets: impl Iterator<Item = &'a ListeningSocket>,
-) -> Vec<&'a SocketAddr> {
-    let used: Vec<u16> = sockets.filter_map(|socket| socket.number).collect();
-    (0..).zip(passed).filter(|(index, _)| !used.contains(index)).map(|(_, address)| address).collect()
+/// The numbers of those sockets of the service manager that apps are started with.
+pub fn used<'a>(sockets: impl Iterator<Item = &'a ListeningSocket>) -> BTreeSet<u16> {
+    sockets.filter_map(|socket| socket.number).collect()
 }

@@ -66,17 +66,23 @@ pub fn generate(
             read_only: false,
         },
     });
-    match resolv {
-        ResolvConfMode::None => {}
-        ResolvConfMode::Default if sources.resolv_conf.is_empty() => {}
-        ResolvConfMode::Default | ResolvConfMode::Host | ResolvConfMode::Stage0 => files.push(FileMount {
-            target: "/etc/resolv.conf".into(),
-            content: sources.resolv_conf.clone(),
-            only_if_missing: false,
-            read_only: resolv == ResolvConfMode::Host,
-        }),
-    }
+    files.extend(resolv_conf(resolv, &sources.resolv_conf));
     files
+}
+
+/// The file that says where names are resolved, if the pod is to have one.
+pub fn resolv_conf(mode: ResolvConfMode, content: &[u8]) -> Option<FileMount> {
+    let wanted = match mode {
+        ResolvConfMode::None => false,
+        ResolvConfMode::Default => !content.is_empty(),
+        ResolvConfMode::Host | ResolvConfMode::Stage0 => true,
+    };
+    wanted.then(|| FileMount {
+        target: "/etc/resolv.conf".into(),
+        content: content.to_vec(),
+        only_if_missing: false,
+        read_only: mode == ResolvConfMode::Host,
+    })
 }
 
 /// What a network says about looking up names, as an /etc/resolv.conf. Values that would make up further lines are left out.

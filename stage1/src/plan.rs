@@ -254,8 +254,9 @@ pub fn plan(
 
     let size = sizing::size(pod, &sections, host.cpus, host.memory_bytes)?;
     warnings.extend(pod.isolators.iter().filter_map(sizing::unapplied));
-    let sockets = apps.iter().flat_map(|app| &app.sockets);
-    warnings.extend(activation::unused(&host.passed_sockets, sockets).into_iter().map(|address| Warning {
+    let used = activation::used(apps.iter().flat_map(|app| &app.sockets));
+    let unused = (0..).zip(&host.passed_sockets).filter(|(number, _)| !used.contains(number));
+    warnings.extend(unused.map(|(_, address)| Warning {
         subsystem: "stage1",
         text: format!("warning: the service manager's socket {address} belongs to no socket-activated port"),
     }));

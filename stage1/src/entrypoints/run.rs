@@ -9,7 +9,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use firewall::Forward;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
@@ -25,7 +24,7 @@ use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
-use crate::plan::{self, HostFacts, Plan};
+use crate::plan::{self, HostFacts};
 use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod};
 use crate::vmm_process::{self, VmParts};
@@ -53,7 +52,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let passed = activation::take()?;
     let mut host = host_facts(flags)?;
     host.passed_sockets = passed.iter().map(|socket| socket.address).collect();
-    let mut plan = make_plan(flags, &host)?;
+    let pod = pod_directory::pod_manifest()?;
+    let images = pod_directory::image_manifests(&pod)?;
+    let mut plan = plan::plan(flags, &pod, &images, &host)?;
     for warning in &plan.warnings {
         diagnostics::say(warning.subsystem, &warning.text);
     }
@@ -64,7 +65,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
     let kernel = open_stage1("vmlinux")?;
     let initramfs = open_stage1("initramfs")?;
-    let forwards = forwards(flags, &host)?;
+    let forwards = network::forwards(&flags.networks, &pod, &images, &host.passed_sockets)?;
     let reservation = network::reserve(flags.uuid, &forwards)?;
     shares::prepare_volumes(&plan.shares)?;
     fault::point("run.volumes.made");
@@ -84,7 +85,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         && flags.resolv_conf == ResolvConfMode::Default
     {
         host.names.resolv_conf = name_files::resolv_conf_of(network, names);
-        plan = make_plan(flags, &host)?;
+        let file = name_files::resolv_conf(flags.resolv_conf, &host.names.resolv_conf);
+        plan.guest.apps.iter_mut().for_each(|app| app.files.extend(file.clone()));
     }
     plan.guest.network = networks.spec;
 
@@ -121,9 +123,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
-    let wanted =
-        |number: &u16| guest.apps.iter().flat_map(|app| &app.sockets).any(|it| it.number == Some(*number));
-    let passed = (0..).zip(passed).filter(|(number, _)| wanted(number));
+    let used = activation::used(guest.apps.iter().flat_map(|app| &app.sockets));
+    let passed = (0..).zip(passed).filter(|(number, _)| used.contains(number));
     let passed = passed.map(|(number, socket)| (number, socket.descriptor)).collect();
     // They are the first apps'.
     host.passed_sockets.clear();
@@ -169,21 +170,6 @@ fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
         Ok(number @ 1..) => Ok(Duration::from_secs(number)),
         _ => Err(EntrypointError::BootTimeout(seconds)),
     }
-}
-
-fn make_plan(flags: &RunFlags, host: &HostFacts) -> Result<Plan, EntrypointError> {
-    let pod = pod_directory::pod_manifest()?;
-    let images = pod_directory::image_manifests(&pod)?;
-    Ok(plan::plan(flags, &pod, &images, host)?)
-}
-
-fn forwards(flags: &RunFlags, host: &HostFacts) -> Result<Vec<Forward>, EntrypointError> {
-    let pod = pod_directory::pod_manifest()?;
-    if pod.ports.is_empty() {
-        return Ok(Vec::new());
-    }
-    let images = pod_directory::image_manifests(&pod)?;
-    Ok(network::forwards(&flags.networks, &pod, &images, &host.passed_sockets)?)
 }
 
 fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {

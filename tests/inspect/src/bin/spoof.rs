@@ -22,6 +22,9 @@ const ARP: u16 = 0x0806;
 const VLAN: u16 = 0x8100;
 const IPV6: u16 = 0x86dd;
 
+/// From linux/if_packet.h.
+const PACKET_VNET_HDR: libc::c_int = 15;
+
 fn main() -> ExitCode {
     match run() {
         Ok(()) => {
@@ -54,9 +57,29 @@ fn run() -> io::Result<()> {
         frame(mac, IPV6, &ipv6(58, "router")),
         frame(mac, 38, b"spoof-test:spanning-tree........................"),
         frame(mac, 0x88b5, b"spoof-test:experiment..........................."),
-        frame(mac, IPV4, &ipv4(own, "honest")),
     ];
-    frames.iter().try_for_each(|frame| send(&socket, frame))
+    frames.iter().try_for_each(|frame| send(&socket, frame))?;
+    // A checksum that the host is to write: over the source, and where it belongs.
+    let offload = socket_with_offloads()?;
+    for (place, word) in [((20, 6), "checksum-over-source"), ((34, 6), "checksum")] {
+        send(&offload, &[&checksum_at(place)[..], &frame(mac, IPV4, &ipv4(own, word))].concat())?;
+    }
+    send(&socket, &frame(mac, IPV4, &ipv4(own, "honest")))
+}
+
+/// A socket whose frames have an offload header in front of them (packet(7), PACKET_VNET_HDR).
+fn socket_with_offloads() -> io::Result<OwnedFd> {
+    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None)?;
+    let (on, size) = (1_i32, size_of::<i32>() as libc::socklen_t);
+    let value = (&raw const on).cast();
+    // SAFETY: the value lives through the call, which reads as many bytes of it as it is told there are.
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, value, size) };
+    if set < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+}
+
+/// `struct virtio_net_hdr` that asks for a checksum over all from one byte on, so many bytes behind it.
+fn checksum_at((start, offset): (u16, u16)) -> Vec<u8> {
+    [1_u16, 0, 0, start, offset].into_iter().flat_map(u16::to_le_bytes).collect()
 }
 
 fn own_mac() -> io::Result<[u8; 6]> {

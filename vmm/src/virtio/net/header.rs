@@ -3,12 +3,15 @@
 //! Responsible for: which headers of a driver the host's kernel gets to see. Must not know: queues, how frames travel. Follows the
 //! virtio specification 1.2, section 5.1.6, "Device Operation".
 
+use super::checksum::{self, Packet, Version};
 use super::features::Features;
 
 /// Bytes of a header in virtio 1.
 pub const HEADER_BYTES: usize = 12;
 /// Where a header says over how many buffers a received frame is spread; two bytes, the last ones.
 pub const BUFFER_COUNT_OFFSET: usize = 10;
+/// Bytes that are checked of a header and the frame behind it, and sent as they were checked.
+pub const CHECKED_BYTES: usize = HEADER_BYTES + checksum::START_BYTES;
 /// Addresses and type: what every frame has.
 pub const MIN_FRAME_BYTES: usize = 14;
 /// The largest frame: an IP packet of 64 KiB behind its Ethernet header (5.1.6.3.1, "65550 bytes"), and a VLAN tag.
@@ -43,24 +46,36 @@ pub enum HeaderError {
     /// It names bytes that the frame does not have.
     #[error("headers or a checksum beyond the end of a frame of {0} bytes")]
     BeyondFrame(usize),
+    /// What would be written there is no checksum.
+    #[error(
+        "a checksum from byte {start} on, {offset} bytes behind it, where the frame has none of its kind"
+    )]
+    NoChecksum {
+        /// Over everything from there on.
+        start: usize,
+        /// From there to its place.
+        offset: usize,
+    },
 }
 
-/// A checked header of a frame that the guest sends.
+/// A checked header of a frame that the guest sends, and the frame's start as it was when it was checked: the guest could change
+/// its own any time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    bytes: [u8; HEADER_BYTES],
+    bytes: [u8; CHECKED_BYTES],
+    length: usize,
     /// Packets that the frame is on the wire.
     pub packets: u64,
 }
 
 impl Header {
-    /// Checks the header of a frame of `frame_bytes`. What passes is a copy, so that the guest cannot change it any more.
-    pub fn check(
-        bytes: [u8; HEADER_BYTES],
-        frame_bytes: usize,
-        features: Features,
-    ) -> Result<Self, HeaderError> {
-        let [flags, segments, h0, h1, s0, s1, c0, c1, o0, o1, _, _] = bytes;
+    /// Checks the header of a frame of `frame_bytes`. `start` is the header and what follows it, [`CHECKED_BYTES`] of both or all that
+    /// there is.
+    pub fn check(start: &[u8], frame_bytes: usize, features: Features) -> Result<Self, HeaderError> {
+        let Some((header, frame)) = start.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(HeaderError::FrameSize(0));
+        };
+        let [flags, segments, h0, h1, s0, s1, c0, c1, o0, o1, _, _] = *header;
         if !(MIN_FRAME_BYTES..=MAX_FRAME_BYTES).contains(&frame_bytes) {
             return Err(HeaderError::FrameSize(frame_bytes));
         }
@@ -78,12 +93,15 @@ impl Header {
             return Err(HeaderError::BeyondFrame(frame_bytes));
         }
         let checksum_end = checksum_start + checksum_offset + CHECKSUM_BYTES;
-        if needs_checksum && (checksum_start < MIN_FRAME_BYTES || checksum_end > frame_bytes) {
+        if needs_checksum && checksum_end > frame_bytes {
             return Err(HeaderError::BeyondFrame(frame_bytes));
         }
         let split = segments & !SEGMENT_ECN != SEGMENT_NONE;
         if split && (segment == 0 || !needs_checksum) {
             return Err(HeaderError::Segments(segment));
+        }
+        if needs_checksum && !has_checksum(frame, segments, checksum_start, checksum_offset) {
+            return Err(HeaderError::NoChecksum { start: checksum_start, offset: checksum_offset });
         }
         let packets = if split {
             let payload = frame_bytes.saturating_sub(usize::from(headers));
@@ -92,14 +110,27 @@ impl Header {
             1
         };
         let kept = flags & FLAG_NEEDS_CHECKSUM;
-        let bytes = [kept, segments, h0, h1, s0, s1, c0, c1, o0, o1, 0, 0];
-        Ok(Self { bytes, packets })
+        let header = [kept, segments, h0, h1, s0, s1, c0, c1, o0, o1, 0, 0];
+        let mut bytes = [0; CHECKED_BYTES];
+        let places = bytes.iter_mut().zip(header.iter().chain(frame));
+        let length = places.map(|(place, byte)| *place = *byte).count();
+        Ok(Self { bytes, length, packets })
     }
 
-    /// What the host's kernel gets.
-    pub fn as_bytes(&self) -> &[u8; HEADER_BYTES] {
-        &self.bytes
+    /// What the host's kernel gets instead of as many bytes of the guest's.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
     }
+}
+
+/// Whether there is a checksum in a frame that begins like this, and, if the frame is to be split, one of the kind that it is split by.
+fn has_checksum(frame: &[u8], segments: u8, start: usize, offset: usize) -> bool {
+    Packet::of(frame).is_some_and(|packet| match segments & !SEGMENT_ECN {
+        SEGMENT_TCP4 => packet.version == Version::V4 && packet.is_tcp_checksum(start, offset),
+        SEGMENT_TCP6 => packet.version == Version::V6 && packet.is_tcp_checksum(start, offset),
+        SEGMENT_UDP => packet.is_udp_checksum(start, offset),
+        _ => packet.may_have_checksum(start, offset),
+    })
 }
 
 fn may_split(segments: u8, features: Features) -> bool {

@@ -32,9 +32,13 @@ fn header((flags, kind, headers, size, start, offset): Fields) -> Vec<u8> {
     bytes
 }
 
+/// The start of a frame of TCP over IPv4.
+const TCP4: [u8; 24] = [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6];
+
 /// Sends a frame of this size behind this header.
 fn send(driver: &mut NetDriver, fields: Fields, frame_bytes: usize) {
-    let frame = [header(fields), vec![7; frame_bytes]].concat();
+    let mut frame: Vec<u8> = TCP4.into_iter().chain(std::iter::repeat(7)).take(frame_bytes).collect();
+    frame.splice(0..0, header(fields));
     driver.ram.write_slice(&frame, GuestAddress(BUFFERS)).unwrap();
     driver.add(TX, &[(BUFFERS, frame.len() as u32, false)]);
     driver.notify(TX);
@@ -60,6 +64,11 @@ fn oversized_offload_headers_are_dropped_and_the_next_frame_is_sent() {
         (1, 0, 0, 0, 34, 965),
         (1, 0, 0, 0, u16::MAX, u16::MAX),
         (1, 0, 0, 0, 0, 16),
+        // Over the address of the sender, a port, or something that only looks like TCP's.
+        (1, 0, 0, 0, 14, 12),
+        (1, 0, 0, 0, 20, 6),
+        (1, 0, 0, 0, 34, 2),
+        (1, 0, 0, 0, 38, 12),
         // Of kinds that were not agreed on, or do not exist.
         (1, 4, 54, 1448, 34, 16),
         (1, 5, 54, 1448, 34, 16),

@@ -4,6 +4,7 @@
 //! made the tap, what it is joined to. Follows the virtio specification 1.2, section 5.1.
 
 mod buffers;
+mod checksum;
 mod control;
 pub mod counters;
 mod features;
@@ -16,6 +17,8 @@ mod vhost;
 
 #[cfg(test)]
 mod features_test;
+#[cfg(test)]
+mod header_test;
 #[cfg(test)]
 mod hostile_test;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Frames from the guest to the tap.
 //!
-//! Responsible for: writing frames straight from the guest's buffers behind a header that was checked, and giving the buffers back. Must
+//! Responsible for: writing frames straight from the guest's buffers behind a start that was checked, and giving the buffers back. Must
 //! not know: the event loop, other queues. Follows the virtio specification 1.2, section 5.1.6.2, "Packet Transmission".
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::buffers::{self, Piece, Vectors};
 use super::counters::NetCounters;
 use super::features::Features;
-use super::header::{HEADER_BYTES, Header, MAX_FRAME_BYTES, MIN_FRAME_BYTES};
+use super::header::{CHECKED_BYTES, HEADER_BYTES, Header, MAX_FRAME_BYTES, MIN_FRAME_BYTES};
 use super::rate::Limiter;
 use super::{BYTES_PER_TURN, FRAMES_PER_TURN, Turn};
 use crate::log_limit::guest_warn;
@@ -103,17 +103,20 @@ impl Transmitter {
     /// Sends the frame in `pieces`, which holds so many bytes if it is one.
     fn send(&mut self, tap: &File, bytes: Option<usize>, counters: &NetCounters) -> Sent {
         let sizes = HEADER_BYTES + MIN_FRAME_BYTES..=HEADER_BYTES + MAX_FRAME_BYTES;
-        let mut header = [0; HEADER_BYTES];
+        let mut start = [0; CHECKED_BYTES];
         self.vectors.clear_for_write();
         let ram = self.queue.ram();
-        let Some(bytes) = bytes.filter(|bytes| sizes.contains(bytes)).filter(|_| {
-            let read = buffers::copy_out(ram, &self.pieces, &mut header);
-            read.and_then(|()| self.vectors.add_pieces(ram, &self.pieces, HEADER_BYTES)).is_some()
-        }) else {
+        let read = bytes.filter(|bytes| sizes.contains(bytes)).and_then(|bytes| {
+            let start = start.get_mut(..bytes.min(CHECKED_BYTES))?;
+            buffers::copy_out(ram, &self.pieces, start)?;
+            self.vectors.add_pieces(ram, &self.pieces, start.len())?;
+            Some((&*start, bytes - HEADER_BYTES))
+        });
+        let Some((start, frame_bytes)) = read else {
             counters.transmit_malformed.add(1);
             return Sent::Dropped;
         };
-        let header = match Header::check(header, bytes - HEADER_BYTES, self.features) {
+        let header = match Header::check(start, frame_bytes, self.features) {
             Ok(header) => header,
             Err(error) => {
                 guest_warn!("virtio-net: not sent: {error}");

@@ -11,6 +11,7 @@ use crate::entrypoints::attach::AttachError;
 use crate::entrypoints::enter::EnterError;
 use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
+use crate::hypervisor_options::VhostNetError;
 use crate::kvm_device::KvmError;
 use crate::network::{NetworkError, PortError};
 use crate::plan::PlanError;
@@ -56,6 +57,9 @@ pub enum EntrypointError {
     /// A port of the host is somebody else's.
     #[error(transparent)]
     Reservation(#[from] ReservationError),
+    /// The host's kernel does not serve network cards.
+    #[error(transparent)]
+    VhostNet(#[from] VhostNetError),
     /// There is no KVM.
     #[error(transparent)]
     Kvm(#[from] KvmError),

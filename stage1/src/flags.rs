@@ -12,6 +12,8 @@ use firewall::Destination;
 use rustix::process::Pid;
 use uuid::Uuid;
 
+use crate::hypervisor_options::HypervisorOptions;
+
 /// What is wrong with a command line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FlagError {
@@ -111,6 +113,8 @@ pub struct RunFlags {
     pub networks: Vec<NetworkRequest>,
     /// Whom the pod may call; everybody if that was not said.
     pub egress: Option<Vec<Destination>>,
+    /// What the hypervisor does otherwise than by itself.
+    pub hypervisor: HypervisorOptions,
     /// Connect the one app to the terminal.
     pub interactive: bool,
     /// First host ID and number of IDs of a user namespace.
@@ -288,6 +292,14 @@ fn egress(value: &str) -> Result<Vec<Destination>, FlagError> {
     })
 }
 
+fn hypervisor(value: String) -> Result<HypervisorOptions, FlagError> {
+    HypervisorOptions::parse(&value).ok_or(FlagError::InvalidValue {
+        flag: "--hypervisor-options",
+        value,
+        expected: "vhost-net, or net-rx-bytes, net-rx-packets, net-tx-bytes and net-tx-packets with numbers above 0",
+    })
+}
+
 fn private_users(value: &str) -> Result<(u32, u32), FlagError> {
     let parse = || {
         let (shift, count) = value.split_once(':')?;
@@ -346,6 +358,9 @@ impl RunFlags {
                 "debug" => flags.debug = boolean("--debug", &flag)?,
                 "net" => flags.networks = networks(&arguments.value("--net", flag)?),
                 "egress" => flags.egress = Some(egress(&arguments.value("--egress", flag)?)?),
+                "hypervisor-options" => {
+                    flags.hypervisor = hypervisor(arguments.value("--hypervisor-options", flag)?)?;
+                }
                 "interactive" => flags.interactive = boolean("--interactive", &flag)?,
                 "private-users" => {
                     flags.private_users = Some(private_users(&arguments.value("--private-users", flag)?)?);

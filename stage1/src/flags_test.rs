@@ -1,4 +1,5 @@
 use super::flags::*;
+use super::hypervisor_options::HypervisorOptions;
 
 const UUID: &str = "8fd9fb5a-2a4d-4f2d-a7d8-0f2b0a6a1c11";
 
@@ -12,6 +13,7 @@ fn run_parses_every_flag_of_interface_version_6() {
         "--debug",
         "--net=default,web:IP=10.0.0.5;K=V",
         "--egress=allow:tcp:10.0.0.0/8:443",
+        "--hypervisor-options=vhost-net",
         "--interactive",
         "--private-users=65536:131072",
         "--mds-token=0123",
@@ -35,6 +37,7 @@ fn run_parses_every_flag_of_interface_version_6() {
             debug: true,
             networks: vec![network("default", ""), network("web", "IP=10.0.0.5;K=V")],
             egress: Some(vec!["tcp:10.0.0.0/8:443".parse().unwrap()]),
+            hypervisor: HypervisorOptions { vhost_net: true, ..HypervisorOptions::default() },
             interactive: true,
             private_users: Some((65536, 131072)),
             mds_token: Some("0123".into()),

@@ -22,6 +22,7 @@ mod file_server;
 mod flags;
 mod guest;
 mod host_clock;
+mod hypervisor_options;
 mod isolation;
 mod jail;
 mod journal;
@@ -78,6 +79,8 @@ mod file_server_test;
 mod flags_test;
 #[cfg(test)]
 mod guest_test;
+#[cfg(test)]
+mod hypervisor_options_test;
 #[cfg(test)]
 mod isolation_test;
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //!
 //! It is confined as `jail` says: its root directory is an empty, read-only tmpfs, it has no network and no
 //! capability. What it holds is guest memory, /dev/kvm, the kernel and the initramfs (open for reading), the two sockets
-//! of its devices, the queues of its taps, and the write end of a pipe for kernel messages with `--debug`.
+//! of its devices, the queues of its taps, `/dev/vhost-net` if that was asked for, and the write end of a pipe for kernel messages with `--debug`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -40,6 +40,10 @@ pub struct VmParts {
     pub serial: Option<File>,
     /// Network cards.
     pub cards: Vec<Card>,
+    /// What each of them passes.
+    pub limits: NetLimits,
+    /// `/dev/vhost-net` for each pair of queues of each of them, where the host's kernel is to serve these.
+    pub vhost: Vec<Vec<File>>,
 }
 
 /// How the VMM ended.
@@ -72,6 +76,7 @@ pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
     ];
     keep.extend(parts.serial.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(parts.cards.iter().flat_map(|card| &card.queues).map(AsRawFd::as_raw_fd));
+    keep.extend(parts.vhost.iter().flatten().map(AsRawFd::as_raw_fd));
     process::spawn("VMM", &keep, move || run(plan, parts).unwrap_or_else(VmmEnd::Failed))
 }
 
@@ -110,16 +115,17 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
             host_to_guest: None,
         }),
         serial: parts.serial,
-        net: parts.cards.into_iter().map(card_config).collect(),
+        net: network_cards(parts.cards, parts.limits, parts.vhost),
     }
 }
 
-fn card_config(card: Card) -> NetConfig {
-    NetConfig {
+fn network_cards(cards: Vec<Card>, limits: NetLimits, vhost: Vec<Vec<File>>) -> Vec<NetConfig> {
+    let card = |(card, vhost): (Card, _)| NetConfig {
         queues: card.queues,
         mac: card.mac,
         mtu: Some(card.mtu),
-        limits: NetLimits::default(),
-        vhost: Vec::new(),
-    }
+        limits,
+        vhost,
+    };
+    cards.into_iter().zip(vhost).map(card).collect()
 }

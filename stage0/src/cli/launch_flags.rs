@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use super::egress::Egress;
 use super::flag::FlagKind;
 use super::globals::GlobalFlags;
+use super::hypervisor::{self, HypervisorOptions};
 use crate::pod::egress;
 use crate::pod::launch::{LaunchSettings, Networks};
 use crate::pod::name_files::{DnsConfig, Hosts, HostsEntry, NameFiles, ResolvConf};
@@ -26,6 +27,9 @@ pub struct LaunchFlags {
 
     #[command(flatten)]
     pub egress: EgressFlags,
+
+    #[command(flatten)]
+    pub hypervisor: HypervisorFlags,
 
     #[command(flatten)]
     pub names: NameFlags,
@@ -71,6 +75,7 @@ impl LaunchFlags {
         let networks = self.networks()?;
         let mut names = self.names.files().map_err(|why| format!("error with dns flags: {why}"))?;
         let egress = egress::resolve(&self.egress.egress, &mut names.hosts)?;
+        let hypervisor = hypervisor::join(&self.hypervisor.hypervisor_options, egress.is_some())?;
         Ok(LaunchSettings {
             debug: globals.debug,
             local_config: &globals.local_config,
@@ -79,6 +84,7 @@ impl LaunchFlags {
             hostname: self.names.hostname.clone().filter(|hostname| !hostname.is_empty()),
             names,
             egress,
+            hypervisor,
             interactive: self.interactive,
             mds_register: self.mds_register,
             ipc: self.ipc,
@@ -102,6 +108,14 @@ pub struct EgressFlags {
     /// whom the pod may call: "deny" for nobody, or "allow:" and a list of destinations. Syntax: --egress=allow:[tcp:|udp:]HOST[/BITS][:PORT[-PORT]][,...]
     #[arg(long, value_name = "deny|allow:...", action = ArgAction::Append)]
     pub egress: Vec<Egress>,
+}
+
+/// What the pod's hypervisor does otherwise than it does by itself.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HypervisorFlags {
+    /// what the hypervisor is to do otherwise: "vhost-net" has the host's kernel serve the pod's network cards; "net-rx-bytes=RATE", "net-rx-packets=RATE", "net-tx-bytes=RATE" and "net-tx-packets=RATE" limit what each receives and sends in a second
+    #[arg(long, value_name = "OPTION[=RATE][,...]", action = ArgAction::Append)]
+    pub hypervisor_options: Vec<HypervisorOptions>,
 }
 
 /// What a pod is called and how it finds others.

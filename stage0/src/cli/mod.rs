@@ -11,6 +11,7 @@ pub mod egress;
 pub mod flag;
 pub mod globals;
 pub mod help;
+pub mod hypervisor;
 pub mod insecure;
 pub mod isolators;
 pub mod launch_flags;

@@ -41,6 +41,8 @@ pub struct LaunchSettings<'a> {
     pub networks: Networks,
     /// Whom the pod may call, if that was said, as stage1 reads it.
     pub egress: Option<String>,
+    /// What the hypervisor does otherwise than by itself, as stage1 reads it.
+    pub hypervisor: Option<String>,
     /// The pod's host name, if it shall have another than the default.
     pub hostname: Option<String>,
     /// Where names are looked up.
@@ -191,6 +193,7 @@ impl<'a> Launch<'a> {
             debug: self.settings.debug,
             networks: self.settings.networks.to_string(),
             egress: self.settings.egress.as_deref(),
+            hypervisor: self.settings.hypervisor.as_deref(),
             interactive: self.settings.interactive,
             private_users: self.prepared.private_users.as_deref(),
             mds_token,

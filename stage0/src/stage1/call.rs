@@ -37,6 +37,8 @@ pub struct RunOptions<'a> {
     pub networks: String,
     /// Whom the pod may call, if that was said.
     pub egress: Option<&'a str>,
+    /// What the hypervisor does otherwise than by itself.
+    pub hypervisor: Option<&'a str>,
     /// The one app gets the terminal.
     pub interactive: bool,
     /// `SHIFT:COUNT` of the pod's user namespace.
@@ -64,9 +66,12 @@ pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: 
         arguments.push("--debug".into());
     }
     arguments.push(format!("--net={}", options.networks).into());
-    // No version of the interface has it: a stage1 that does not know it ends, as it must, rather than let the pod call anybody.
+    // No version of the interface has these: a stage1 that does not know them ends, as it must, rather than let the pod call anybody.
     if let Some(egress) = options.egress {
         arguments.push(format!("--egress={egress}").into());
+    }
+    if let Some(hypervisor) = options.hypervisor {
+        arguments.push(format!("--hypervisor-options={hypervisor}").into());
     }
     if options.interactive {
         arguments.push("--interactive".into());

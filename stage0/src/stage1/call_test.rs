@@ -16,6 +16,7 @@ fn options() -> RunOptions<'static> {
         debug: true,
         networks: "default".to_owned(),
         egress: Some("allow:10.0.0.0/8:443"),
+        hypervisor: Some("net-tx-bytes=1000"),
         interactive: true,
         private_users: Some("1000000:65536"),
         mds_token: Some("0123456789abcdef0123456789abcdef".to_owned()),
@@ -45,6 +46,7 @@ fn run_gets_every_applicable_argument_in_order() {
             "--debug",
             "--net=default",
             "--egress=allow:10.0.0.0/8:443",
+            "--hypervisor-options=net-tx-bytes=1000",
             "--interactive",
             "--private-users=1000000:65536",
             "--mds-token=0123456789abcdef0123456789abcdef",
@@ -65,7 +67,7 @@ fn run_gets_every_applicable_argument_in_order() {
 fn an_old_stage1_gets_only_what_it_knows() {
     let mut options = options();
     (options.private_users, options.mds_token, options.mutable) = (None, None, false);
-    options.egress = None;
+    (options.egress, options.hypervisor) = (None, None);
 
     let count = |interface| run_arguments(&options, interface, UUID, Log::new("run", false)).len();
     let first = run_arguments(&options, 1, UUID, Log::new("run", false));

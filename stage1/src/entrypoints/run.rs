@@ -22,6 +22,7 @@ use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
+use crate::hypervisor_options::VHOST_NET_DEVICE;
 use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
 use crate::plan::{self, HostFacts};
@@ -63,6 +64,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         signals = take_signals(true)?;
     }
     let kvm = kvm_device::open(Path::new(kvm_device::KVM_DEVICE))?;
+    // Before anything is made for which there would be no use.
+    let open_vhost_net = |count| flags.hypervisor.open_vhost_net(Path::new(VHOST_NET_DEVICE), count);
+    open_vhost_net(1)?;
     let kernel = open_stage1("vmlinux")?;
     let initramfs = open_stage1("initramfs")?;
     let forwards = network::forwards(&flags.networks, &pod, &images, &host.passed_sockets)?;
@@ -108,6 +112,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let files = file_server::start(&plan.shares, files_server)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
+    let pairs = networks.cards.iter().map(|card| card.queues.len());
+    let vhost = pairs.map(open_vhost_net).collect::<Result<_, _>>()?;
     let parts = VmParts {
         memory,
         kvm,
@@ -117,6 +123,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         control: control_vmm,
         serial: serial_vmm,
         cards: networks.cards,
+        limits: flags.hypervisor.limits,
+        vhost,
     };
     let vmm = vmm_process::start(&plan.vm, parts)?;
     fault::point("run.vmm.started");

@@ -34,6 +34,7 @@ mod formats;
 mod group;
 mod held_pod;
 mod http;
+mod hypervisor_options;
 mod image_commands;
 mod image_gc;
 mod image_output;

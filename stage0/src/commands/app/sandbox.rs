@@ -10,7 +10,7 @@ use clap::ArgAction;
 
 use crate::cli::flag::FlagKind;
 use crate::cli::globals::GlobalFlags;
-use crate::cli::launch_flags::{EgressFlags, LaunchFlags, NameFlags};
+use crate::cli::launch_flags::{EgressFlags, HypervisorFlags, LaunchFlags, NameFlags};
 use crate::cli::machine_flags::MachineFlags;
 use crate::cli::pod_flags::Stage1Flags;
 use crate::cli::port::parse_pod_port;
@@ -47,6 +47,9 @@ pub struct Arguments {
 
     #[command(flatten)]
     egress: EgressFlags,
+
+    #[command(flatten)]
+    hypervisor: HypervisorFlags,
 
     #[command(flatten)]
     machine: MachineFlags,
@@ -95,6 +98,7 @@ impl Arguments {
         let flags = LaunchFlags {
             net: self.net.clone(),
             egress: self.egress.clone(),
+            hypervisor: self.hypervisor.clone(),
             names: self.names.clone(),
             mds_register: self.mds_register,
             ..LaunchFlags::default()

@@ -28,9 +28,19 @@ done
 wait
 cat /tmp/answer-* | grep -o "$id" | wc -l
 read a < /proc/uptime; wget -qO- $u/pod/uuid > /dev/null; read b < /proc/uptime; echo "took ${a%% *} to ${b%% *}"
+echo signature $e
 echo stop the service
 while wget -qO- $u/pod/uuid > /dev/null 2>&1; do sleep 1; done
 echo unreachable
+"#;
+
+/// Another pod, on a network: who it is, and whether the first one has signed.
+const VERIFY: &str = r#"
+u=$AC_METADATA_URL/acMetadata/v1
+busybox wget -qO- $u/pod/uuid; echo
+busybox wget -qO- --post-data "uuid=UUID&content=hello&signature=SIGNATURE" $u/pod/hmac/verify && echo valid
+id=$(busybox wget -qO- $u/pod/uuid)
+busybox wget -qO- --post-data "uuid=$id&content=hello&signature=SIGNATURE" $u/pod/hmac/verify 2>/dev/null || echo "not this pod's"
 "#;
 
 #[test]
@@ -39,14 +49,18 @@ fn an_app_without_a_network_asks_the_metadata_service() {
     service.wait_for(Stream::Err, "metadata service running...", limit(30));
     let mut pod = Pod::start(&["--mds-register", "example.com/busybox", "--", "-c", SCRIPT]);
 
+    pod.wait_for("stop the service");
     {
         let _alone = network::alone();
-        let ask = "busybox wget -qO- $AC_METADATA_URL/acMetadata/v1/pod/uuid";
-        let arguments = ["--mds-register", "example.com/busybox", "--", "-c", ask];
+        let so_far = pod.running().so_far(Stream::Out);
+        let signature = so_far.lines().find_map(|line| line.split_once("signature ")).expect("a signature").1;
+        let verify = VERIFY.replace("UUID", &pod.uuid).replace("SIGNATURE", signature.trim_end());
+        let arguments = ["--mds-register", "example.com/busybox", "--", "-c", &verify];
         let mut on_network = Pod::start_on("default", &arguments);
-        on_network.finish().expect_code(0).expect_out(&on_network.uuid);
+        let finished = on_network.finish().expect_code(0);
+        let said = said(&finished.stdout, "busybox");
+        assert_eq!(said, [on_network.uuid.as_str(), "valid", "not this pod's"]);
     }
-    pod.wait_for("stop the service");
     service.send(Signal::SIGTERM);
     service.finish(limit(30)).expect_code(0);
     pod.wait_for("unreachable");

@@ -11,7 +11,7 @@ use rkt_tests::command::{Finished, Stream, limit};
 
 use rkt_tests::terminal::Terminal;
 
-use crate::pod::{INSPECT, Pod, brief, fresh_path, rkt, said};
+use crate::pod::{INSPECT, Pod, brief, fresh_path, inspect_with, rkt, said};
 
 const BUSYBOX: &str = "example.com/busybox";
 
@@ -313,4 +313,44 @@ fn what_keeps_an_added_app_from_starting_is_told_to_whoever_starts_it() {
     pod.wait_for("well");
     rkt().run(["stop", &pod.uuid]).expect_code(0);
     pod.finish().expect_code(0);
+}
+
+#[test]
+fn a_volume_that_only_a_docker_image_declares_starts_with_what_the_image_holds() {
+    let declares = |manifest: &mut serde_json::Value| {
+        manifest["annotations"] =
+            serde_json::json!([{ "name": "appc.io/docker/repository", "value": "library/db" }]);
+        manifest["app"]["mountPoints"] = serde_json::json!([{ "name": "data", "path": "/data" }]);
+    };
+    let image = inspect_with("example.com/db", declares, |root| {
+        root.directory("rootfs/data", 0o750).file("rootfs/data/word", 0o640, b"from the image\n")
+    });
+    let image = image.to_str().expect("UTF-8");
+    let steps = [
+        "stat-file",
+        "/data",
+        "stat-file",
+        "/data/word",
+        "read-file",
+        "/data/word",
+        "write-file",
+        "/data/own",
+        "x",
+    ];
+    let expected = ["mode=40750 uid=0 gid=0", "mode=100640 uid=0 gid=0", "from the image", "wrote /data/own"];
+    let note = "initializing implicit volume with data contained at the mount point \"data\"";
+
+    let mut pod = Pod::start_insecurely("image", &[&[image, "--"], &steps[..]].concat());
+    let output = pod.finish().expect_code(0).expect_err(note);
+    assert_eq!(said(&output.stdout, "db"), expected);
+
+    let mut pod = Pod::sandbox();
+    app(&pod, "add", &[&[image, "--insecure-options=image", "--name=later", "--"], &steps[..]].concat())
+        .expect_code(0);
+    app(&pod, "start", &["--app=later"]).expect_code(0);
+    wait_for_exit(&pod, "later");
+    assert_eq!(status(&pod, "later", "exit_code"), "0");
+    rkt().run(["stop", &pod.uuid]).expect_code(0);
+    let output = pod.finish().expect_code(0);
+    assert_eq!(said(&output.stdout, "later"), expected);
 }

@@ -52,6 +52,15 @@ pub fn fresh_path(prefix: &str) -> PathBuf {
 
 /// The image that does as it is told under another name, with its manifest changed. It has the program only.
 pub fn inspect_as(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> PathBuf {
+    inspect_with(name, change, |root| root)
+}
+
+/// The same, with further files in its root file system.
+pub fn inspect_with(
+    name: &str,
+    change: impl FnOnce(&mut serde_json::Value),
+    add: impl FnOnce(Aci) -> Aci,
+) -> PathBuf {
     let extracted = fresh_path("inspect");
     let arguments = ["image", "extract", "--rootfs-only", INSPECT];
     rkt().run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
@@ -60,7 +69,7 @@ pub fn inspect_as(name: &str, change: impl FnOnce(&mut serde_json::Value)) -> Pa
     change(&mut manifest);
     let program = std::fs::read(extracted.join("inspect")).expect("the program");
     let image = fresh_path("image").with_extension("aci");
-    Aci::new(&manifest).file("rootfs/inspect", 0o755, &program).write(&image);
+    add(Aci::new(&manifest).file("rootfs/inspect", 0o755, &program)).write(&image);
     image
 }
 

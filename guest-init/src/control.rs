@@ -4,7 +4,7 @@
 //! not know: what the messages mean. Follows guest-api and vsock(7).
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use guest_api::{
@@ -25,8 +25,13 @@ const OUTGOING_LIMIT: usize = 4 * MAX_OUTPUT_BYTES;
 /// Bytes read at once: a message full of input, and the next one's beginning.
 const RECEIVE_BYTES: usize = MAX_INPUT_BYTES + 4096;
 
-/// How long the last bytes may take to reach the host. The host that has gone deaf has lost interest.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long the host may take to answer the call. It does so at once unless it is overloaded or stopped; the kernel's own limit of
+/// 2 s would end the pod then. A host that waits for a guest gives it up after `RKT_HYPERVISOR_BOOT_TIMEOUT`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// How long the last bytes may take to reach the host. A host that has waited for long enough ends the VM itself; this is the end
+/// of the wait for one that does neither.
+const LINGER: Duration = Duration::from_secs(60);
 
 /// What a read of the connection brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +58,8 @@ impl Control {
         let failed = |error| InitError::Connection(io::Error::from(error));
         let socket =
             socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).map_err(failed)?;
-        connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &VsockAddr::new(HOST_CID, CONTROL_PORT))
-            .map_err(failed)?;
+        limit_connect(&socket, CONNECT_TIMEOUT).map_err(InitError::Connection)?;
+        connect(socket.as_raw_fd(), &VsockAddr::new(HOST_CID, CONTROL_PORT)).map_err(failed)?;
         Self::over(socket)
     }
 
@@ -166,6 +171,25 @@ impl Control {
             Err(error) => Err(InitError::Connection(error.into())),
         }
     }
+}
+
+/// Sets `SO_VM_SOCKETS_CONNECT_TIMEOUT` (vsock(7); linux/vm_sockets.h).
+fn limit_connect(socket: &OwnedFd, limit: Duration) -> io::Result<()> {
+    const SO_VM_SOCKETS_CONNECT_TIMEOUT: libc::c_int = 6;
+
+    let value = libc::timeval { tv_sec: limit.as_secs() as libc::time_t, tv_usec: 0 };
+    let size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the kernel reads `size` bytes of `value`, which outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::AF_VSOCK,
+            SO_VM_SOCKETS_CONNECT_TIMEOUT,
+            (&raw const value).cast(),
+            size,
+        )
+    };
+    if set == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl AsFd for Control {

@@ -3,6 +3,7 @@
 //! Responsible for: the full and the humanised rendering of a time. Must not know: whose time it is. Follows
 //! rkt-reference.md 1.1, "Time stamps".
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::tz::TimeZone;
@@ -112,6 +113,16 @@ pub fn go_duration(duration: std::time::Duration) -> String {
         (0, _) => format!("{minutes}m{rest}s"),
         _ => format!("{hours}h{minutes}m{rest}s"),
     }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC` of the first call in this process.
+pub fn process_start_ns() -> u64 {
+    static START: OnceLock<u64> = OnceLock::new();
+    *START.get_or_init(|| {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(now.tv_nsec).unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

@@ -4,5 +4,6 @@ pub mod app;
 pub mod attach;
 pub mod enter;
 pub mod gc;
+pub mod metrics;
 pub mod run;
 pub mod stop;

@@ -102,6 +102,9 @@ pub enum EntrypointError {
     /// The supervisor did not do what was asked of an app.
     #[error(transparent)]
     App(#[from] crate::entrypoints::app::AppError),
+    /// `metrics` has failed.
+    #[error(transparent)]
+    Metrics(#[from] crate::entrypoints::metrics::MetricsError),
     /// The pod could not be stopped.
     #[error(transparent)]
     Stop(#[from] StopError),

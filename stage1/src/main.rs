@@ -32,6 +32,7 @@ mod lifecycle;
 mod line_cutter;
 mod log_files;
 mod logs;
+mod metrics;
 mod name_files;
 mod network;
 mod output;
@@ -155,6 +156,7 @@ fn dispatch(name: &str, program: &OsStr, arguments: Vec<OsString>) -> Result<Exi
         "gc" => entrypoints::gc::run(&GcFlags::parse(texts())?),
         "attach" => entrypoints::attach::run(&AttachFlags::parse(texts())?),
         "enter" => entrypoints::enter::run(EnterFlags::parse(arguments)?),
+        "metrics" => entrypoints::metrics::run(),
         "stop" => entrypoints::stop::run(&StopFlags::parse(texts())?),
         "app_add" => entrypoints::app::run(AppFlags::parse(texts())?, Request::AddApp),
         "app_start" => entrypoints::app::run(AppFlags::parse(texts())?, Request::StartApp),
@@ -167,7 +169,7 @@ fn dispatch(name: &str, program: &OsStr, arguments: Vec<OsString>) -> Result<Exi
 /// Prefix of the entrypoint's failure: `attach`, `enter` and `stop` speak to a person about the command that the person gave.
 fn subsystem(name: &str) -> &str {
     match name {
-        "attach" | "enter" | "stop" => name,
+        "attach" | "enter" | "metrics" | "stop" => name,
         _ => diagnostics::STAGE1,
     }
 }

@@ -192,6 +192,11 @@ impl Child {
         self.pidfd.as_fd()
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         let mut descriptor = [PollFd::new(&self.pidfd, PollFlags::IN)];

@@ -1,6 +1,6 @@
 //! What other rkt commands read about a running pod.
 //!
-//! Responsible for: `pid`, `flavor`, `subcgroup`, `runtime-config`, `net-info.json`, `rkt/status/APP`, `rkt/env/APP`,
+//! Responsible for: `pid`, `flavor`, `subcgroup`, `runtime-config`, `net-info.json`, `phases.json`, `rkt/status/APP`, `rkt/env/APP`,
 //! `rkt/supervisor-status`. Must not know: when; the supervisor does. Follows rkt-reference 2.2 and 4.3.
 
 use std::fs;
@@ -67,6 +67,11 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
 /// Writes what stage0 lists of the pod's networks.
 pub fn networks(content: &str) -> Result<(), StatusError> {
     write(in_pod(), PathBuf::from("net-info.json"), content)
+}
+
+/// Writes how far the pod came.
+pub fn phases(content: &str) -> Result<(), StatusError> {
+    write(in_pod(), PathBuf::from("phases.json"), content)
 }
 
 /// Writes an app's environment.

@@ -10,6 +10,7 @@ mod clients;
 mod console;
 mod error;
 mod kernel_log;
+mod measures;
 mod user;
 mod wait;
 
@@ -44,6 +45,7 @@ use crate::host_clock::HostClock;
 use crate::journal::Journal;
 use crate::log_files::{self, LogFiles};
 use crate::logs::Logs;
+use crate::metrics::{PodMetrics, PodProcess};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
 use crate::process::Child;
@@ -112,6 +114,8 @@ pub struct Pod {
     pub additions: Additions,
     /// Sockets of the service manager's for its apps, by the number that the guest knows.
     pub passed: Vec<(u16, OwnedFd)>,
+    /// What it counts.
+    pub metrics: PodMetrics,
 }
 
 /// Standard streams of rkt.
@@ -195,6 +199,9 @@ struct Supervisor<'fd> {
     /// What the service manager passed for apps, by number, until there are apps.
     passed: Vec<(u16, OwnedFd)>,
     manager: ServiceManager,
+    metrics: PodMetrics,
+    /// Whose memory is the pod's.
+    processes: [PodProcess; 3],
     /// When the VM is killed if it has not ended, and the reason that is given.
     kill_at: Deadline,
     stop_requested: bool,
@@ -209,8 +216,20 @@ struct Supervisor<'fd> {
 ///
 /// `signals` delivers, without blocking, SIGINT, SIGTERM, SIGQUIT and SIGHUP, and what else an interactive app is to get.
 pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<ExitCode, SupervisorError> {
-    let Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions, passed } =
-        pod;
+    let Pod {
+        uuid,
+        guest,
+        started,
+        boot_timeout,
+        vmm,
+        files,
+        control,
+        serial,
+        clients,
+        additions,
+        passed,
+        metrics,
+    } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut entropy))
@@ -247,6 +266,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
         manager: ServiceManager::of_caller(),
+        metrics,
+        processes: measures::processes(&vmm, &files),
         attachments: Attachments::new(attachments::directory::root()),
         tunnels: tunnels_of(&guest),
         passed,
@@ -280,6 +301,8 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
     supervisor.dismiss_clients()?;
     let files = files.wait::<FileServerEnd>()?;
     fault::point("supervisor.files.ended");
+    supervisor.metrics.marks.exit.set();
+    supervisor.record_phases();
     match ending? {
         Ending::Finished => Ok(supervisor.conversation.exit_code()),
         Ending::VmmGone => {
@@ -510,6 +533,7 @@ impl Supervisor<'_> {
             let message = match incoming {
                 Incoming::Output(Output { process: Process::App(app), stream, data }) => {
                     self.conversation.output(app, stream, data.len())?;
+                    self.metrics.counts.output_bytes.add(data.len() as u64);
                     self.attachments.push(app, stream, data);
                     self.outputs.push(app, stream, data);
                     continue;
@@ -534,6 +558,8 @@ impl Supervisor<'_> {
                 network: self.guest.network.clone(),
             };
             let actions = self.conversation.receive(message, spec)?;
+            self.metrics.marks.init.set();
+            self.metrics.counts.messages.add(1);
             self.carry_out(actions)?;
         }
         Ok(())
@@ -542,6 +568,7 @@ impl Supervisor<'_> {
     /// Writes what the readers take, and grants the guest as much again.
     fn flush(&mut self) -> Result<(), SupervisorError> {
         for written in self.outputs.flush(self.started.elapsed()) {
+            self.metrics.marks.first_byte.set();
             if let Some(taken) = self.attachments.own_output_took(written) {
                 self.taken(taken)?;
             }

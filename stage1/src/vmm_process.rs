@@ -13,7 +13,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
-use vmm::{Exit, FsConfig, MemoryFile, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
 
 use crate::diagnostics::sentence;
 use crate::jail::{self, Depth, Jail};
@@ -40,6 +40,8 @@ pub struct VmParts {
     pub serial: Option<File>,
     /// Network cards.
     pub cards: Vec<Card>,
+    /// Where the VM counts.
+    pub metrics: &'static Metrics,
     /// What each of them passes.
     pub limits: NetLimits,
     /// `/dev/vhost-net` for each pair of queues of each of them, where the host's kernel is to serve these.
@@ -115,6 +117,7 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
             host_to_guest: None,
         }),
         serial: parts.serial,
+        metrics: parts.metrics,
         net: network_cards(parts.cards, parts.limits, parts.vhost),
     }
 }

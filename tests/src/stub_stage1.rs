@@ -1,4 +1,4 @@
-//! A stage1 image that is nine shell scripts: it does what the stage1 ABI asks of `run`, `enter`, `stop`, `gc`, `attach`
+//! A stage1 image that is ten shell scripts: it does what the stage1 ABI asks of `run`, `enter`, `stop`, `gc`, `attach`
 //! and `app/…` (rkt's stage1 implementors' guide) without a virtual machine, so that all of stage0 can be tested anywhere. It is also the
 //! foreign stage1 that shows that stage0 keeps to the ABI.
 //!
@@ -194,6 +194,13 @@ macro_rules! crossing {
 
 const ATTACH: &str = concat!(crossing!("attach"), "[ ! -e stub-attach-echo ] || exec cat\n");
 
+/// Prints where it was started, and fails if the pod directory says so.
+const METRICS: &str = r#"#!/bin/sh
+PATH=$PATH:/usr/bin:/bin
+echo "stub_metrics{directory=\"$(pwd -P)\"} $#"
+[ ! -e stub-metrics-code ] || { read -r code <stub-metrics-code; exit "$code"; }
+"#;
+
 const APP_ADD: &str = concat!(
     crossing!("add"),
     r#"
@@ -257,6 +264,7 @@ impl Default for Stub {
                 "app/stop",
                 "app/rm",
                 "attach",
+                "metrics",
             ],
             annotations: Vec::new(),
         }
@@ -289,6 +297,7 @@ impl Stub {
             ("app_stop", APP_STOP),
             ("app_rm", APP_RM),
             ("attach", ATTACH),
+            ("metrics", METRICS),
         ] {
             image = image.file(&format!("rootfs/{file}"), 0o755, script.as_bytes());
         }

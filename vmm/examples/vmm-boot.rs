@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
-use vmm::{Exit, FsConfig, MemoryFile, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
+use vmm::{Exit, FsConfig, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
 
 const USAGE: &str = "\
 usage: vmm-boot --kernel FILE --initramfs FILE [options]
@@ -132,6 +132,7 @@ fn run() -> Result<Exit, Box<dyn Error>> {
         vsock: vsock_config(&arguments)?,
         command_line: arguments.command_line.clone(),
         serial: (!arguments.no_serial).then_some(stdout),
+        metrics: Metrics::shared()?,
         net: net_configs(&arguments)?,
     })?;
     Ok(machine.run()?)

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::num::NonZeroU64;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::MemoryFile;
+use crate::{MemoryFile, Metrics};
 
 /// A virtual machine to build.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct VmConfig {
     pub vsock: Option<VsockConfig>,
     /// Where the guest's serial console goes. `None` means there is no serial port at all.
     pub serial: Option<File>,
+    /// Where it counts what it does.
+    pub metrics: &'static Metrics,
     /// Network cards, at most [`crate::MAX_NETWORK_CARDS`]; the guest finds them in this order.
     pub net: Vec<NetConfig>,
 }

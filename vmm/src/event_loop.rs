@@ -55,7 +55,10 @@ impl MutEventSubscriber for Source {
         let Source::Device(handle) = self else { return };
         match events.data().checked_sub(OUTSIDE) {
             Some(index) => handle.lock().outside_event(index as usize),
-            None => handle.lock().notified(events.data() as usize),
+            None => {
+                handle.counters.notifications.add(1);
+                handle.lock().notified(events.data() as usize);
+            }
         }
     }
 }

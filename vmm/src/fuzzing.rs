@@ -55,13 +55,9 @@ impl NetDriver {
             queues.push(File::from(card));
             network.push(File::from(host));
         }
-        let device = Net::new(NetConfig {
-            queues,
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: Some(1500),
-            limits,
-            vhost: Vec::new(),
-        })?;
+        let (mac, mtu, vhost) = ([2, 0, 0, 0, 0, 1], Some(1500), Vec::new());
+        let config = NetConfig { queues, mac, mtu, limits, vhost };
+        let device = Net::new(config, Arc::new(Box::default()))?;
         let count = device.queue_sizes().len();
         let event = || EventFd::new(EFD_NONBLOCK);
         let kicks: Vec<EventFd> = (0..count).map(|_| event()).collect::<Result<_, _>>()?;

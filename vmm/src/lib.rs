@@ -12,6 +12,7 @@ mod exit;
 pub mod fuzzing;
 mod log_limit;
 mod memory;
+pub mod metrics;
 mod vcpu;
 mod virtio;
 mod vm;
@@ -23,13 +24,16 @@ mod log_limit_test;
 #[cfg(test)]
 mod memory_test;
 #[cfg(test)]
+mod metrics_test;
+#[cfg(test)]
 mod vm_test;
 
 pub use config::{FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
 pub use error::Error;
 pub use exit::Exit;
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};
-pub use virtio::net::counters::{Counter, NetCounters};
+pub use metrics::Metrics;
+pub use virtio::net::counters::NetCounters;
 pub use virtio::net::tap::{MAX_QUEUE_PAIRS, open_tap};
 pub use vm::{MAX_NETWORK_CARDS, Vm};
 

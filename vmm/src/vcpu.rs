@@ -15,6 +15,7 @@ use crate::Error;
 use crate::arch::x86_64::registers;
 use crate::devices::bus::Bus;
 use crate::exit::{Exit, ExitLatch};
+use crate::metrics::Metrics;
 
 /// A vCPU thread does nothing deep: an exit, a lock, a device register. Untouched stack pages cost nothing, and the
 /// default of 2 MiB would only make a pod's address space look larger than it is.
@@ -34,6 +35,8 @@ pub struct Vcpu {
     pub ports: Arc<Bus>,
     /// Memory-mapped I/O.
     pub memory: Arc<Bus>,
+    /// Where it counts its exits.
+    pub metrics: &'static Metrics,
     /// Where it says why it stopped.
     pub exit: Arc<ExitLatch>,
 }
@@ -58,6 +61,9 @@ impl Vcpu {
                 if let Err(error) = unblock_signal(SIGRTMIN()) {
                     log::error!("cannot receive the signal that stops virtual CPUs: {error:?}");
                 }
+                if self.index == 0 {
+                    self.metrics.marks.entered.set();
+                }
                 while !self.exit.is_set() {
                     if let Some(outcome) = self.enter() {
                         self.exit.set(outcome);
@@ -71,18 +77,22 @@ impl Vcpu {
     fn enter(&mut self) -> Option<Result<Exit, Error>> {
         let reason = match self.fd.run() {
             Ok(VcpuExit::IoIn(port, data)) => {
+                self.metrics.exits.port_reads.add(1);
                 self.ports.read(u64::from(port), data);
                 return None;
             }
             Ok(VcpuExit::IoOut(port, data)) => {
+                self.metrics.exits.port_writes.add(1);
                 self.ports.write(u64::from(port), data);
                 return None;
             }
             Ok(VcpuExit::MmioRead(address, data)) => {
+                self.metrics.exits.mmio_reads.add(1);
                 self.memory.read(address, data);
                 return None;
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
+                self.metrics.exits.mmio_writes.add(1);
                 self.memory.write(address, data);
                 return None;
             }
@@ -104,6 +114,7 @@ impl Vcpu {
             Ok(other) => format!("unexpected exit {other:?}"),
             Err(error) => match io::Error::from(error).kind() {
                 io::ErrorKind::Interrupted => {
+                    self.metrics.exits.interruptions.add(1);
                     self.excuse_pause();
                     return None;
                 }

@@ -22,13 +22,13 @@ use crate::devices::serial::{self, IrqLine, SerialPort};
 use crate::event_loop::EventLoop;
 use crate::exit::{Exit, ExitLatch};
 use crate::memory::{self, GuestRam, VIRTIO_MMIO_SIZE, VIRTIO_MMIO_START};
+use crate::metrics::Metrics;
 use crate::vcpu::{self, Vcpu};
 use crate::virtio::balloon::Balloon;
 use crate::virtio::device::{INTERRUPT_QUEUE, VirtioDevice};
 use crate::virtio::fs::Fs;
 use crate::virtio::mmio::{DeviceHandle, INTERRUPT_ACK_OFFSET, MmioTransport, NOTIFY_OFFSET};
 use crate::virtio::net::Net;
-use crate::virtio::net::counters::NetCounters;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::Vsock;
 use crate::{Error, FsConfig, MAX_VCPUS, NetConfig, VmConfig, VsockConfig};
@@ -91,7 +91,6 @@ pub struct Vm {
     ram: GuestRam,
     vcpus: Vec<Vcpu>,
     devices: Vec<(Slot, DeviceHandle)>,
-    network_counters: Vec<Arc<NetCounters>>,
     exit: Arc<ExitLatch>,
 }
 
@@ -110,7 +109,8 @@ impl Vm {
     pub fn build(config: VmConfig) -> Result<Vm, Error> {
         check(&config)?;
         reserve_descriptors();
-        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial, net } = config;
+        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial, metrics, net } =
+            config;
         let kvm = open(kvm)?;
         let ram = memory.map()?;
         let exit = Arc::new(ExitLatch::new()?);
@@ -119,20 +119,16 @@ impl Vm {
         memory::register(&fd, &ram)?;
         add_interrupt_controller(&fd)?;
 
-        let mut devices = create_devices(fs, vsock, &exit)?;
-        let network_counters = add_network_cards(&mut devices, net)?;
+        let mut devices = create_devices(fs, vsock, metrics, &exit)?;
+        add_network_cards(&mut devices, net, metrics)?;
         let serial = serial.map(serial_line).transpose()?;
         let (ports, memory) = create_buses(&fd, &ram, &devices, serial.as_ref(), &exit)?;
-        let vcpus = create_vcpus(&kvm, &fd, vcpus, ports, memory, &exit)?;
+        let vcpus = create_vcpus(&kvm, &fd, vcpus, ports, memory, metrics, &exit)?;
 
         load(&ram, kernel, initramfs, command_line, &devices, &vcpus)?;
         connect(&fd, &devices, serial.as_ref().map(|(irq, _)| irq))?;
-        Ok(Vm { fd, ram, vcpus, devices, network_counters, exit })
-    }
-
-    /// What each network card passes, in the order of the configuration, to be read while the machine runs.
-    pub fn network_counters(&self) -> Vec<Arc<NetCounters>> {
-        self.network_counters.clone()
+        metrics.marks.built.set();
+        Ok(Vm { fd, ram, vcpus, devices, exit })
     }
 
     /// Runs the machine until it ends. The calling thread serves the devices; it no longer receives SIGPIPE.
@@ -248,37 +244,36 @@ fn add_interrupt_controller(fd: &VmFd) -> Result<(), Error> {
 fn create_devices(
     fs: Option<FsConfig>,
     vsock: Option<VsockConfig>,
+    metrics: &'static Metrics,
     exit: &Arc<ExitLatch>,
 ) -> Result<Vec<(Slot, DeviceHandle)>, Error> {
     let mut devices = Vec::new();
-    let mut add = |slot, device: Arc<Mutex<dyn VirtioDevice>>| {
-        devices.push((slot, DeviceHandle::new(device)?));
+    let mut add = |slot, device: Arc<Mutex<dyn VirtioDevice>>, counters| {
+        devices.push((slot, DeviceHandle::new(device, counters)?));
         Ok::<_, Error>(())
     };
     if let Some(config) = fs {
-        add(Slot::Fs, Arc::new(Mutex::new(Fs::new(config, exit.clone())?)))?;
+        add(Slot::Fs, Arc::new(Mutex::new(Fs::new(config, exit.clone())?)), &metrics.fs)?;
     }
     if let Some(config) = vsock {
-        add(Slot::Vsock, Arc::new(Mutex::new(Vsock::new(config)?)))?;
+        add(Slot::Vsock, Arc::new(Mutex::new(Vsock::new(config)?)), &metrics.vsock)?;
     }
-    add(Slot::Rng, Arc::new(Mutex::new(Rng::default())))?;
-    add(Slot::Balloon, Arc::new(Mutex::new(Balloon::default())))?;
+    add(Slot::Rng, Arc::new(Mutex::new(Rng::default())), &metrics.rng)?;
+    add(Slot::Balloon, Arc::new(Mutex::new(Balloon::default())), &metrics.balloon)?;
     Ok(devices)
 }
 
 fn add_network_cards(
     devices: &mut Vec<(Slot, DeviceHandle)>,
     cards: Vec<NetConfig>,
-) -> Result<Vec<Arc<NetCounters>>, Error> {
-    (0..)
-        .zip(cards)
-        .map(|(index, config)| {
-            let card = Net::new(config)?;
-            let counters = card.counters();
-            devices.push((Slot::Net(index), DeviceHandle::new(Arc::new(Mutex::new(card)))?));
-            Ok(counters)
-        })
-        .collect()
+    metrics: &'static Metrics,
+) -> Result<(), Error> {
+    let counters = metrics.net.iter().zip(&metrics.cards);
+    for (index, (config, (of_device, of_card))) in (0..).zip(cards.into_iter().zip(counters)) {
+        let card = Net::new(config, Arc::new(of_card))?;
+        devices.push((Slot::Net(index), DeviceHandle::new(Arc::new(Mutex::new(card)), of_device)?));
+    }
+    Ok(())
 }
 
 fn serial_line(output: File) -> Result<(EventFd, Arc<Mutex<dyn BusDevice>>), Error> {
@@ -321,6 +316,7 @@ fn create_vcpus(
     count: u8,
     ports: Arc<Bus>,
     memory: Arc<Bus>,
+    metrics: &'static Metrics,
     exit: &Arc<ExitLatch>,
 ) -> Result<Vec<Vcpu>, Error> {
     let features = cpuid::supported(kvm)?;
@@ -336,6 +332,7 @@ fn create_vcpus(
             index,
             ports: ports.clone(),
             memory: memory.clone(),
+            metrics,
             exit: exit.clone(),
         });
     }

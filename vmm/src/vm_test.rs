@@ -1,6 +1,6 @@
 use std::fs::File;
 
-use crate::{Error, MemoryFile, Vm, VmConfig};
+use crate::{Error, MemoryFile, Metrics, Vm, VmConfig};
 
 fn config() -> VmConfig {
     let file = || File::open("/dev/null").unwrap();
@@ -14,6 +14,7 @@ fn config() -> VmConfig {
         fs: None,
         vsock: None,
         serial: None,
+        metrics: Metrics::shared().unwrap(),
         net: Vec::new(),
     }
 }

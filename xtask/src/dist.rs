@@ -150,6 +150,7 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             {"name": "coreos.com/rkt/stage1/app/start", "value": "/app_start"},
             {"name": "coreos.com/rkt/stage1/app/stop", "value": "/app_stop"},
             {"name": "coreos.com/rkt/stage1/attach", "value": "/attach"},
+            {"name": "coreos.com/rkt/stage1/metrics", "value": "/metrics"},
             {"name": "coreos.com/rkt/stage1/interface-version", "value": STAGE1_INTERFACE_VERSION},
             // Every pod's processes have host users of their own, whatever `--private-users` says.
             {"name": "coreos.com/rkt/stage1/private-users", "value": "always"},
@@ -168,7 +169,8 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             archive.append_data(&mut header(EntryType::Directory, 0o755, 0), path, io::empty())?;
         }
         file(&mut archive, "rootfs/init", 0o755, &fs::read(stage1)?)?;
-        for name in ["gc", "enter", "stop", "app_add", "app_rm", "app_start", "app_stop", "attach"] {
+        for name in ["gc", "enter", "stop", "app_add", "app_rm", "app_start", "app_stop", "attach", "metrics"]
+        {
             let path = format!("rootfs/{name}");
             archive.append_link(&mut header(EntryType::Link, 0o755, 0), path, "rootfs/init")?;
         }

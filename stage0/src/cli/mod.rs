@@ -71,6 +71,8 @@ pub struct Cli {
 
 /// Runs the program and returns its exit code. `argv` begins with the program's name.
 pub fn run(argv: Vec<std::ffi::OsString>) -> u8 {
+    // From here on the user waits.
+    crate::clock::process_start_ns();
     // The process that rkt starts to extract an archive is rkt under another name.
     if argv.first().is_some_and(|name| name == crate::extract::PROGRAM_NAME) {
         return crate::extract::run_extractor();

@@ -21,6 +21,7 @@ use crate::output;
 use crate::pod::locate::{FoundPod, Pods, no_matches};
 use crate::pod::report::{PodReport, to_json};
 use crate::pod::state::State;
+use crate::stage1::{Entrypoint, Stage1Manifest, call};
 
 /// How often a pod that is waited for is looked at.
 const POLL: Duration = Duration::from_millis(100);
@@ -45,6 +46,10 @@ pub struct Arguments {
     /// choose the output format, allowed format includes 'json', 'json-pretty'. If empty, then the result is printed as key value pairs
     #[arg(long, value_name = "string", default_value = "", value_parser = words(Format::WORDS, Format::from_str))]
     format: Format,
+
+    /// print what the running pod counts, in Prometheus' text format, instead of its status
+    #[arg(long)]
+    metrics: bool,
 
     #[command(flatten)]
     pod: PodNames,
@@ -90,9 +95,12 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
     }
     pod = wait_for(&pods, pod, arguments.wait, |pod| pod.state().is_finished())
         .context("error waiting for pod to finish")?;
+    if arguments.metrics {
+        return print_metrics(&pod);
+    }
     let text = match arguments.format {
         Format::Text => describe(&pod),
-        Format::Json { pretty } => PodReport::of(&pod)
+        Format::Json { pretty } => PodReport::with_measures(&pod)
             .context("error getting pod status")
             .and_then(|report| to_json(&report, pretty)),
     };
@@ -102,6 +110,17 @@ pub fn run(arguments: &Arguments, globals: &GlobalFlags, log: Log) -> Result<u8>
         text => text?,
     };
     output::print(&text);
+    Ok(0)
+}
+
+/// Has stage1 print them: what a pod counts is its affair.
+fn print_metrics(pod: &FoundPod) -> Result<u8> {
+    pod.expect_running().context("cannot print metrics")?;
+    let stage1 = pod.stage1_manifest().context("cannot print metrics")?;
+    let entrypoint = Stage1Manifest(&stage1)
+        .entrypoint(Entrypoint::Metrics)
+        .context("the pod's stage1 does not tell what a pod counts")?;
+    call::print_metrics(pod.path(), entrypoint).context("cannot print metrics")?;
     Ok(0)
 }
 

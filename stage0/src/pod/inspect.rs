@@ -185,7 +185,7 @@ impl FoundPod {
     }
 
     /// A short text without the white space around it.
-    fn read_value(&self, path: impl AsRef<Path>) -> Result<String> {
+    pub(super) fn read_value(&self, path: impl AsRef<Path>) -> Result<String> {
         let bytes = self.read(&path, MAX_VALUE_BYTES)?;
         let text = String::from_utf8(bytes).context(format!("{:?} is not text", path.as_ref()))?;
         Ok(text.trim().to_owned())

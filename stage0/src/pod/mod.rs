@@ -23,6 +23,7 @@ pub mod log_file;
 pub mod logs;
 pub mod machine_size;
 pub mod manifest;
+pub mod memory;
 pub mod metadata_service;
 pub mod mounts;
 pub mod name_files;

@@ -13,6 +13,7 @@ use super::app_state::AppTimes;
 use super::inspect::Network;
 use super::locate::FoundPod;
 use super::manifest::is_mutable;
+use super::memory::MemoryReport;
 use super::state::State;
 use crate::clock::{self, unix_nanoseconds, unix_seconds};
 use crate::error::{Result, Stage0Error};
@@ -33,6 +34,12 @@ pub struct PodReport {
     user_annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     user_labels: BTreeMap<String, String>,
+    /// From the beginning of the user's command to each phase, in microseconds.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    phases: BTreeMap<String, u64>,
+    /// Memory of its processes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryReport>,
 }
 
 /// An app of a pod.
@@ -87,6 +94,20 @@ impl PodReport {
             started_at: pod.start_time().map(unix_seconds),
             user_annotations: manifest.as_ref().map(|m| m.user_annotations.clone()).unwrap_or_default(),
             user_labels: manifest.as_ref().map(|m| m.user_labels.clone()).unwrap_or_default(),
+            phases: BTreeMap::new(),
+            memory: None,
+        })
+    }
+
+    /// The same with what is too much for a list: how fast it came how far, and what it costs.
+    pub fn with_measures(pod: &FoundPod) -> Result<Self> {
+        let phases = pod.read_value("phases.json").ok();
+        let pid = pod.pid().filter(|_| pod.state() == State::Running);
+        Ok(PodReport {
+            // Not every stage1 writes them, and not before the pod's first app runs.
+            phases: phases.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+            memory: pid.and_then(MemoryReport::of),
+            ..Self::of(pod)?
         })
     }
 }

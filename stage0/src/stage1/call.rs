@@ -12,6 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use rustix::io::FdFlags;
 
 use crate::cli::insecure::InsecureOptions;
+use crate::clock;
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::fault;
 use crate::log::Log;
@@ -132,6 +133,7 @@ pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &Own
         .args(arguments)
         .current_dir(pod)
         .env("RKT_LOCK_FD", lock.as_raw_fd().to_string())
+        .env("RKT_STARTED_NS", clock::process_start_ns().to_string())
         .env("RKT_SELINUX_CONTEXT", "")
         .env("RKT_SELINUX_MOUNT_CONTEXT", "")
         .exec();
@@ -223,6 +225,16 @@ pub enum Cleaning {
 pub struct Stage1Process {
     child: Child,
     program: PathBuf,
+}
+
+/// Runs the metrics entrypoint, whose output is this program's.
+pub fn print_metrics(pod: &Path, entrypoint: &str) -> Result<()> {
+    let program = program(pod, entrypoint);
+    let status = child(pod, &program, &[]).status().file("execute", &program)?;
+    match Ended::from(status) {
+        Ended::Well => Ok(()),
+        Ended::Badly(how) => Err(Stage0Error::refused(how)),
+    }
 }
 
 /// How a program of stage1's ended.

@@ -35,6 +35,8 @@ pub enum Entrypoint {
     AppStop,
     /// Take one away.
     AppRm,
+    /// Print what the running pod counts.
+    Metrics,
 }
 
 impl Entrypoint {
@@ -49,6 +51,7 @@ impl Entrypoint {
             Entrypoint::AppStart => "app/start",
             Entrypoint::AppStop => "app/stop",
             Entrypoint::AppRm => "app/rm",
+            Entrypoint::Metrics => "metrics",
         }
     }
 }

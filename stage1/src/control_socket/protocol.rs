@@ -29,6 +29,13 @@
 //!                      <-   Done, NotRunning, Failed or PodEnded   the last word; the supervisor closes
 //! ```
 //!
+//! What the pod counts:
+//!
+//! ```text
+//!   Metrics            ->
+//!                      <-   Metrics                the last word; the supervisor closes
+//! ```
+//!
 //! Credit starts as guest-api says and is passed on from one end to the other, so what a client does not read stays in the
 //! app's pipe. A client that closes its connection leaves its command to be hung up.
 
@@ -88,6 +95,8 @@ pub enum Request {
     StopApp(String),
     /// Let go of the app, which does not run, and of all its files.
     RemoveApp(String),
+    /// Say what the pod counts.
+    Metrics,
 }
 
 /// From the supervisor to a client.
@@ -119,4 +128,6 @@ pub enum Reply {
     NotRunning,
     /// What is asked will be done, but the one who asks should know this.
     Warning(String),
+    /// What the pod counts, in Prometheus' text format.
+    Metrics(String),
 }

@@ -26,7 +26,7 @@ pub struct Replies {
 }
 
 impl Replies {
-    /// Queues a reply. Nothing may follow `Exited`, `Failed` and `PodEnded`.
+    /// Queues a reply. Nothing may follow those that are a last word.
     pub fn push(&mut self, reply: Reply) -> Result<(), UnreadCredit> {
         match reply {
             Reply::Stopping | Reply::Started | Reply::Warning(_) => {
@@ -45,9 +45,12 @@ impl Replies {
                 }
                 waiting.extend(data);
             }
-            Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded | Reply::Done | Reply::NotRunning => {
-                self.last = Some(reply)
-            }
+            Reply::Exited(_)
+            | Reply::Failed(_)
+            | Reply::PodEnded
+            | Reply::Done
+            | Reply::NotRunning
+            | Reply::Metrics(_) => self.last = Some(reply),
         }
         Ok(())
     }

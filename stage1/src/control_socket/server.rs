@@ -135,7 +135,12 @@ impl Server {
         let client = self.clients.get_mut(&id).filter(|client| !client.finishing)?;
         client.finishing = matches!(
             reply,
-            Reply::Exited(_) | Reply::Failed(_) | Reply::PodEnded | Reply::Done | Reply::NotRunning
+            Reply::Exited(_)
+                | Reply::Failed(_)
+                | Reply::PodEnded
+                | Reply::Done
+                | Reply::NotRunning
+                | Reply::Metrics(_)
         );
         match client.replies.push(reply) {
             Ok(()) => None,

@@ -442,7 +442,8 @@ impl Sessions {
             | Request::AddApp(_)
             | Request::StartApp(_)
             | Request::StopApp(_)
-            | Request::RemoveApp(_) => None,
+            | Request::RemoveApp(_)
+            | Request::Metrics => None,
         }
     }
 }

@@ -271,7 +271,8 @@ impl Enter<'_> {
                 Reply::Failed(reason) => return Err(EnterError::Refused(reason)),
                 Reply::PodEnded => return Err(self.pod_ended()),
                 // Answers to what nobody asked here.
-                Reply::Stopping | Reply::Done | Reply::NotRunning | Reply::Warning(_) => {}
+                Reply::Stopping | Reply::Done | Reply::NotRunning | Reply::Warning(_) | Reply::Metrics(_) => {
+                }
             }
         }
         if self.connection.is_closed() { Err(self.pod_ended()) } else { Ok(()) }

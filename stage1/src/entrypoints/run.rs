@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use vmm::MemoryFile;
+use vmm::{MemoryFile, Metrics};
 
 use crate::activation;
 use crate::control_socket::SOCKET_NAME;
@@ -23,6 +23,7 @@ use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::hypervisor_options::VHOST_NET_DEVICE;
+use crate::metrics::PodMetrics;
 use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
 use crate::plan::{self, HostFacts};
@@ -46,6 +47,9 @@ const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 /// Runs the pod in the working directory.
 pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
+    // Shared with the processes that are forked later.
+    let machine = Metrics::shared()?;
+    let metrics = PodMetrics::new(machine);
     let mut signals = take_signals(flags.interactive)?;
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
@@ -82,6 +86,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         forwards: &forwards,
         egress: flags.egress.as_deref(),
     })?;
+    metrics.marks.networks.set();
     for notice in &networks.notices {
         diagnostics::say(diagnostics::NETWORKING, notice);
     }
@@ -123,6 +128,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         control: control_vmm,
         serial: serial_vmm,
         cards: networks.cards,
+        metrics: machine,
         limits: flags.hypervisor.limits,
         vhost,
     };
@@ -137,8 +143,20 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     // They are the first apps'.
     host.passed_sockets.clear();
     let additions = Additions { flags: flags.clone(), host, memory_mib: plan.vm.memory_mib };
-    let pod =
-        Pod { uuid, guest, started, boot_timeout, vmm, files, control, serial, clients, additions, passed };
+    let pod = Pod {
+        uuid,
+        guest,
+        started,
+        boot_timeout,
+        vmm,
+        files,
+        control,
+        serial,
+        clients,
+        additions,
+        passed,
+        metrics,
+    };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
     let ended = supervisor::supervise(pod, &signals, caller);

@@ -25,6 +25,7 @@ impl Supervisor<'_> {
                     }
                 }
                 Action::AppStarted { app, pid } => {
+                    self.metrics.marks.app.set();
                     self.start_console(app)?;
                     self.speaks(app, pid);
                     let effects = self.sessions.app_started(app);
@@ -54,6 +55,7 @@ impl Supervisor<'_> {
                 },
                 Action::PodReady => {
                     self.warn(status::pod_is_ready());
+                    self.record_phases();
                     self.manager.ready();
                     self.listen_for_apps()?;
                 }

@@ -10,6 +10,7 @@ use rustix::event::PollFd;
 use super::error::SupervisorError;
 use super::wait::poll_until;
 use super::{LAST_WORDS_GRACE, Supervisor};
+use crate::control_socket::protocol::{Reply, Request};
 use crate::control_socket::server::Event;
 use crate::control_socket::sessions::Effect;
 
@@ -57,7 +58,11 @@ impl Supervisor<'_> {
 
     fn take_events(&mut self, events: Vec<Event>) -> Result<(), SupervisorError> {
         for event in events {
+            self.metrics.counts.requests.add(u64::from(matches!(event, Event::Request(..))));
             let effects = match event {
+                Event::Request(client, Request::Metrics) => {
+                    vec![Effect::Reply(client, Reply::Metrics(self.metrics_text()))]
+                }
                 Event::Request(client, request) => {
                     let is_running = self.conversation.is_running();
                     match self.apps.request(client, &request, is_running) {

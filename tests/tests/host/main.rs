@@ -47,6 +47,7 @@ mod manifests;
 mod manual;
 mod metadata_registration;
 mod metadata_service;
+mod metrics;
 mod names;
 mod nftables;
 mod pod_concurrency;

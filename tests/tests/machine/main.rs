@@ -23,6 +23,7 @@ mod lifecycle;
 mod logs;
 mod memory;
 mod metadata;
+mod metrics;
 mod mutable;
 mod network;
 mod output;

@@ -31,6 +31,7 @@ use crate::Error;
 use crate::devices::bus::BusDevice;
 use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
+use crate::metrics::DeviceCounters;
 
 /// "virt" in little-endian order.
 const MAGIC: u32 = 0x7472_6976;
@@ -57,15 +58,21 @@ pub struct DeviceHandle {
     pub kicks: Arc<[EventFd]>,
     /// The interrupt.
     pub interrupt: Arc<Interrupt>,
+    /// What the event loop counts.
+    pub counters: &'static DeviceCounters,
 }
 
 impl DeviceHandle {
     /// Prepares the descriptors around `device`.
-    pub fn new(device: Arc<Mutex<dyn VirtioDevice>>) -> Result<Self, Error> {
+    pub fn new(
+        device: Arc<Mutex<dyn VirtioDevice>>,
+        counters: &'static DeviceCounters,
+    ) -> Result<Self, Error> {
         let create = || EventFd::new(EFD_NONBLOCK).map_err(Error::os("create an event descriptor"));
         let queues = lock(&device).queue_sizes().len();
         let kicks = (0..queues).map(|_| create()).collect::<Result<Vec<_>, _>>()?;
-        Ok(DeviceHandle { device, kicks: kicks.into(), interrupt: Arc::new(Interrupt::new(create()?)) })
+        let interrupt = Arc::new(Interrupt::new(create()?));
+        Ok(DeviceHandle { device, kicks: kicks.into(), interrupt, counters })
     }
 
     /// The device, for one call.

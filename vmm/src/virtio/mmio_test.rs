@@ -50,7 +50,7 @@ struct Driver {
 impl Driver {
     fn new(device: Probe) -> Self {
         let device = Arc::new(Mutex::new(device));
-        let handle = DeviceHandle::new(device.clone()).unwrap();
+        let handle = DeviceHandle::new(device.clone(), Box::leak(Box::default())).unwrap();
         let transport = MmioTransport::new(handle.clone(), memory::create(32).unwrap());
         Driver { transport, device, handle }
     }

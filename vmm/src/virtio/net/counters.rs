@@ -3,24 +3,13 @@
 //! Responsible for: numbers that only grow, read while the machine runs. Must not know: who reads them. Follows the names of
 //! Linux's interface statistics (Documentation/networking/statistics.rst), seen from the guest.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::Deref;
+use std::sync::Arc;
 
-/// A number that only grows.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+use crate::metrics::Counter;
 
-impl Counter {
-    /// Counts `amount` more.
-    pub fn add(&self, amount: u64) {
-        // Each counter has one writer at a time and stands for itself.
-        self.0.fetch_add(amount, Ordering::Relaxed);
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+/// The counters of a card, whoever keeps them.
+pub type CardCounters = Arc<dyn Deref<Target = NetCounters> + Send + Sync>;
 
 /// What a network card passed and did not pass. Stays zero where the host's kernel serves the queues.
 #[derive(Debug, Default)]

@@ -38,7 +38,7 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
 use vmm_sys_util::eventfd::EventFd;
 
 use self::control::Command;
-use self::counters::NetCounters;
+use self::counters::{CardCounters, NetCounters};
 use self::features::Features;
 use self::rate::Limiter;
 use self::receive::Receiver;
@@ -83,7 +83,7 @@ pub struct Net {
     transmit_limiter: Limiter,
     /// For directions that have reached their limit.
     timer: Option<Timer>,
-    counters: Arc<NetCounters>,
+    counters: CardCounters,
     running: Option<Running>,
 }
 
@@ -135,8 +135,8 @@ impl Timer {
 }
 
 impl Net {
-    /// A card over the tap of `config`.
-    pub fn new(config: NetConfig) -> Result<Self, Error> {
+    /// A card over the tap of `config` that counts there.
+    pub fn new(config: NetConfig, counters: CardCounters) -> Result<Self, Error> {
         let NetConfig { queues, mac, mtu, limits, vhost } = config;
         let pairs = queues.len();
         if !(1..=MAX_QUEUE_PAIRS).contains(&pairs) {
@@ -167,14 +167,14 @@ impl Net {
             receive_limiter: limiters.0,
             transmit_limiter: limiters.1,
             timer: limited.then(Timer::new).transpose()?,
-            counters: Arc::default(),
+            counters,
             running: None,
         })
     }
 
     /// What the card has passed.
-    pub fn counters(&self) -> Arc<NetCounters> {
-        self.counters.clone()
+    pub fn counters(&self) -> &NetCounters {
+        &self.counters
     }
 
     fn receive(&mut self, pair: usize) {

@@ -68,7 +68,7 @@ fn card_without_queues_or_with_too_many_is_refused() {
         let config =
             NetConfig { queues, mac: [0; 6], mtu: None, limits: NetLimits::default(), vhost: Vec::new() };
 
-        let error = Net::new(config).err().unwrap();
+        let error = Net::new(config, std::sync::Arc::new(Box::default())).err().unwrap();
 
         assert!(error.to_string().contains(&format!("{count} queues")), "{error}");
     }

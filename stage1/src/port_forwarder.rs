@@ -4,24 +4,80 @@
 //! docs/threat-model.md and docs/networking.md, "Ports".
 //!
 //! It touches what strangers send, and what the pod answers, without a look at it. It has an empty root directory and no capability,
-//! and is in the host's network name space, as it must be to be called there.
+//! and is in the host's network name space, as it must be to be called there. One that fails is replaced.
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use firewall::{PodAddress, Reservation};
 use rustix::thread::CapabilitySet;
 
 use crate::diagnostics::sentence;
 use crate::jail::{self, Depth, Jail};
-use crate::process::{self, Child, ProcessError};
+use crate::process::{self, Child, End, ProcessError};
+
+/// How long after one process was started the next one may be, so that one which always ends at once keeps nobody busy.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The pod's ports, and the process that serves them. The supervisor has the sockets too: whatever becomes of the process, the ports stay
+/// the pod's, and a new process goes on.
+#[derive(Debug)]
+pub struct PortForwarder {
+    reservation: Reservation,
+    pod: Vec<PodAddress>,
+    /// None while the next one has to wait.
+    process: Option<Child>,
+    started: Instant,
+}
 
 /// Starts it if there are ports.
-pub fn start(reservation: Reservation, pod: Vec<PodAddress>) -> Result<Option<Child>, ProcessError> {
+pub fn start(reservation: Reservation, pod: Vec<PodAddress>) -> Result<Option<PortForwarder>, ProcessError> {
     if reservation.sockets.is_empty() {
         return Ok(None);
     }
+    let process = Some(spawn(&reservation, &pod)?);
+    Ok(Some(PortForwarder { reservation, pod, process, started: Instant::now() }))
+}
+
+fn spawn(reservation: &Reservation, pod: &[PodAddress]) -> Result<Child, ProcessError> {
+    let name = "port forwarder";
+    let reservation = reservation.try_clone().map_err(|cause| ProcessError::starting(name, cause))?;
     let keep: Vec<_> = reservation.sockets.iter().map(|reserved| reserved.socket.as_raw_fd()).collect();
-    process::spawn("port forwarder", &keep, move || run(reservation, &pod)).map(Some)
+    process::spawn(name, &keep, move || run(reservation, pod))
+}
+
+impl PortForwarder {
+    /// Readable when the process has ended.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.process.as_ref().map(Child::descriptor)
+    }
+
+    /// When there is something to do even if no process has ended.
+    pub fn due(&self) -> Option<Instant> {
+        if self.process.is_some() { None } else { self.started.checked_add(INTERVAL) }
+    }
+
+    /// Puts a new process in the place of one that has ended. Returns what is to be said about it.
+    pub fn tend(&mut self) -> Option<String> {
+        let mut said = None;
+        if let Some(ended) = self.process.take_if(|process| process.has_ended()) {
+            let why = match ended.wait::<String>() {
+                Ok(End::Done(why) | End::Panicked(why)) => why,
+                Ok(End::Killed(signal)) => format!("it was killed by signal {signal}"),
+                Ok(End::Silent) => "it ended without a reason".to_owned(),
+                Err(error) => sentence(&error),
+            };
+            said = Some(format!("warning: the port forwarder failed: {why}; it is started again"));
+        }
+        if self.due().is_some_and(|due| due <= Instant::now()) {
+            self.started = Instant::now();
+            match spawn(&self.reservation, &self.pod) {
+                Ok(process) => self.process = Some(process),
+                Err(error) => said = Some(format!("warning: {}", sentence(&error))),
+            }
+        }
+        said
+    }
 }
 
 /// Why it ended, if it did before the supervisor.

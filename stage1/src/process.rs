@@ -34,6 +34,13 @@ pub struct ProcessError {
     cause: std::io::Error,
 }
 
+impl ProcessError {
+    /// What the child needs could not be had.
+    pub fn starting(name: &'static str, cause: std::io::Error) -> Self {
+        Self { name, doing: "start", cause }
+    }
+}
+
 /// What a child leaves behind.
 #[derive(Debug, Serialize, Deserialize)]
 enum Report<R> {

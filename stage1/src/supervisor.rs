@@ -48,6 +48,7 @@ use crate::logs::Logs;
 use crate::metrics::{PodMetrics, PodProcess};
 use crate::output::{Outputs, Written};
 use crate::plan::{GuestPlan, STOP_GRACE_MS};
+use crate::port_forwarder::PortForwarder;
 use crate::process::Child;
 use crate::service_manager::ServiceManager;
 use crate::streams::{Mode, Streams};
@@ -104,6 +105,8 @@ pub struct Pod {
     pub vmm: Child,
     /// The file server.
     pub files: Child,
+    /// What serves its ports, if it has any.
+    pub forwarder: Option<PortForwarder>,
     /// Our end of the guest's control connection.
     pub control: UnixStream,
     /// Kernel messages, with `--debug`.
@@ -143,6 +146,7 @@ enum Source {
     Signals,
     Vmm,
     Files,
+    Forwarder,
     Serial,
     Sink,
     Tunnel,
@@ -160,6 +164,7 @@ struct Ready {
     signals: bool,
     vmm: bool,
     files: bool,
+    forwarder: bool,
     serial: bool,
     clients: bool,
     attached: bool,
@@ -196,6 +201,7 @@ struct Supervisor<'fd> {
     clock: HostClock,
     attachments: Attachments,
     tunnels: Tunnels,
+    forwarder: Option<PortForwarder>,
     /// What the service manager passed for apps, by number, until there are apps.
     passed: Vec<(u16, OwnedFd)>,
     manager: ServiceManager,
@@ -223,6 +229,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         boot_timeout,
         vmm,
         files,
+        forwarder,
         control,
         serial,
         clients,
@@ -270,6 +277,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         processes: measures::processes(&vmm, &files),
         attachments: Attachments::new(attachments::directory::root()),
         tunnels: tunnels_of(&guest),
+        forwarder,
         passed,
         guest,
         kernel: KernelLog::new(serial),
@@ -347,6 +355,11 @@ impl Supervisor<'_> {
             if ready.clock {
                 self.compare_clocks()?;
             }
+            if ready.forwarder
+                && let Some(said) = self.forwarder.as_mut().and_then(PortForwarder::tend)
+            {
+                self.outputs.say(&said);
+            }
             if ready.files {
                 files_alive = false;
                 // It ends because the VMM has, which is about to be seen; or it failed, and the VM is of no use.
@@ -402,6 +415,9 @@ impl Supervisor<'_> {
         if let Some(files) = files {
             add(Source::Files, files.descriptor(), PollFlags::IN);
         }
+        if let Some(forwarder) = self.forwarder.as_ref().and_then(PortForwarder::descriptor) {
+            add(Source::Forwarder, forwarder, PollFlags::IN);
+        }
         if let Some(serial) = self.kernel.descriptor() {
             add(Source::Serial, serial, PollFlags::IN);
         }
@@ -430,11 +446,13 @@ impl Supervisor<'_> {
         }
         let (sources, mut descriptors): (Vec<_>, Vec<_>) = waited.into_iter().unzip();
         let visit = self.visit_at();
-        let until = [self.kill_at.at(), self.call_at(), visit, self.tunnels.deadline()];
+        let due = self.forwarder.as_ref().and_then(PortForwarder::due);
+        let until = [self.kill_at.at(), self.call_at(), visit, self.tunnels.deadline(), due];
         let until = until.into_iter().flatten().min();
         poll_until(&mut descriptors, until)?;
-        let overdue = visit.is_some_and(|at| at <= Instant::now());
-        let mut ready = Ready { clients: overdue, attached: overdue, ..Ready::default() };
+        let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        let (overdue, forwarder) = (is_over(visit), is_over(due));
+        let mut ready = Ready { clients: overdue, attached: overdue, forwarder, ..Ready::default() };
         for (source, descriptor) in sources.into_iter().zip(descriptors) {
             let woken = !descriptor.revents().is_empty();
             match source {
@@ -442,6 +460,7 @@ impl Supervisor<'_> {
                 Source::Signals => ready.signals = woken,
                 Source::Vmm => ready.vmm = woken,
                 Source::Files => ready.files = woken,
+                Source::Forwarder => ready.forwarder |= woken,
                 Source::Serial => ready.serial = woken,
                 Source::Clients => ready.clients |= woken,
                 Source::Console => ready.console = woken,

@@ -94,6 +94,12 @@ impl Reservation {
         }
         Ok(Self { sockets })
     }
+
+    /// The same ports once more, for another process to serve.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let clone = |it: &Reserved| Ok(Reserved { forward: it.forward, socket: it.socket.try_clone()? });
+        Ok(Self { sockets: self.sockets.iter().map(clone).collect::<io::Result<_>>()? })
+    }
 }
 
 fn addresses(forward: &Forward) -> Vec<IpAddr> {

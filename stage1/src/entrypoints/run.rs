@@ -111,8 +111,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     } else {
         (None, None)
     };
-    // It ends with this process.
-    let _forwarder = port_forwarder::start(reservation, networks.forward_to)?;
+    let forwarder = port_forwarder::start(reservation, networks.forward_to)?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
     let files = file_server::start(&plan.shares, files_server)?;
     fault::point("run.files.started");
@@ -150,6 +149,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         boot_timeout,
         vmm,
         files,
+        forwarder,
         control,
         serial,
         clients,

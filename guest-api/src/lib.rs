@@ -90,8 +90,8 @@ pub use message::{
     Stdio, StdioStream, ToGuest, ToHost, TunnelId, TunnelMessage, WindowSize,
 };
 pub use network::{
-    AddressSpec, InterfaceSpec, MAX_INTERFACES, NetworkFault, NetworkSpec, Prefix, RouteSpec, RuleSpec,
-    is_interface_name,
+    AddressSpec, InterfaceSpec, MAX_INTERFACES, MAX_SETTING_BYTES, NetworkFault, NetworkSpec, Prefix,
+    RouteSpec, RuleSpec, SettingSpec, is_interface_name,
 };
 pub use output::{Incoming, Output};
 pub use tunnel::{TunnelFault, TunnelState};

@@ -20,6 +20,12 @@ pub const MAX_ROUTES: usize = 1024;
 /// Longest name of an interface (`IFNAMSIZ` without the final NUL).
 pub const MAX_INTERFACE_NAME_BYTES: usize = 15;
 
+/// Settings of a pod's network: what an administrator writes by hand.
+pub const MAX_SETTINGS: usize = 256;
+
+/// Longest name and longest value of a setting; the kernel's are below 100 bytes.
+pub const MAX_SETTING_BYTES: usize = 1024;
+
 /// The smallest packet size that IPv4 allows (RFC 791).
 const MIN_MTU: u16 = 68;
 
@@ -36,6 +42,8 @@ pub struct NetworkSpec {
     pub interfaces: Vec<InterfaceSpec>,
     /// Which table of routes is asked when, besides what the kernel has by itself.
     pub rules: Vec<RuleSpec>,
+    /// Settings of the kernel's (sysctl(8)), put into effect behind everything else.
+    pub settings: Vec<SettingSpec>,
 }
 
 /// One interface.
@@ -51,6 +59,17 @@ pub struct InterfaceSpec {
     pub addresses: Vec<AddressSpec>,
     /// All routes over it, those to its own subnets included, in the order in which they are to be made.
     pub routes: Vec<RouteSpec>,
+    /// Nobody is asked for hardware addresses on it: whatever is sent has the interface's own as its destination.
+    pub no_arp: bool,
+}
+
+/// A setting of the kernel's network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingSpec {
+    /// Its path below `/proc/sys`: `net/core/somaxconn`.
+    pub name: String,
+    /// What it is set to.
+    pub value: String,
 }
 
 /// An address and how many of its bits name the subnet.
@@ -132,13 +151,17 @@ impl NetworkSpec {
             }
             interface.check()?;
         }
-        self.rules.iter().try_for_each(RuleSpec::check)
+        if self.settings.len() > MAX_SETTINGS {
+            return fault(format!("{} settings are too many", self.settings.len()));
+        }
+        self.rules.iter().try_for_each(RuleSpec::check)?;
+        self.settings.iter().try_for_each(SettingSpec::check)
     }
 }
 
 impl InterfaceSpec {
     fn check(&self) -> Result<(), NetworkFault> {
-        let Self { name, mac, mtu, addresses, routes } = self;
+        let Self { name, mac, mtu, addresses, routes, no_arp: _ } = self;
         if !is_interface_name(name) {
             return fault(format!("{name:?} is no name of an interface"));
         }
@@ -186,6 +209,22 @@ impl RuleSpec {
             || !prefixes.all(|prefix| prefix.is_valid() && prefix.address.is_ipv6() == self.ipv6)
         {
             return fault(format!("the routing rule of priority {} is none", self.priority));
+        }
+        Ok(())
+    }
+}
+
+impl SettingSpec {
+    fn check(&self) -> Result<(), NetworkFault> {
+        let is_name =
+            |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|byte| byte.is_ascii_graphic());
+        let mut parts = self.name.split('/');
+        let is_of_network = parts.next() == Some("net") && self.name.len() <= MAX_SETTING_BYTES;
+        if !is_of_network || parts.clone().count() == 0 || !parts.all(is_name) {
+            return fault(format!("{:?} is no setting of the network", self.name));
+        }
+        if self.value.len() > MAX_SETTING_BYTES {
+            return fault(format!("the value of the setting {} is too long", self.name));
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 
-use crate::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec};
+use crate::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec, SettingSpec};
 
 fn prefix(address: &str, length: u8) -> Prefix {
     Prefix { address: address.parse().unwrap(), length }
@@ -27,6 +27,7 @@ fn spec() -> NetworkSpec {
         mtu: 1500,
         addresses: vec![address("10.0.0.2", 24), address("fd00::2", 64)],
         routes: vec![route("10.0.0.0", 24, None), route("::", 0, Some("fe80::1"))],
+        no_arp: false,
     };
     let rule = RuleSpec {
         ipv6: false,
@@ -35,7 +36,9 @@ fn spec() -> NetworkSpec {
         destination: None,
         table: 100,
     };
-    NetworkSpec { interfaces: vec![interface("eth0"), interface("eth1")], rules: vec![rule] }
+    let setting = SettingSpec { name: "net/ipv4/conf/eth0/rp_filter".into(), value: "1".into() };
+    let interfaces = vec![interface("eth0"), interface("eth1")];
+    NetworkSpec { interfaces, rules: vec![rule], settings: vec![setting] }
 }
 
 #[track_caller]
@@ -69,4 +72,11 @@ fn what_cannot_be_is_refused_and_named() {
     expect_fault(|it| it.rules[0].ipv6 = true, "priority 100");
     expect_fault(|it| it.interfaces = vec![it.interfaces[0].clone(); 9], "8 networks");
     expect_fault(|it| it.interfaces[0].routes = vec![route("::", 0, None); 1025], "too many");
+    for name in
+        ["kernel/core_pattern", "net", "net/../kernel/core_pattern", "net//ipv4", "/net/ipv4", "net/a b"]
+    {
+        expect_fault(|it| it.settings[0].name = name.into(), "is no setting of the network");
+    }
+    expect_fault(|it| it.settings[0].value = "x".repeat(1025), "rp_filter is too long");
+    expect_fault(|it| it.settings = vec![it.settings[0].clone(); 257], "too many");
 }

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::{fs, io};
 
-use guest_api::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec};
+use guest_api::{AddressSpec, InterfaceSpec, NetworkSpec, Prefix, RouteSpec, RuleSpec, SettingSpec};
 use netlink::route::AddressFamily;
 use netlink::route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink::route::link::{LinkAttribute, LinkFlags, LinkMessage};
@@ -16,7 +16,7 @@ use netlink::route::route::{
 use netlink::route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink::{Change, Connection, NLM_F_CREATE, NLM_F_EXCL, NetlinkError};
 
-use crate::InitError;
+use crate::{InitError, console};
 
 /// Where the kernel shows the network cards.
 const CARDS: &str = "/sys/class/net";
@@ -64,7 +64,19 @@ pub fn configure(spec: &NetworkSpec) -> Result<(), InitError> {
         let doing = || format!("add the routing rule of priority {}", rule.priority);
         change(&mut kernel, &rule_message(rule), doing)?;
     }
-    Ok(())
+    spec.settings.iter().try_for_each(set)
+}
+
+/// Changes a setting. One that this kernel does not have is about something that it does not do.
+fn set(setting: &SettingSpec) -> Result<(), InitError> {
+    let path = format!("/proc/sys/{}", setting.name);
+    match fs::write(&path, &setting.value) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            console::say(&format!("there is no {path}"));
+            Ok(())
+        }
+        other => other.map_err(InitError::kernel(format!("write {path}"))),
+    }
 }
 
 fn failed(doing: impl Into<String>) -> impl FnOnce(NetlinkError) -> InitError {
@@ -144,8 +156,9 @@ fn bring_up(kernel: &mut Connection, assignment: &Assignment<'_>) -> Result<(), 
     fs::write(&setting, "0").map_err(InitError::kernel(format!("write {setting}")))?;
     let mut link = LinkMessage::default();
     link.header.index = *index;
-    link.header.flags = LinkFlags::Up;
-    link.header.change_mask = LinkFlags::Up;
+    let no_arp = if interface.no_arp { LinkFlags::Noarp } else { LinkFlags::empty() };
+    link.header.flags = LinkFlags::Up | no_arp;
+    link.header.change_mask = LinkFlags::Up | no_arp;
     link.attributes.push(LinkAttribute::Mtu(u32::from(interface.mtu)));
     let doing = format!("bring up interface {name} with an MTU of {} bytes", interface.mtu);
     kernel.change(&link, 0).map_err(failed(doing))?;

@@ -7,6 +7,7 @@ fn interface(name: &str, mac: u8) -> InterfaceSpec {
         mtu: 1500,
         addresses: Vec::new(),
         routes: Vec::new(),
+        no_arp: false,
     }
 }
 

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -28,6 +29,7 @@ use crate::version::Version;
 pub struct Client {
     directories: Vec<PathBuf>,
     limit: Duration,
+    interrupt: Option<Arc<File>>,
 }
 
 /// An attachment that GC must leave alone.
@@ -64,7 +66,14 @@ struct Call<'a> {
 impl Client {
     /// A client that looks for plugins in these directories, in order.
     pub fn new(directories: Vec<PathBuf>) -> Client {
-        Client { directories, limit: TIME_LIMIT }
+        Client { directories, limit: TIME_LIMIT, interrupt: None }
+    }
+
+    /// The same for somebody who may not want to wait for a plugin: as soon as there is something to read from the file, a
+    /// signalfd(2) for example, the plugin that runs is killed. It takes one signal for each plugin, so what undoes an interrupted
+    /// ADD is waited for, until the next one.
+    pub fn with_interrupt(self, interrupt: Arc<File>) -> Client {
+        Client { interrupt: Some(interrupt), ..self }
     }
 
     /// The same with another limit of time for each plugin.
@@ -240,7 +249,7 @@ impl Client {
             ("CNI_ARGS", OsString::new()),
             ("CNI_PATH", plugin::search_path(&self.directories)),
         ];
-        match plugin::run(Run { executable: &executable, environment, stdin, limit: self.limit }) {
+        match self.run(&executable, environment, stdin) {
             Ok(output) => {
                 let answer: Versions = serde_json::from_slice(&output)
                     .map_err(|_| failed(PluginError::NoVersions { output: quote(&output) }))?;
@@ -338,11 +347,21 @@ impl Client {
         };
         let directories: Vec<PathBuf> = self.directories.iter().chain(further).cloned().collect();
         let environment = call.environment(&directories);
-        let output = plugin::run(Run { executable: &executable, environment, stdin, limit: self.limit });
+        let output = self.run(&executable, environment, stdin);
         if let Some((cache, ifname)) = kept {
             cache.release(ifname);
         }
         output.map_err(failed)
+    }
+
+    fn run(
+        &self,
+        executable: &Path,
+        environment: Vec<(&'static str, OsString)>,
+        stdin: File,
+    ) -> Result<Vec<u8>, PluginError> {
+        let interrupt = self.interrupt.as_deref();
+        plugin::run(Run { executable, environment, stdin, limit: self.limit, interrupt })
     }
 
     /// The executable of a plugin.

@@ -34,6 +34,9 @@ const MOST_STDERR: usize = 4096;
 /// What an error quotes of a plugin's words.
 const LONGEST_QUOTE: usize = 1000;
 
+/// One word of an interrupt: a signal, as signalfd(2) has it.
+const INTERRUPT_BYTES: usize = 128;
+
 /// The size of one read.
 const CHUNK: usize = 64 << 10;
 
@@ -118,6 +121,12 @@ pub enum PluginError {
         /// What it printed before.
         output: String,
     },
+    /// Whoever waited for it does not want to any more.
+    #[error("it had not finished when a signal asked for an end, and was killed{}", saying(.output))]
+    Interrupted {
+        /// What it printed before.
+        output: String,
+    },
     /// It printed too much.
     #[error("it printed more than 1 MiB and was killed")]
     TooMuchOutput,
@@ -159,6 +168,8 @@ pub(crate) struct Run<'a> {
     /// The configuration, at its beginning; a file, so that nobody must feed a plugin that does not read.
     pub(crate) stdin: File,
     pub(crate) limit: Duration,
+    /// What is asked for an end of waiting ([`crate::Client::with_interrupt`]).
+    pub(crate) interrupt: Option<&'a File>,
 }
 
 /// The first regular, executable file of that name.
@@ -186,7 +197,7 @@ pub(crate) fn run(run: Run<'_>) -> Result<Vec<u8>, PluginError> {
         .process_group(0)
         .spawn()
         .map_err(failed)?;
-    let end = watch(&mut child, run.limit);
+    let end = watch(&mut child, run.limit, run.interrupt);
     if !matches!(end, Ok(End { reason: Reason::Exited, .. })) {
         kill(&child);
     }
@@ -195,6 +206,7 @@ pub(crate) fn run(run: Run<'_>) -> Result<Vec<u8>, PluginError> {
     let output = quote(if stderr.is_empty() { &stdout } else { &stderr });
     match reason {
         Reason::TimeLimit => Err(PluginError::TimeLimit { limit: run.limit, output }),
+        Reason::Interrupted => Err(PluginError::Interrupted { output }),
         Reason::TooMuchOutput => Err(PluginError::TooMuchOutput),
         Reason::Exited => judge(status, stdout, output),
     }
@@ -223,6 +235,7 @@ fn judge(status: ExitStatus, stdout: Vec<u8>, output: String) -> Result<Vec<u8>,
 
 enum Reason {
     Exited,
+    Interrupted,
     TimeLimit,
     TooMuchOutput,
 }
@@ -235,7 +248,7 @@ struct End {
 
 /// Reads what the child prints until it exits or breaks a limit. What it leaves running in the background may keep the
 /// pipes open, so their end is not waited for.
-fn watch(child: &mut Child, limit: Duration) -> io::Result<End> {
+fn watch(child: &mut Child, limit: Duration, interrupt: Option<&File>) -> io::Result<End> {
     let deadline = Instant::now() + limit;
     let exited = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut stdout = Stream::new(child.stdout.take(), MOST_OUTPUT + 1)?;
@@ -246,14 +259,18 @@ fn watch(child: &mut Child, limit: Duration) -> io::Result<End> {
             Some(Reason::TooMuchOutput)
         } else if rest.is_zero() {
             Some(Reason::TimeLimit)
-        } else if wait(&exited, &stdout, &stderr, rest)? {
-            // All that it printed is in the pipes now.
-            while stdout.read()? && stdout.kept.len() <= MOST_OUTPUT {}
-            stderr.read()?;
-            let too_much = stdout.kept.len() > MOST_OUTPUT;
-            Some(if too_much { Reason::TooMuchOutput } else { Reason::Exited })
         } else {
-            None
+            match wait(&exited, &stdout, &stderr, interrupt, rest)? {
+                Woken::Exited => {
+                    // All that it printed is in the pipes now.
+                    while stdout.read()? && stdout.kept.len() <= MOST_OUTPUT {}
+                    stderr.read()?;
+                    let too_much = stdout.kept.len() > MOST_OUTPUT;
+                    Some(if too_much { Reason::TooMuchOutput } else { Reason::Exited })
+                }
+                Woken::Interrupted => Some(Reason::Interrupted),
+                Woken::Other => None,
+            }
         };
         if let Some(reason) = reason {
             return Ok(End { reason, stdout: stdout.kept, stderr: stderr.kept });
@@ -263,23 +280,45 @@ fn watch(child: &mut Child, limit: Duration) -> io::Result<End> {
     }
 }
 
-/// Waits until there is something to read, or `rest` is over; whether the child has exited.
+/// What waiting came to.
+enum Woken {
+    Exited,
+    /// The interrupt's word was taken.
+    Interrupted,
+    /// There is something to read, or the time is over.
+    Other,
+}
+
+/// Waits until there is something to read, or `rest` is over. A child that has exited is not interrupted any more.
 fn wait<F: AsFd, A: AsFd, B: AsFd>(
     exited: &F,
     stdout: &Stream<A>,
     stderr: &Stream<B>,
+    interrupt: Option<&File>,
     rest: Duration,
-) -> io::Result<bool> {
+) -> io::Result<Woken> {
     let mut descriptors = vec![PollFd::new(exited, PollFlags::IN)];
     descriptors.extend(stdout.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
     descriptors.extend(stderr.pipe.as_ref().map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+    descriptors.extend(interrupt.map(|interrupt| PollFd::new(interrupt, PollFlags::IN)));
     let timeout = Timespec::try_from(rest).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     match poll(&mut descriptors, Some(&timeout)) {
         Ok(_) => {}
-        Err(rustix::io::Errno::INTR) => return Ok(false),
+        Err(rustix::io::Errno::INTR) => return Ok(Woken::Other),
         Err(error) => return Err(error.into()),
     }
-    Ok(descriptors.first().is_some_and(|exited| !exited.revents().is_empty()))
+    let is_ready = |descriptor: Option<&PollFd<'_>>| descriptor.is_some_and(|it| !it.revents().is_empty());
+    if is_ready(descriptors.first()) {
+        return Ok(Woken::Exited);
+    }
+    match interrupt {
+        Some(mut interrupt) if is_ready(descriptors.last()) => {
+            // Another one interrupts what comes next.
+            let _ = interrupt.read(&mut [0; INTERRUPT_BYTES])?;
+            Ok(Woken::Interrupted)
+        }
+        _ => Ok(Woken::Other),
+    }
 }
 
 /// One of the child's pipes, until its end.

@@ -1,4 +1,7 @@
-use std::fs;
+use std::fs::{self, File};
+use std::io::{PipeWriter, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::plugin::{MOST_OUTPUT, PluginError, quote};
@@ -89,6 +92,39 @@ fn plugin_that_hangs_is_killed_with_all_that_it_started() {
         assert!(Instant::now() < deadline, "{} lives", child.trim());
     }
     assert!(host.cache.records().unwrap().is_empty());
+}
+
+#[test]
+fn plugin_that_nobody_wants_to_wait_for_is_killed_and_undone_unless_that_hangs_too() {
+    let host = Host::new();
+    host.plugin(
+        "one",
+        "test $CNI_COMMAND = DEL && ! test -e $root/stuck || { echo hanging >&2; exec sleep 600; }",
+    );
+    let (reader, mut signals) = std::io::pipe().unwrap();
+    let client = host.client().with_interrupt(Arc::new(File::from(OwnedFd::from(reader))));
+    let add = |signals: &mut PipeWriter, count: usize| {
+        signals.write_all(&vec![0_u8; 128 * count]).unwrap();
+        let failed = client.add(&host.cache, &network("1.0.0", &["one"]), &attachment());
+        failed.unwrap_err().with_causes()
+    };
+
+    let failed = add(&mut signals, 1);
+
+    let interrupted = "it had not finished when a signal asked for an end, and was killed";
+    assert!(
+        failed.starts_with(&format!("network \"net\": plugin \"one\" failed on ADD: {interrupted}")),
+        "{failed}"
+    );
+    assert!(host.cache.records().unwrap().is_empty());
+
+    fs::write(host.path("stuck"), "").unwrap();
+    let failed = add(&mut signals, 2);
+
+    let not_undone =
+        format!("what was done is not undone (network \"net\": plugin \"one\" failed on DEL: {interrupted}");
+    assert!(failed.starts_with(&not_undone), "{failed}");
+    assert_eq!(host.cache.interfaces().unwrap(), ["eth0"]);
 }
 
 #[test]

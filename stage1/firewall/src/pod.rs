@@ -49,6 +49,8 @@ pub struct Link {
     pub interface: Option<String>,
     /// The interface is this pod's alone.
     pub own: bool,
+    /// If it is a bridge, the pod's port of it.
+    pub port: Option<String>,
     /// The pod's addresses.
     pub addresses: Vec<PodAddress>,
     /// What leaves the network gets the host's address.

@@ -10,12 +10,17 @@ use nftables::{
     Table, Verdict,
 };
 
+use crate::egress::Destination;
 use crate::pod::{Forward, Link, Pod, PodAddress, Reach};
 use crate::route_localnet;
 
 /// ICMPv6 messages by which neighbours find each other (RFC 4861): without them there is no host to send to.
 const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+/// ICMPv6 messages by which bridges that look know who wants them (RFC 2710, RFC 3810): without them they would not pass on questions for the
+/// pod's hardware address.
+const LISTENER_MESSAGES: [u8; 3] = [131, 132, 143];
 
 /// Whether the host's own loopback can reach the pod by the kernel alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub fn make(pod: &Pod, loopback: Loopback) -> Batch {
     rules.restrict(pod);
     if let Some(allowed) = &pod.egress {
         rules.limit_egress(pod, allowed);
+        rules.limit_egress_on_bridges(pod, allowed);
     }
     rules.forward(pod, loopback);
     rules.masquerade(pod);
@@ -97,32 +103,60 @@ impl Rules<'_> {
         }
     }
 
-    fn limit_egress(&mut self, pod: &Pod, allowed: &[crate::Destination]) {
+    /// On what the host's routing sees.
+    fn limit_egress(&mut self, pod: &Pod, allowed: &[Destination]) {
+        let links = pod.links.iter().filter(|link| link.own);
+        let interfaces: Vec<_> = links.filter_map(|link| link.interface.as_ref()).collect();
+        if interfaces.is_empty() {
+            return;
+        }
         for (chain, hook) in [("egress", Hook::Forward), ("egress-host", Hook::Input)] {
             self.chain(chain, hook, Priority::Filter);
-            for interface in pod.links.iter().filter_map(|link| link.interface.as_ref()) {
-                self.add(chain, &from(interface, Verdict::Accept).when(answers()), "let the pod answer");
-                if hook == Hook::Input {
-                    for kind in [NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT] {
-                        let rule = from(interface, Verdict::Accept).when(Match::Icmpv6(kind));
-                        self.add(chain, &rule, "let the host find the pod");
-                    }
-                }
-                for destination in allowed {
-                    for rule in allow(interface, destination) {
-                        self.add(chain, &rule, &format!("let the pod call {destination}"));
-                    }
-                }
-                let reset =
-                    from(interface, Verdict::Reject(Refusal::Reset)).when(Match::Protocol(Protocol::Tcp));
-                self.add(chain, &reset, "refuse the pod's other calls");
-                self.add(
-                    chain,
-                    &from(interface, Verdict::Reject(Refusal::Prohibited)),
-                    "refuse the pod's other calls",
-                );
+            for interface in &interfaces {
+                let link_messages: &[u8] = match hook {
+                    Hook::Input => &[NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT],
+                    _ => &[],
+                };
+                self.allow_only(chain, interface, link_messages, allowed);
             }
         }
+    }
+
+    /// On what a bridge sees before it decides whether a frame is another port's or the host's. Both tables come and go in one transaction.
+    fn limit_egress_on_bridges(&mut self, pod: &Pod, allowed: &[Destination]) {
+        let ports: Vec<_> = pod.links.iter().filter_map(|link| link.port.as_ref()).collect();
+        if ports.is_empty() {
+            return;
+        }
+        let mut bridged =
+            Rules { batch: Batch::new(), table: Table { family: Family::Bridge, ..self.table } };
+        bridged.batch.add_table(bridged.table);
+        bridged.chain("egress", Hook::Prerouting, Priority::Bridged);
+        for port in ports {
+            let rule = from(port, Verdict::Accept).when(Match::Arp);
+            bridged.add("egress", &rule, "let neighbours find each other");
+            let mut link_messages = vec![NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT];
+            link_messages.extend(LISTENER_MESSAGES);
+            bridged.allow_only("egress", port, &link_messages, allowed);
+        }
+        self.batch.append(bridged.batch);
+    }
+
+    fn allow_only(&mut self, chain: &str, interface: &str, link_messages: &[u8], allowed: &[Destination]) {
+        self.add(chain, &from(interface, Verdict::Accept).when(answers()), "let the pod answer");
+        for kind in link_messages {
+            let rule = from(interface, Verdict::Accept).when(Match::Icmpv6(*kind));
+            self.add(chain, &rule, "let neighbours find each other");
+        }
+        for destination in allowed {
+            for rule in allow(interface, destination) {
+                self.add(chain, &rule, &format!("let the pod call {destination}"));
+            }
+        }
+        let reset = from(interface, Verdict::Reject(Refusal::Reset)).when(Match::Protocol(Protocol::Tcp));
+        self.add(chain, &reset, "refuse the pod's other calls");
+        let refusal = from(interface, Verdict::Reject(Refusal::Prohibited));
+        self.add(chain, &refusal, "refuse the pod's other calls");
     }
 
     fn forward(&mut self, pod: &Pod, loopback: Loopback) {
@@ -187,7 +221,7 @@ fn answers() -> Match {
     Match::State(ConnectionState::ESTABLISHED.or(ConnectionState::RELATED))
 }
 
-fn allow(interface: &str, destination: &crate::Destination) -> Vec<Rule> {
+fn allow(interface: &str, destination: &Destination) -> Vec<Rule> {
     let rule = from(interface, Verdict::Accept).when(Match::Destination(destination.subnet));
     let protocols = match (destination.protocol, destination.ports) {
         (Some(protocol), _) => vec![protocol],

@@ -12,7 +12,7 @@ use std::io;
 use nftables::{Batch, Connection, Family, NftError, Table};
 use rustix::fs::FlockOperation;
 
-use crate::pod::Pod;
+use crate::pod::{Link, Pod};
 use crate::route_localnet;
 use crate::rules::{self, Loopback};
 
@@ -30,8 +30,8 @@ pub enum TableError {
     Lock(#[source] io::Error),
     /// What the pod sends passes by the place where it would be stopped.
     #[error(
-        "egress rules cannot be enforced on network {0:?}: what pods send on it does not pass through this host's routing, as it does \
-         on networks of type ptp"
+        "egress rules cannot be enforced on network {0:?}: what pods send on it passes through neither this host's routing nor a bridge \
+         of its, as it does on networks of the types ptp and bridge"
     )]
     NotRouted(String),
     /// The setting cannot be taken back.
@@ -47,8 +47,9 @@ pub enum TableError {
 
 /// Makes the pod's table in the network name space of the calling thread. Unless that succeeds, nothing is left of it.
 pub fn install(pod: &Pod) -> Result<(), TableError> {
-    if let Some(link) =
-        pod.links.iter().find(|link| pod.egress.is_some() && !(link.own && link.interface.is_some()))
+    let is_seen = |link: &&Link| link.own && link.interface.is_some() || link.port.is_some();
+    if pod.egress.is_some()
+        && let Some(link) = pod.links.iter().find(|link| !is_seen(link))
     {
         return Err(TableError::NotRouted(link.network.clone()));
     }
@@ -67,7 +68,7 @@ pub fn install(pod: &Pod) -> Result<(), TableError> {
         && let Err(cause) = route_localnet::set(interface, true)
     {
         // A host whose settings are read-only: without its rules, the loopback's connections get to the forwarder.
-        let mut batch = remove_batch(&pod.uuid);
+        let mut batch = remove_batch(&mut connection, &pod.uuid)?;
         batch.append(rules::make(pod, Loopback::Forwarder));
         connection.commit(batch)?;
         drop(cause);
@@ -116,13 +117,19 @@ pub fn remove(uuid: &str) -> Result<(), TableError> {
             _ => {}
         }
     }
-    Ok(connection.commit(remove_batch(uuid))?)
+    let batch = remove_batch(&mut connection, uuid)?;
+    Ok(connection.commit(batch)?)
 }
 
-fn remove_batch(uuid: &str) -> Batch {
+fn remove_batch(connection: &mut Connection, uuid: &str) -> Result<Batch, NftError> {
+    let name = rules::table_name(uuid);
     let mut batch = Batch::new();
-    batch.remove_table(Table { family: Family::Inet, name: &rules::table_name(uuid) });
-    batch
+    // A kernel that does not filter on bridges would refuse to hear of such a table.
+    if connection.chains(Family::Bridge)?.iter().any(|(table, _)| *table == name) {
+        batch.remove_table(Table { family: Family::Bridge, name: &name });
+    }
+    batch.remove_table(Table { family: Family::Inet, name: &name });
+    Ok(batch)
 }
 
 /// Held until the file is closed.

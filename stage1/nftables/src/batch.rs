@@ -33,6 +33,8 @@ pub enum Family {
     Inet,
     /// Frames of one device.
     Netdev,
+    /// Frames that come to a bridge.
+    Bridge,
 }
 
 impl Family {
@@ -40,6 +42,7 @@ impl Family {
         match self {
             Family::Inet => 1,
             Family::Netdev => 5,
+            Family::Bridge => 7,
         }
     }
 }
@@ -58,6 +61,7 @@ impl fmt::Display for Table<'_> {
         let family = match self.family {
             Family::Inet => "inet",
             Family::Netdev => "netdev",
+            Family::Bridge => "bridge",
         };
         write!(f, "{family} {}", self.name)
     }
@@ -141,7 +145,7 @@ impl Batch {
             kind: NFT_MSG_NEWRULE,
             flags: NLM_F_CREATE | NLM_F_APPEND,
             family: table.family,
-            attributes: rule.attributes(table.name, chain),
+            attributes: rule.attributes(table, chain),
             what: format!("{purpose} (chain {chain} of the table {table})"),
         });
     }

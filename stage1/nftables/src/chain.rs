@@ -17,7 +17,7 @@ const NFTA_HOOK_DEV: u16 = 3;
 /// A place in a packet's way, and with it what rules may do there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook<'a> {
-    /// Packets that come in, whomever they are for.
+    /// Packets that come in, whomever they are for; to a bridge, in tables of that family.
     Prerouting,
     /// Packets for this host.
     Input,
@@ -66,6 +66,8 @@ pub enum Priority {
     Filter,
     /// Where sources are changed.
     SourceNat,
+    /// On bridges: behind the tracking of connections, and before br_netfilter, which takes packets away from whoever comes later.
+    Bridged,
 }
 
 impl Priority {
@@ -75,6 +77,7 @@ impl Priority {
             Priority::DestinationNat => -100,
             Priority::Filter => 0,
             Priority::SourceNat => 100,
+            Priority::Bridged => -150,
         }
     }
 }

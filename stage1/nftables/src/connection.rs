@@ -72,6 +72,7 @@ mod libc_errno {
     pub const ENOENT: i32 = 2;
     pub const EEXIST: i32 = 17;
     pub const EINVAL: i32 = 22;
+    pub const EPROTO: i32 = 71;
     pub const EPROTONOSUPPORT: i32 = 93;
     pub const EOPNOTSUPP: i32 = 95;
 }
@@ -162,9 +163,10 @@ fn refused(what: String, errno: i32, told: Option<String>) -> NftError {
         libc_errno::EEXIST => ": something of that name is there already".to_owned(),
         libc_errno::ENOENT | libc_errno::EOPNOTSUPP | libc_errno::EINVAL => {
             ": the kernel may lack a module (nf_tables, nft_chain_nat, nft_nat, nft_masq, nft_ct, nft_fib_inet, \
-             nft_reject_inet)"
+             nft_reject_inet; for bridges nft_reject_bridge)"
                 .to_owned()
         }
+        libc_errno::EPROTO => ": the kernel lacks the module nf_conntrack_bridge".to_owned(),
         _ => String::new(),
     };
     let hint = told.map(|told| format!(" ({told})")).unwrap_or_default() + &hint;

@@ -38,6 +38,7 @@ pub enum Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Meta {
+    Ethertype = 1,
     InputName = 6,
     OutputName = 7,
     Family = 15,

@@ -1,11 +1,12 @@
 //! Rules: what a packet has to be like, and what happens to it.
 //!
-//! Responsible for: which steps each condition and each verdict consists of, for tables of the family inet. Must not know: chains,
+//! Responsible for: which steps each condition and each verdict consists of. Must not know: chains,
 //! transactions. Follows nft(8), "EXPRESSIONS" and "STATEMENTS".
 
 use std::net::IpAddr;
 
 use crate::attributes::Attributes;
+use crate::batch::{Family, Table};
 use crate::expression::{
     Comparison, Connection, ConnectionState, Expression, Header, Meta, NFPROTO_IPV4, NFPROTO_IPV6, Refusal,
     Register, list,
@@ -24,6 +25,11 @@ const RTN_LOCAL: u32 = 2;
 
 /// `IPS_DST_NAT` of linux/netfilter/nf_conntrack_common.h: where the connection leads was changed.
 const IPS_DST_NAT: u32 = 1 << 5;
+
+/// Protocols of linux/if_ether.h.
+const ETH_P_IP: u16 = 0x0800;
+const ETH_P_ARP: u16 = 0x0806;
+const ETH_P_IPV6: u16 = 0x86dd;
 
 /// A protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,6 +83,8 @@ pub enum Match {
     DestinationIsHere,
     /// It is of this protocol.
     Protocol(Protocol),
+    /// It is no IP packet but asks for, or tells, the hardware address of an IPv4 address; on bridges only.
+    Arp,
     /// It is an ICMPv6 message of this type.
     Icmpv6(u8),
     /// It goes to one of these ports; together with [`Match::Protocol`].
@@ -123,15 +131,15 @@ impl Rule {
         self
     }
 
-    pub(crate) fn attributes(&self, table: &str, chain: &str) -> Attributes {
+    pub(crate) fn attributes(&self, table: Table<'_>, chain: &str) -> Attributes {
         Attributes::new()
-            .text(NFTA_RULE_TABLE, table)
+            .text(NFTA_RULE_TABLE, table.name)
             .text(NFTA_RULE_CHAIN, chain)
-            .nested(NFTA_RULE_EXPRESSIONS, &list(&self.expressions()))
+            .nested(NFTA_RULE_EXPRESSIONS, &list(&self.expressions(table.family)))
     }
 
-    fn expressions(&self) -> Vec<Expression> {
-        let mut steps: Vec<Expression> = self.matches.iter().flat_map(condition).collect();
+    fn expressions(&self, table: Family) -> Vec<Expression> {
+        let mut steps: Vec<Expression> = self.matches.iter().flat_map(|it| condition(it, table)).collect();
         // What was dropped is worth a number: it is the first thing to look at when something does not get through.
         if matches!(self.verdict, Verdict::Drop | Verdict::Reject(_)) {
             steps.push(Expression::Counter);
@@ -154,7 +162,7 @@ impl Rule {
     }
 }
 
-fn condition(condition: &Match) -> Vec<Expression> {
+fn condition(condition: &Match, table: Family) -> Vec<Expression> {
     use Comparison::{AtLeast, AtMost, Different, Equal};
     match condition {
         Match::From(name) => {
@@ -163,15 +171,16 @@ fn condition(condition: &Match) -> Vec<Expression> {
         Match::NotOutBy(name) => {
             vec![Expression::Meta(Meta::OutputName), Expression::Compare(Different, interface(name))]
         }
-        Match::FamilyOf(address) => of_family(*address),
-        Match::Source(subnet) => address(subnet, Side::Source, Equal),
-        Match::Destination(subnet) => address(subnet, Side::Destination, Equal),
-        Match::NotDestination(subnet) => address(subnet, Side::Destination, Different),
+        Match::FamilyOf(address) => of_family(*address, table),
+        Match::Source(subnet) => address(subnet, Side::Source, Equal, table),
+        Match::Destination(subnet) => address(subnet, Side::Destination, Equal, table),
+        Match::NotDestination(subnet) => address(subnet, Side::Destination, Different, table),
         Match::DestinationIsHere => {
             let local = RTN_LOCAL.to_ne_bytes().to_vec();
             vec![Expression::DestinationType, Expression::Compare(Equal, local)]
         }
         Match::Protocol(protocol) => transport(protocol.number()),
+        Match::Arp => ethertype(ETH_P_ARP),
         Match::Icmpv6(kind) => {
             let mut steps = transport(58);
             steps.push(payload(Header::Transport, 0, 1));
@@ -200,7 +209,7 @@ enum Side {
     Destination,
 }
 
-fn address(subnet: &Subnet, side: Side, how: Comparison) -> Vec<Expression> {
+fn address(subnet: &Subnet, side: Side, how: Comparison, table: Family) -> Vec<Expression> {
     let address = subnet.address();
     let (offset, length) = match (address, side) {
         (IpAddr::V4(_), Side::Source) => (12, 4),
@@ -208,7 +217,7 @@ fn address(subnet: &Subnet, side: Side, how: Comparison) -> Vec<Expression> {
         (IpAddr::V6(_), Side::Source) => (8, 16),
         (IpAddr::V6(_), Side::Destination) => (24, 16),
     };
-    let mut steps = of_family(address);
+    let mut steps = of_family(address, table);
     steps.push(payload(Header::Network, offset, length));
     if !subnet.is_one_address() {
         steps.push(Expression::Mask(subnet.mask()));
@@ -217,8 +226,17 @@ fn address(subnet: &Subnet, side: Side, how: Comparison) -> Vec<Expression> {
     steps
 }
 
-fn of_family(address: IpAddr) -> Vec<Expression> {
+fn of_family(address: IpAddr, table: Family) -> Vec<Expression> {
+    if table == Family::Bridge {
+        // There the family is always the bridge's.
+        return ethertype(if address.is_ipv4() { ETH_P_IP } else { ETH_P_IPV6 });
+    }
     vec![Expression::Meta(Meta::Family), Expression::Compare(Comparison::Equal, vec![family(address)])]
+}
+
+fn ethertype(number: u16) -> Vec<Expression> {
+    let number = number.to_be_bytes().to_vec();
+    vec![Expression::Meta(Meta::Ethertype), Expression::Compare(Comparison::Equal, number)]
 }
 
 fn transport(number: u8) -> Vec<Expression> {

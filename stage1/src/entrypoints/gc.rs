@@ -15,7 +15,7 @@ use crate::network;
 
 /// Collects what the pod in the working directory left.
 pub fn run(flags: &GcFlags) -> Result<ExitCode, EntrypointError> {
-    network::tear_down(flags.uuid, flags.local_config.as_deref())?;
+    network::tear_down(flags.uuid, flags.local_config.as_deref(), None)?;
     fault::point("gc.done");
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -85,6 +86,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         vcpus: plan.vm.vcpus,
         forwards: &forwards,
         egress: flags.egress.as_deref(),
+        interrupt: Some(Arc::new(interrupt()?)),
     })?;
     metrics.marks.networks.set();
     for notice in &networks.notices {
@@ -167,13 +169,24 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     Ok(ended?)
 }
 
-/// A caller that has hang-ups ignored (nohup(1)) means the pod to survive them. An interactive app gets more than those that
-/// end the pod.
-fn take_signals(interactive: bool) -> Result<SignalFd, EntrypointError> {
+/// A caller that has hang-ups ignored (nohup(1)) means the pod to survive them.
+fn ending_signals() -> Vec<Signal> {
     let mut wanted = vec![Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT];
     if !process::ignores(Signal::SIGHUP) {
         wanted.push(Signal::SIGHUP);
     }
+    wanted
+}
+
+/// Where signals that end a pod are seen while it is not there yet. Those that nobody reads here are read by the supervisor.
+fn interrupt() -> Result<File, EntrypointError> {
+    let signals = signals::take(ending_signals()).map_err(EntrypointError::Signals)?;
+    signals.as_fd().try_clone_to_owned().map(File::from).map_err(EntrypointError::Signals)
+}
+
+/// An interactive app gets more than the signals that end the pod.
+fn take_signals(interactive: bool) -> Result<SignalFd, EntrypointError> {
+    let mut wanted = ending_signals();
     if interactive {
         wanted.extend([Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGCONT]);
     }

@@ -250,11 +250,15 @@ pub fn pod(
         let side = links::host_side(kernel, link).map_err(failed)?;
         let addresses =
             addresses(link).map_err(|cause| NetworkError::Subnet { network: network.clone(), cause })?;
-        let HostSide { name, own } = side.unwrap_or_else(|| HostSide { name: String::new(), own: false });
+        let (interface, own, port) = match side {
+            Some(HostSide { name, own, port }) => (Some(name), own, port),
+            None => (None, false, None),
+        };
         pod.links.push(Link {
             network: network.clone(),
-            interface: Some(name).filter(|name| !name.is_empty()),
+            interface,
             own,
+            port,
             addresses,
             masquerade: intent.masquerade,
             reach: intent.reach,

@@ -7,7 +7,10 @@ use std::net::IpAddr;
 
 use guest_api::{AddressSpec, InterfaceSpec, Prefix, RouteSpec, RuleSpec};
 use netlink::route::address::{AddressAttribute, AddressMessage};
-use netlink::route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
+use netlink::route::link::{
+    InfoData, InfoIpVlan, InfoKind, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage,
+};
 use netlink::route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteProtocol, RouteType,
 };
@@ -30,6 +33,8 @@ pub struct Link {
     pub spec: InterfaceSpec,
     /// It is an Ethernet interface.
     pub is_ethernet: bool,
+    /// Packets for it arrive in the name space's own network stack, and not before as frames.
+    pub is_routed: bool,
     /// The number of the other end, in that one's name space, if it is one end of a pair.
     pub peer: Option<u32>,
     /// What the guest cannot be given.
@@ -41,7 +46,7 @@ pub fn read(kernel: &mut Connection, name: &str) -> Result<Option<Link>, Netlink
     let Some(link) = find(kernel, name)? else { return Ok(None) };
     let index = link.header.index;
     let (mut mac, mut mtu) = ([0; 6], 0);
-    let peer = peer(&link);
+    let (peer, is_routed) = (peer(&link), is_routed(&link));
     for attribute in link.attributes {
         match attribute {
             LinkAttribute::Address(bytes) => mac = bytes.try_into().unwrap_or([0; 6]),
@@ -53,8 +58,9 @@ pub fn read(kernel: &mut Connection, name: &str) -> Result<Option<Link>, Netlink
     let addresses = addresses(kernel, index)?;
     let routes = routes(kernel, index, &mut left_out)?;
     let is_ethernet = link.header.link_layer_type == LinkLayerType::Ether;
-    let spec = InterfaceSpec { name: name.to_owned(), mac, mtu, addresses, routes };
-    Ok(Some(Link { index, spec, is_ethernet, peer, left_out }))
+    let no_arp = link.header.flags.contains(LinkFlags::Noarp);
+    let spec = InterfaceSpec { name: name.to_owned(), mac, mtu, addresses, routes, no_arp };
+    Ok(Some(Link { index, spec, is_ethernet, is_routed, peer, left_out }))
 }
 
 /// An interface of the host's by which a pod's packets come in.
@@ -64,6 +70,8 @@ pub struct HostSide {
     pub name: String,
     /// It is this pod's alone.
     pub own: bool,
+    /// If it is a bridge, the pod's port of it.
+    pub port: Option<String>,
 }
 
 /// The host's side of an interface of a pod's. There is none if the interface's frames do not come through one of the host's.
@@ -73,12 +81,13 @@ pub fn host_side(kernel: &mut Connection, link: &Link) -> Result<Option<HostSide
     // Both ends name each other, or the other end is in a third name space.
     let end = links.iter().find(|it| it.header.index == number && peer(it) == Some(link.index));
     let Some(end) = end else { return Ok(None) };
-    let bridge = end.attributes.iter().find_map(|it| match it {
+    let controller = end.attributes.iter().find_map(|it| match it {
         LinkAttribute::Controller(number) => links.iter().find(|it| it.header.index == *number),
         _ => None,
     });
-    let (link, own) = (bridge.unwrap_or(end), bridge.is_none());
-    Ok(name(link).map(|name| HostSide { name: name.to_owned(), own }))
+    let own = controller.is_none();
+    let port = controller.filter(|it| is_bridge(it)).and_then(|_| name(end)).map(str::to_owned);
+    Ok(name(controller.unwrap_or(end)).map(|name| HostSide { name: name.to_owned(), own, port }))
 }
 
 /// The number of the other end, if the interface is an end of a pair.
@@ -90,6 +99,25 @@ fn peer(link: &LinkMessage) -> Option<u32> {
     link.attributes.iter().find_map(|it| match it {
         LinkAttribute::Link(number) if is_pair => Some(*number),
         _ => None,
+    })
+}
+
+/// Other kinds of switches have ports, too, and pass by the kernel's packet filter.
+fn is_bridge(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|it| match it {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    })
+}
+
+/// Whether it is an ipvlan interface of mode L3S, which takes packets over where the host's stack delivers them.
+fn is_routed(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|it| match it {
+        LinkAttribute::LinkInfo(infos) => infos.iter().any(|info| match info {
+            LinkInfo::Data(InfoData::IpVlan(data)) => data.contains(&InfoIpVlan::Mode(IpVlanMode::L3S)),
+            _ => false,
+        }),
+        _ => false,
     })
 }
 

@@ -8,6 +8,7 @@
 //! setup      the order of it all, and its undoing when a step fails
 //! teardown   the same from what is in the pod's directory alone, for gc
 //! namespace  the name space: made, entered, removed
+//! settings   what plugins set with sysctl(8)
 //! links      an interface's addresses, routes and rules, as a plugin left them
 //! tap        the tap beside an interface
 //! redirect   what arrives at the one leaves through the other
@@ -20,6 +21,7 @@ mod info;
 mod links;
 mod namespace;
 mod redirect;
+mod settings;
 mod setup;
 mod tap;
 mod teardown;
@@ -32,8 +34,12 @@ mod info_test;
 mod links_test;
 #[cfg(test)]
 mod redirect_test;
+#[cfg(test)]
+mod settings_test;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cni::{Cache, Client};
 
@@ -88,6 +94,17 @@ pub enum NetworkError {
         /// The interface.
         interface: String,
     },
+    /// What arrives for the interface never is a frame.
+    #[error(
+        "network {network:?}: interface {interface} of mode l3s gets packets, not frames, and so cannot be a machine's; \
+         mode l3 can be used"
+    )]
+    Routed {
+        /// The network.
+        network: String,
+        /// The interface.
+        interface: String,
+    },
     /// rkt's pods have an address on each network.
     #[error("network {0:?}: net-plugin returned no IP configuration")]
     NoAddress(String),
@@ -116,7 +133,7 @@ pub enum NetworkError {
         cause: netlink::NetlinkError,
     },
     /// The host's packet filter.
-    #[error("the host's packet filter cannot be set up for the pod")]
+    #[error(transparent)]
     Firewall(#[from] ::firewall::table::TableError),
     /// The guest could not be kept from playing somebody else.
     #[error("network {network:?}: the pod's addresses cannot be enforced")]
@@ -179,8 +196,12 @@ fn plugin_directories(local_config: &Path) -> Vec<PathBuf> {
     own.into_iter().chain([built_in]).chain(SHARED_PLUGINS.map(PathBuf::from)).collect()
 }
 
-fn client(local_config: Option<&Path>) -> Client {
-    Client::new(plugin_directories(local_config.unwrap_or(Path::new(LOCAL_CONFIG))))
+fn client(local_config: Option<&Path>, interrupt: Option<Arc<File>>) -> Client {
+    let client = Client::new(plugin_directories(local_config.unwrap_or(Path::new(LOCAL_CONFIG))));
+    match interrupt {
+        Some(interrupt) => client.with_interrupt(interrupt),
+        None => client,
+    }
 }
 
 fn cache() -> Cache {

@@ -3,7 +3,9 @@
 //! Responsible for: name space, plugins, taps, and what the pod's directory says about them; all of it or nothing. Must not know:
 //! how any of them is done. Follows docs/architecture.md, "Networks", and rkt-reference 4.9 and 6.7.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use ::firewall::{Destination, Forward, PodAddress, spoofing};
 use cni::{
@@ -17,7 +19,7 @@ use super::firewall::{self, Intent};
 use super::links::{self, Link};
 use super::namespace::Namespace;
 use super::tap::{self, Card};
-use super::{BUILT_IN_NETWORKS, LOCAL_CONFIG, NetworkError, info, redirect, teardown};
+use super::{BUILT_IN_NETWORKS, LOCAL_CONFIG, NetworkError, info, redirect, settings, teardown};
 use crate::diagnostics::sentence;
 use crate::fault;
 use crate::flags::NetworkRequest;
@@ -27,7 +29,7 @@ use crate::pod_directory;
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     /// The pod.
     pub uuid: Uuid,
@@ -41,6 +43,8 @@ pub struct Wanted<'a> {
     pub forwards: &'a [Forward],
     /// Whom it may call; everybody if that was not said.
     pub egress: Option<&'a [Destination]>,
+    /// Can be read from when somebody does not want to wait for plugins any more.
+    pub interrupt: Option<Arc<File>>,
 }
 
 /// The networks of a pod.
@@ -87,15 +91,17 @@ pub fn set_up(wanted: &Wanted<'_>) -> Result<Networks, NetworkError> {
             networks.notices.splice(0..0, loaded.notices);
             Ok(networks)
         }
-        Err(error) => Err(match teardown::tear_down(wanted.uuid, wanted.local_config) {
-            Ok(()) => error,
-            Err(undo) => NetworkError::NotUndone { failure: sentence(&error), undo: sentence(&undo) },
-        }),
+        Err(error) => {
+            Err(match teardown::tear_down(wanted.uuid, wanted.local_config, wanted.interrupt.clone()) {
+                Ok(()) => error,
+                Err(undo) => NetworkError::NotUndone { failure: sentence(&error), undo: sentence(&undo) },
+            })
+        }
     }
 }
 
 fn make(wanted: &Wanted<'_>, selected: &[Selected], intents: &[Intent]) -> Result<Networks, NetworkError> {
-    let (client, cache) = (super::client(wanted.local_config), super::cache());
+    let (client, cache) = (super::client(wanted.local_config, wanted.interrupt.clone()), super::cache());
     let copies = info::copy_configurations(selected)?;
     let namespace = Namespace::make(wanted.uuid)?;
     let mut results = Vec::new();
@@ -182,6 +188,11 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
             let (network, interface) = interface();
             return Err(NetworkError::NotEthernet { network, interface });
         }
+        if link.is_routed {
+            let (network, interface) = interface();
+            return Err(NetworkError::Routed { network, interface });
+        }
+        networks.spec.settings.extend(settings::read(network, ifname)?);
         let (mac, mtu) = (link.spec.mac, link.spec.mtu);
         let tap = format!("tap{number}");
         let (queues, index) = tap::make(kernel, &network.name, &tap, pairs, mtu)?;

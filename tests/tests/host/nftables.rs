@@ -162,6 +162,46 @@ fn a_device_whose_frames_are_dropped_is_named_by_its_chain() {
 }
 
 #[test]
+fn frames_that_come_to_a_bridge_are_told_apart_by_what_they_carry() {
+    let table = Table { family: Family::Bridge, name: "rkt-test" };
+    let rules = [
+        Rule::always(Verdict::Accept).when(Match::From("veth1".into())).when(Match::Arp),
+        Rule::always(Verdict::Accept).when(Match::Icmpv6(143)),
+        Rule::always(Verdict::Accept).when(Match::Destination(subnet("10.1.0.0/20"))),
+        Rule::always(Verdict::Accept)
+            .when(Match::Destination(subnet("fd00::1")))
+            .when(Match::Protocol(Protocol::Udp))
+            .when(Match::DestinationPort(53.into())),
+        Rule::always(Verdict::Drop).when(Match::FamilyOf("::".parse().unwrap())),
+    ];
+    let listed = alone(|connection| {
+        let mut batch = Batch::new();
+        batch.add_table(table);
+        batch.add_chain(table, &chain("in", Hook::Prerouting, Priority::Bridged));
+        for rule in &rules {
+            batch.add_rule(table, "in", rule, "test");
+        }
+        connection.commit(batch).unwrap();
+        nft(&["list", "table", "bridge", "rkt-test"])
+    });
+
+    let lines: Vec<&str> = listed.lines().map(str::trim).collect();
+    let expected = [
+        "table bridge rkt-test {",
+        "chain in {",
+        "type filter hook prerouting priority -150; policy accept;",
+        "iifname \"veth1\" meta protocol arp accept",
+        "icmpv6 type mld2-listener-report accept",
+        "ip daddr 10.1.0.0/20 accept",
+        "ip6 daddr fd00::1 udp dport 53 accept",
+        "meta protocol ip6 counter packets 0 bytes 0 drop",
+        "}",
+        "}",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_refused_rule_is_named_and_nothing_of_its_transaction_stays() {
     alone(|connection| {
         let mut batch = Batch::new();

@@ -133,6 +133,7 @@ impl Host {
             network: "default".into(),
             interface: Some("vp".into()),
             own: true,
+            port: None,
             addresses: vec![address("172.16.28.2", "172.16.28.0/24"), address("fd28::2", "fd28::/64")],
             masquerade: true,
             reach: Reach::Everybody,
@@ -371,6 +372,43 @@ fn egress_rules_are_refused_where_they_could_not_be_enforced() {
 
     assert!(error.to_string().contains("network \"default\""), "{error}");
     assert!(tables().is_empty());
+}
+
+#[test]
+fn egress_rules_on_a_bridge_are_kept_or_refused_by_a_kernel_that_cannot_keep_them() {
+    let host = Host::new();
+    run("ip link add br0 type bridge; ip link set br0 up; ip link set vp master br0
+         ip addr add 172.16.28.1/32 dev br0; ip route replace 172.16.28.2/32 dev br0");
+    let inside = host.pod.listen("[::]:82");
+    let here = TcpListener::bind("[::]:81").expect("a listener");
+    let outside = host.outside.listen("[::]:443");
+    let mut pod = Host::pod();
+    pod.links[0].interface = Some("br0".into());
+    pod.links[0].own = false;
+    pod.links[0].port = Some("vp".into());
+    pod.egress = Some(vec!["tcp:192.0.2.2:443".parse().expect("a destination")]);
+
+    match table::install(&pod) {
+        Ok(()) => {
+            called_by(&outside, host.pod.connect("192.0.2.2:443"));
+            called_by(&inside, connect("172.16.28.2:82"));
+            for to in ["192.0.2.2:80", "172.16.28.1:81"] {
+                let refused = host.pod.connect(to).expect_err("refused");
+                assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused, "{to}");
+            }
+            here.set_nonblocking(true).expect("non-blocking");
+            assert!(here.accept().is_err());
+        }
+        Err(error) => {
+            let text = error.to_string();
+            assert!(text.contains("of the table bridge rkt-") && text.contains("kernel"), "{text}");
+        }
+    }
+
+    table::remove(UUID).expect("removed");
+    assert_eq!(tables(), Vec::<String>::new());
+    let mut connection = Connection::open().expect("a connection");
+    assert!(connection.chains(Family::Bridge).expect("chains").is_empty());
 }
 
 #[test]

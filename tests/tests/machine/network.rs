@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use rkt_tests::command::{self, limit};
@@ -19,26 +20,34 @@ pub fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// A network that only one test uses.
-struct Network {
+pub struct Network {
     name: &'static str,
     file: PathBuf,
 }
 
 impl Network {
     /// Defines it by what `plugin` says besides its name.
-    fn define(name: &'static str, plugin: Value) -> Self {
-        let mut configuration = plugin;
+    pub fn define(name: &'static str, plugin: Value) -> Self {
+        Self::write(name, "conf", plugin)
+    }
+
+    /// Defines it as a chain of plugins.
+    pub fn chain(name: &'static str, plugins: &[Value]) -> Self {
+        Self::write(name, "conflist", json!({ "plugins": plugins }))
+    }
+
+    fn write(name: &'static str, kind: &str, mut configuration: Value) -> Self {
         configuration["name"] = json!(name);
         configuration["cniVersion"] = json!("1.0.0");
         let directory = rkt().local_config().join("net.d");
         std::fs::create_dir_all(&directory).expect("a directory");
-        let file = directory.join(format!("{name}.conf"));
+        let file = directory.join(format!("{name}.{kind}"));
         std::fs::write(&file, configuration.to_string()).expect("a configuration");
         Self { name, file }
     }
 
     /// The addresses that host-local has given and not taken back.
-    fn leases(&self) -> Vec<String> {
+    pub fn leases(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(format!("/var/lib/cni/networks/{}", self.name)) else {
             return Vec::new();
         };
@@ -54,7 +63,7 @@ impl Drop for Network {
 }
 
 /// host-local over these subnets, with a default route for each.
-fn host_local(subnets: &[&str]) -> Value {
+pub fn host_local(subnets: &[&str]) -> Value {
     let ranges: Vec<Value> = subnets.iter().map(|subnet| json!([{ "subnet": subnet }])).collect();
     let default = |subnet: &&str| json!({ "dst": if subnet.contains(':') { "::/0" } else { "0.0.0.0/0" } });
     let routes: Vec<Value> = subnets.iter().map(default).collect();
@@ -69,14 +78,16 @@ pub fn host(program: &str, arguments: &[&str]) -> String {
 
 /// One packet there and back.
 #[track_caller]
-fn ping(address: &str) {
+pub fn ping(address: &str) {
     host("busybox", &["ping", "-c", "1", "-W", "10", address]);
 }
 
+/// What makes busybox's tools commands of their own, in a shell of the image with nothing else.
+pub const TOOLS: &str = "for tool in ip ping cat tr wget nslookup nc sleep ls; do eval \"$tool() { busybox $tool \\\"\\$@\\\"; }\"; done";
+
 /// A shell in a pod on these networks that runs `script`, says that it is up, and waits to be stopped.
 fn shell(networks: &str, script: &str) -> Pod {
-    let tools = "for tool in ip ping cat tr wget nslookup nc sleep; do eval \"$tool() { busybox $tool \\\"\\$@\\\"; }\"; done";
-    let script = format!("{tools}\n{script}\necho pod is up\nsleep 100000");
+    let script = format!("{TOOLS}\n{script}\necho pod is up\nsleep 100000");
     let mut pod = Pod::start_on(
         networks,
         &["example.com/busybox", "--stdout=stream", "--stderr=stream", "--", "-c", &script],
@@ -85,7 +96,7 @@ fn shell(networks: &str, script: &str) -> Pod {
     pod
 }
 
-/// What there is on the host that networks could leave behind.
+/// What there is on the host that networks could leave behind: links, name spaces, routes and rkt's rules.
 pub fn traces() -> BTreeSet<String> {
     let lines = |program: &str, arguments: &[&str]| -> Vec<String> {
         host(program, arguments).lines().map(str::to_owned).collect()
@@ -93,12 +104,14 @@ pub fn traces() -> BTreeSet<String> {
     let links = lines("ip", &["-brief", "link"]).into_iter().map(|line| {
         line.split_whitespace().next().unwrap_or_default().split('@').next().unwrap_or_default().to_owned()
     });
-    links.chain(lines("ip", &["netns"])).chain(lines("ip", &["route", "show", "table", "all"])).collect()
+    let rules = lines("nft", &["list", "tables"]).into_iter().filter(|table| table.contains("rkt-"));
+    let routes = lines("ip", &["route", "show", "table", "all"]);
+    links.chain(lines("ip", &["netns"])).chain(routes).chain(rules).collect()
 }
 
 /// Checks that the pod's removal brings back what was before, and gives the addresses back.
 #[track_caller]
-fn expect_gone(pod: &Pod, before: &BTreeSet<String>, networks: &[&Network]) {
+pub fn expect_gone(pod: &Pod, before: &BTreeSet<String>, networks: &[&Network]) {
     pod.run(["rm", &pod.uuid]).expect_code(0);
     // The kernel gives links that were there before their addresses when it is ready to, those of other pods for example.
     let is_late = |trace: &str| {
@@ -119,13 +132,13 @@ fn expect_gone(pod: &Pod, before: &BTreeSet<String>, networks: &[&Network]) {
 
 /// Stops the pod and returns what its app said.
 #[track_caller]
-fn stop(pod: &mut Pod) -> String {
+pub fn stop(pod: &mut Pod) -> String {
     pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
     pod.finish().out()
 }
 
 #[track_caller]
-fn expect_all(text: &str, words: &[&str]) {
+pub fn expect_all(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "no {word:?} in {text}");
     }
@@ -244,10 +257,10 @@ fn a_host_without_plugins_of_its_own_has_the_default_network_from_a_mount_name_s
 }
 
 /// Two interfaces of the host that are connected, the second of which has an address.
-struct Cable(String);
+pub struct Cable(String);
 
 impl Cable {
-    fn lay(name: &str, address: &str) -> Self {
+    pub fn lay(name: &str, address: &str) -> Self {
         let far = format!("{name}-far");
         host("ip", &["link", "add", name, "type", "veth", "peer", "name", &far]);
         host("ip", &["link", "set", name, "up"]);
@@ -315,6 +328,48 @@ fn plugin(name: &str, script: &str) {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
 }
 
+/// Checks that gc has nothing left to undo.
+#[track_caller]
+fn expect_no_record(uuid: &str) {
+    let directory = rkt().data().join("pods/run").join(uuid).join("net/cache");
+    let records: Vec<_> = std::fs::read_dir(directory).into_iter().flatten().flatten().collect();
+    assert!(records.is_empty(), "{records:?}");
+}
+
+#[test]
+fn a_signal_ends_a_pod_whose_network_hangs_and_what_was_done_is_undone() {
+    let _alone = alone();
+    let log = fresh_path("hanging");
+    let script = format!(
+        "cat > /dev/null; echo $CNI_COMMAND >> {}; [ $CNI_COMMAND = ADD ] || exit 0\n\
+         ip -n ${{CNI_NETNS##*/}} link add $CNI_IFNAME type dummy; exec sleep 100000",
+        log.display()
+    );
+    plugin("hangs", &script);
+    let ipam = json!({ "type": "host-local", "subnet": "10.201.20.0/24" });
+    let good = Network::define("0-good", json!({ "type": "ptp", "ipam": ipam }));
+    let hanging = Network::define("z-hanging", json!({ "type": "hangs" }));
+    let before = traces();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let _ = std::fs::remove_file(&log);
+        let mut pod = Pod::start_on("0-good,z-hanging", &["example.com/busybox"]);
+        let deadline = Instant::now() + limit(30);
+        while !log.exists() {
+            assert!(Instant::now() < deadline, "the plugin was not run");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+
+        pod.running().send(signal);
+
+        let said = "network \"z-hanging\": plugin \"hangs\" failed on ADD: it had not finished when a signal asked for an end";
+        pod.finish().expect_code(254).expect_err(said);
+        assert_eq!(std::fs::read_to_string(&log).expect("the log"), "ADD\nDEL\n");
+        expect_no_record(&pod.uuid);
+        expect_gone(&pod, &before, &[&good]);
+    }
+    drop(hanging);
+}
+
 #[test]
 fn what_goes_wrong_is_named_and_undone() {
     let _alone = alone();
@@ -326,6 +381,12 @@ fn what_goes_wrong_is_named_and_undone() {
                    echo '{\"cniVersion\":\"1.0.0\"}'";
     plugin("addressless", nothing);
     plugin("does-nothing", "cat > /dev/null; echo '{\"cniVersion\":\"1.0.0\"}'");
+    let with_address = "[ $CNI_COMMAND = ADD ] || { echo '{}'; exit 0; }; in=\"ip -n ${CNI_NETNS##*/}\"; cat > /dev/null; \
+                        $in link add $CNI_IFNAME type dummy && $in addr add 10.201.23.2/24 dev $CNI_IFNAME || exit 1; \
+                        echo '{\"cniVersion\":\"1.0.0\"}'";
+    plugin("takes-the-tap", &format!("{with_address}; $in link add tap1 type dummy"));
+    plugin("takes-the-table", &format!("{with_address}; nft add table inet rkt-$CNI_CONTAINERID"));
+    let cable = Cable::lay("other-l3s", "");
     let ipam = |subnet: &str| json!({ "type": "host-local", "subnet": subnet });
     let good = Network::define("0-good", json!({ "type": "ptp", "ipam": ipam("10.201.20.0/24") }));
     let full = json!({ "type": "host-local", "subnet": "10.201.22.0/24", "rangeStart": "10.201.22.5", "rangeEnd": "10.201.22.5" });
@@ -337,6 +398,16 @@ fn what_goes_wrong_is_named_and_undone() {
         Network::define("z-nothing", json!({ "type": "does-nothing" })),
         Network::define("z-same", json!({ "type": "ptp", "ipam": ipam("10.201.20.128/25") })),
         Network::define("z-full", json!({ "type": "ptp", "ipam": full })),
+        Network::define(
+            "z-long",
+            json!({ "type": "bridge", "bridge": "a-bridge-of-a-name-too-long", "ipam": ipam("10.201.23.0/24") }),
+        ),
+        Network::define("z-tap", json!({ "type": "takes-the-tap" })),
+        Network::define("z-nft", json!({ "type": "takes-the-table" })),
+        Network::define(
+            "z-l3s",
+            json!({ "type": "ipvlan", "mode": "l3s", "master": "other-l3s", "ipam": ipam("10.201.23.0/24") }),
+        ),
     ];
     std::fs::create_dir_all("/var/lib/cni/networks/z-full").expect("a directory");
     std::fs::write("/var/lib/cni/networks/z-full/10.201.22.5", "somebody\r\neth0").expect("a lease");
@@ -349,23 +420,31 @@ fn what_goes_wrong_is_named_and_undone() {
         ("z-nothing", "network \"z-nothing\": its plugin made no interface eth1"),
         ("z-same", "networks \"0-good\" and \"z-same\" have the same subnet"),
         ("z-full", "no IP addresses available"),
+        ("z-long", "plugin \"bridge\" failed on ADD: "),
+        ("z-tap", "network \"z-tap\": cannot make a tap"),
+        ("z-nft", "nft refused to make the table inet rkt-"),
+        ("z-l3s", "interface eth1 of mode l3s gets packets, not frames"),
         ("z-unheard", "networks not found: z-unheard"),
     ];
     for (name, words) in cases {
         let file = fresh_path("uuid");
-        let (networks, save) =
+        let (selected, save) =
             (format!("--net=0-good,{name}"), format!("--uuid-file-save={}", file.display()));
 
-        let output = rkt().run(["run", "--insecure-options=image", &networks, &save, "example.com/busybox"]);
+        let output = rkt().run(["run", "--insecure-options=image", &selected, &save, "example.com/busybox"]);
 
         output.expect_code(254).expect_err(words);
         let uuid = std::fs::read_to_string(&file).expect("a UUID");
         let left: Vec<String> =
             traces().difference(&before).filter(|trace| !trace.contains("other-")).cloned().collect();
         assert!(left.is_empty(), "{name} left behind: {left:#?}");
-        assert!(good.leases().is_empty(), "{name}: {:?}", good.leases());
+        for network in [&good].into_iter().chain(&networks).filter(|network| network.name != "z-full") {
+            assert!(network.leases().is_empty(), "{name}: {:?}", network.leases());
+        }
+        expect_no_record(&uuid);
         rkt().run(["rm", &uuid]).expect_code(0);
     }
+    drop(cable);
     let lists: Vec<String> = (1..=9).map(|number| format!("many-{number}")).collect();
     let many: Vec<Network> = lists
         .iter()

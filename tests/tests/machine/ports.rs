@@ -2,38 +2,43 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
-use rkt_tests::command::limit;
+use nix::unistd::Pid;
+use rkt_tests::command::{Stream, limit};
 use rkt_tests::rkt::RKT_FAILED;
+use serde_json::json;
 
-use crate::network::{alone, host, traces};
-use crate::pod::{INSPECT, Pod, rkt};
+use crate::network::{Network, alone, expect_gone, host, host_local, traces};
+use crate::pod::{INSPECT, Pod, fresh_path, rkt, said};
 
 /// A server and a shell beside it.
 const SERVER: &str =
     "echo this is the pod > /tmp/index.html; echo pod is up; exec busybox httpd -f -p 80 -h /tmp";
 
-/// Somebody who is not this host: a name space at the other end of a cable, 10.202.0.2.
-struct Outside(PathBuf);
+/// Somebody who is not this host: a name space at the other end of a cable, 10.202.0.2 and fd00:ca::2.
+pub struct Outside(PathBuf);
 
 impl Outside {
-    fn new() -> Self {
+    pub fn new() -> Self {
         host("ip", &["netns", "add", "other-outside"]);
         let far = ["peer", "name", "eth0", "netns", "other-outside"];
         host("ip", &[&["link", "add", "other-cable", "type", "veth"], &far[..]].concat());
         host("ip", &["addr", "add", "10.202.0.1/24", "dev", "other-cable"]);
+        host("ip", &["addr", "add", "fd00:ca::1/64", "dev", "other-cable", "nodad"]);
         host("ip", &["link", "set", "other-cable", "up"]);
         host("ip", &["-n", "other-outside", "addr", "add", "10.202.0.2/24", "dev", "eth0"]);
+        host("ip", &["-n", "other-outside", "addr", "add", "fd00:ca::2/64", "dev", "eth0", "nodad"]);
         host("ip", &["-n", "other-outside", "link", "set", "eth0", "up"]);
         Outside(PathBuf::from("/run/netns/other-outside"))
     }
 
-    fn within<R: Send>(&self, make: impl FnOnce() -> R + Send) -> R {
+    pub fn within<R: Send>(&self, make: impl FnOnce() -> R + Send) -> R {
         let file = File::open(&self.0).expect("a name space");
         let enter = || nix::sched::setns(&file, nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
         std::thread::scope(|scope| scope.spawn(|| (enter(), make()).1).join().expect("a thread"))
@@ -48,7 +53,7 @@ impl Drop for Outside {
 
 /// What the server at this address answers.
 #[track_caller]
-fn page(address: &str) -> String {
+pub fn page(address: &str) -> String {
     let address: SocketAddr = address.parse().expect("an address");
     let mut stream =
         TcpStream::connect_timeout(&address, limit(20)).unwrap_or_else(|e| panic!("{address}: {e}"));
@@ -67,6 +72,14 @@ fn tables() -> String {
 fn host_side(pod: &str) -> String {
     let route = host("ip", &["-o", "route", "get", pod]);
     route.split_whitespace().skip_while(|word| *word != "dev").nth(1).expect("an interface").to_owned()
+}
+
+/// The process of the pod's in the host's network name space that is not the supervisor.
+#[track_caller]
+fn forwarder(pod: &Pod) -> Pid {
+    let own = std::fs::read_link("/proc/self/ns/net").expect("a name space");
+    let is_here = |pid: &Pid| std::fs::read_link(format!("/proc/{pid}/ns/net")).is_ok_and(|it| it == own);
+    pod.helpers().iter().map(|(pid, _)| *pid).find(is_here).expect("a forwarder")
 }
 
 /// The words of the frames that arrive at the interface until the honest one.
@@ -134,6 +147,12 @@ fn a_port_leads_to_the_pod_whose_guest_sends_as_itself_only_and_nothing_of_it_is
         .expect_code(RKT_FAILED)
         .expect_err("port tcp-0.0.0.0:8081 is taken by a program on this host");
     drop(listener);
+
+    // By ::1 a port is reached through the forwarder only; the one that fails is replaced.
+    kill(forwarder(&pod), Signal::SIGKILL).expect("it runs");
+    let failed = "warning: the port forwarder failed: it was killed by signal 9; it is started again";
+    pod.running().wait_for(Stream::Err, failed, limit(20));
+    assert!(page("[::1]:8080").contains("this is the pod"));
 
     // The guest is who it says it is.
     let side = host_side(&address);
@@ -216,4 +235,131 @@ fn a_pod_calls_whom_its_network_and_its_egress_rules_allow() {
 
     let refused = ["run", "--insecure-options=image", "--net=default", "--egress=none", INSPECT];
     rkt().run(refused).expect_code(RKT_FAILED).expect_err("neither \"deny\" nor");
+}
+
+/// Somebody on a bridge that a pod comes to: a name space, 10.203.7.9 and fd00:cb:7::9, that greets at two ports.
+struct Neighbour(File);
+
+impl Neighbour {
+    fn new() -> Self {
+        host("ip", &["link", "add", "other-egress", "type", "bridge"]);
+        host("ip", &["link", "set", "other-egress", "up"]);
+        host("ip", &["netns", "add", "other-neighbour"]);
+        let far = ["peer", "name", "eth0", "netns", "other-neighbour"];
+        host("ip", &[&["link", "add", "other-port", "type", "veth"], &far[..]].concat());
+        host("ip", &["link", "set", "other-port", "master", "other-egress", "up"]);
+        host("ip", &["-n", "other-neighbour", "addr", "add", "10.203.7.9/24", "dev", "eth0"]);
+        host("ip", &["-n", "other-neighbour", "addr", "add", "fd00:cb:7::9/64", "dev", "eth0", "nodad"]);
+        host("ip", &["-n", "other-neighbour", "link", "set", "eth0", "up"]);
+        Self(File::open("/run/netns/other-neighbour").expect("a name space"))
+    }
+
+    fn within<R: Send>(&self, make: impl FnOnce() -> R + Send) -> R {
+        let enter = || nix::sched::setns(&self.0, nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
+        std::thread::scope(|scope| scope.spawn(|| (enter(), make()).1).join().expect("a thread"))
+    }
+}
+
+impl Drop for Neighbour {
+    fn drop(&mut self) {
+        for arguments in [["netns", "del", "other-neighbour"], ["link", "del", "other-egress"]] {
+            let _ = std::process::Command::new("ip").args(arguments).output();
+        }
+    }
+}
+
+/// What comes back for a datagram.
+#[track_caller]
+fn shouted(socket: UdpSocket, to: &str) -> String {
+    socket.set_read_timeout(Some(limit(20))).expect("a timeout");
+    socket.connect(to).expect("an address");
+    socket.send(b"question").expect("sent");
+    let mut answer = [0; 64];
+    let count = socket.recv(&mut answer).unwrap_or_else(|error| panic!("{to}: {error}"));
+    String::from_utf8_lossy(&answer[..count]).into_owned()
+}
+
+#[test]
+fn ports_of_both_kinds_lead_in_by_both_protocols_and_egress_rules_by_name_let_out_on_a_bridge_too() {
+    let _alone = alone();
+    let (outside, neighbour) = (Outside::new(), Neighbour::new());
+    for port in [443, 80] {
+        greet(outside.within(|| TcpListener::bind(("::", port)).expect("a listener")));
+        greet(neighbour.within(|| TcpListener::bind(("::", port)).expect("a listener")));
+    }
+    greet(TcpListener::bind("0.0.0.0:8443").expect("a listener"));
+    let bridged = json!([[{ "subnet": "10.203.7.0/24" }], [{ "subnet": "fd00:cb:7::/64" }]]);
+    let networks = [
+        Network::define(
+            "5-dual",
+            json!({ "type": "ptp", "ipMasq": true, "ipam": host_local(&["10.203.6.0/24", "fd00:cb:6::/64"]) }),
+        ),
+        Network::define(
+            "6-bridge",
+            json!({ "type": "bridge", "bridge": "other-egress", "isGateway": true,
+                    "ipam": { "type": "host-local", "ranges": bridged } }),
+        ),
+    ];
+    let hosts = fresh_path("hosts");
+    let names = "127.0.0.1 localhost\n10.202.0.2 mirror.test\n10.203.7.9 neighbour.test\nfd00:cb:7::9 neighbour6.test\n";
+    std::fs::write(&hosts, names).expect("a file");
+    let before = traces();
+
+    let places = [
+        ("mirror.test", 443),
+        ("mirror.test", 80),
+        ("neighbour.test", 443),
+        ("neighbour.test", 80),
+        ("neighbour6.test", 443),
+        ("neighbour6.test", 80),
+        ("10.203.6.1", 8443),
+        ("10.203.7.1", 8443),
+    ];
+    let app = format!("{}{SERVER}", calls(&places));
+    let script = format!("mount --bind {} /etc/hosts && exec \"$@\"", hosts.display());
+    let allowed = "--egress=allow:tcp:mirror.test:443,tcp:neighbour.test:443,tcp:neighbour6.test:443";
+    let flags = [allowed, "--port=www:8080", "--port=dns:5353"];
+    let apps = ["example.com/busybox", "--stdout=stream", "--", "-c", &app, "---"];
+    let shouting = [INSPECT, "--", "serve-datagrams", "53"];
+    let arguments = [&flags[..], &apps, &shouting].concat();
+    let mut pod = Pod::start_by_script_on("5-dual,6-bridge", &script, &arguments);
+    pod.wait_for("pod is up");
+
+    // Whoever calls is answered, from outside, from the host and from the bridge.
+    for place in ["10.202.0.1:8080", "[fd00:ca::1]:8080"] {
+        assert!(outside.within(|| page(place)).contains("this is the pod"), "{place}");
+    }
+    for place in ["10.203.7.2:80", "[fd00:cb:7::2]:80"] {
+        assert!(neighbour.within(|| page(place)).contains("this is the pod"), "{place}");
+        assert!(page(place).contains("this is the pod"), "{place}");
+    }
+    let socket = || UdpSocket::bind("[::]:0").expect("a socket");
+    let socket_v4 = || UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    assert_eq!(shouted(outside.within(socket_v4), "10.202.0.1:5353"), "QUESTION");
+    assert_eq!(shouted(outside.within(socket), "[fd00:ca::1]:5353"), "QUESTION");
+    assert_eq!(shouted(socket_v4(), "127.0.0.1:5353"), "QUESTION");
+    assert_eq!(shouted(socket(), "[::1]:5353"), "QUESTION");
+    let rules = host("nft", &["list", "table", "bridge", &format!("rkt-{}", pod.uuid)]);
+    assert!(rules.contains("10.203.7.9") && rules.contains("fd00:cb:7::9"), "{rules}");
+
+    // What is mounted in the other name space is nothing that `rkt stop` could use.
+    pod.running().send(Signal::SIGTERM);
+    let output = pod.finish();
+    let answers: Vec<String> = said(&output.stdout, "busybox")
+        .into_iter()
+        .filter(|line| line.ends_with(" yes") || line.ends_with(" no"))
+        .collect();
+    let expected = [
+        "mirror.test 443 yes",
+        "mirror.test 80 no",
+        "neighbour.test 443 yes",
+        "neighbour.test 80 no",
+        "neighbour6.test 443 yes",
+        "neighbour6.test 80 no",
+        "10.203.6.1 8443 no",
+        "10.203.7.1 8443 no",
+    ];
+    assert_eq!(answers, expected, "{output:?}");
+    let networks: Vec<&Network> = networks.iter().collect();
+    expect_gone(&pod, &before, &networks);
 }

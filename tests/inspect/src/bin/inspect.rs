@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -55,6 +55,7 @@ catch SIGNAL            note the signal instead of dying from it
 await SIGNAL            wait until a caught signal arrives, and print its name
 kill PID SIGNAL         send a signal
 serve PORT TEXT         answer one connection on the loopback with TEXT
+serve-datagrams PORT    answer every datagram by what it says, in capitals
 serve-passed COUNT      answer COUNT connections to each socket that it was started with by what they say, in capitals
 vsock CID PORT          connect to a socket of the hypervisor or of the host, and print what comes of it
 connect PORT            connect to the loopback, trying for 60 seconds, and print what comes
@@ -168,6 +169,7 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
             signal::kill(Pid::from_raw(pid), named_signal(words)?)?;
         }
         "serve" => serve(port(words)?, &text(words)?)?,
+        "serve-datagrams" => serve_datagrams(port(words)?)?,
         "serve-passed" => serve_passed(number(words)?)?,
         "vsock" => vsock(number(words)?, number(words)?)?,
         "connect" => connect(port(words)?)?,
@@ -341,6 +343,17 @@ fn serve(port: u16, answer: &str) -> Result<(), Failure> {
     let (mut connection, _) = listener.accept()?;
     connection.write_all(answer.as_bytes())?;
     Ok(())
+}
+
+/// Answers datagrams by both protocols.
+fn serve_datagrams(port: u16) -> Result<(), Failure> {
+    let socket = UdpSocket::bind(("::", port))?;
+    let mut datagram = [0; 2048];
+    loop {
+        let (count, from) = socket.recv_from(&mut datagram)?;
+        let answer = datagram.get(..count).unwrap_or_default().to_ascii_uppercase();
+        socket.send_to(&answer, from)?;
+    }
 }
 
 /// Answers connections to the sockets that it was started with (sd_listen_fds(3)).

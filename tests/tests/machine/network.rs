@@ -42,6 +42,10 @@ impl Network {
         let directory = rkt().local_config().join("net.d");
         std::fs::create_dir_all(&directory).expect("a directory");
         let file = directory.join(format!("{name}.{kind}"));
+        if !file.exists() {
+            // A test that is run again gets the same addresses again, not the ones after those.
+            let _ = std::fs::remove_dir_all(format!("/var/lib/cni/networks/{name}"));
+        }
         std::fs::write(&file, configuration.to_string()).expect("a configuration");
         Self { name, file }
     }

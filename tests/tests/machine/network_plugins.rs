@@ -199,7 +199,7 @@ fn a_pod_can_be_on_all_networks_at_once_with_chained_plugins_dhcp_flannel_and_a_
         &text,
         &["10.203.2.50/24", "10.204.3.2/24", "mtu 1450", "10.204.0.0/16 via 10.204.3.1 dev eth2"],
     );
-    expect_all(&text, &["<NOARP,UP", "10.203.14.2/24", "10.203.15.0/24 via 10.203.14.1 dev eth3"]);
+    expect_all(&text, &["MULTICAST,NOARP,UP", "10.203.14.2/24", "10.203.15.0/24 via 10.203.14.1 dev eth3"]);
     expect_all(&text, &["default via 172.16.28.1 dev eth5", "172.31.0.0/16"]);
     expect_all(&text, &["reached the router by 4", "reached the router by 6", "reached the server"]);
     // As many as the pod has processors, which are the host's; the emulated machine has one (`processors` has more).

@@ -30,12 +30,13 @@ const ATTEMPTS: u32 = 2;
 const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 
 /// One, whatever the host has: with two, QEMU 7.2 hangs a pod or the whole machine within some dozens of pods on a busy
-/// host, and ten pods take 113 s instead of 70. Two of its faults need a second processor:
+/// host, and ten pods take 113 s instead of 70. Two of its faults need a second processor, or are much rarer without:
 ///
 /// - A processor may translate code while another one patches it, and then goes on running what is no longer in memory:
 ///   a breakpoint, which comes and goes whenever Linux patches a branch of its scheduler because a VM starts or ends.
 /// - An interrupt that KVM injects is delivered once more, even to a guest that has interrupts disabled, when the
-///   processor is called away by another one right after. A timer interrupt then waits for the lock it holds itself.
+///   processor is called away right after, by another one or by a timer of the emulator's own. A timer interrupt then waits for the lock
+///   it holds itself, which one pod in thirty did on the instruction clock; the VMM knows a way around that (`vmm`, `cpuid.rs`).
 const PROCESSORS: &str = "1";
 
 /// Size of the sparse disk for rkt's data.

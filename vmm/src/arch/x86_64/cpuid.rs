@@ -14,6 +14,10 @@ const LEAF_CACHES: u32 = 0x4;
 const LEAF_PERFORMANCE_MONITORING: u32 = 0xa;
 const LEAF_TOPOLOGY: u32 = 0xb;
 const LEAF_TOPOLOGY_V2: u32 = 0x1f;
+/// Who virtualises this machine, as a signature.
+const LEAF_HYPERVISOR: u32 = 0x4000_0000;
+/// KVM's own features.
+const LEAF_KVM_FEATURES: u32 = 0x4000_0001;
 const LEAF_AMD_FEATURES: u32 = 0x8000_0001;
 const LEAF_AMD_CORES: u32 = 0x8000_0008;
 const LEAF_AMD_NESTED: u32 = 0x8000_000a;
@@ -25,6 +29,8 @@ const ECX_VMX: u32 = 1 << 5;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 const ECX_HYPERVISOR: u32 = 1 << 31;
 const EDX_HYPERTHREADING: u32 = 1 << 28;
+/// The end of an interrupt is a bit in memory, which spares an exit.
+const KVM_EAX_PV_EOI: u32 = 1 << 6;
 const AMD_ECX_SVM: u32 = 1 << 2;
 /// Core, northbridge and last-level-cache performance counters.
 const AMD_ECX_COUNTERS: u32 = 1 << 23 | 1 << 24 | 1 << 28;
@@ -34,10 +40,36 @@ const LEVEL_CORE: u32 = 2 << 8;
 /// EBX[15:8] of leaf 1: what CLFLUSH flushes, in units of 8 bytes.
 const CACHE_LINE_QUADWORDS: u32 = 8;
 
+/// How QEMU's emulator signs, in EBX, ECX and EDX of [`LEAF_HYPERVISOR`].
+const TCG: [&[u8; 4]; 3] = [b"TCGT", b"CGTC", b"GTCG"];
+
 /// The features of this host that KVM can give to a guest. The request takes 0.4 ms, so it is made once per machine.
 pub fn supported(kvm: &Kvm) -> Result<CpuId, Error> {
-    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(Error::kvm("list the processor features it supports"))
+    let mut table = kvm
+        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(Error::kvm("list the processor features it supports"))?;
+    if is_emulated() {
+        without_pv_eoi(&mut table);
+    }
+    Ok(table)
+}
+
+/// Whether this host's processor is QEMU's emulator.
+fn is_emulated() -> bool {
+    let leaf = std::arch::x86_64::__cpuid(LEAF_HYPERVISOR);
+    [leaf.ebx, leaf.ecx, leaf.edx] == TCG.map(|part| u32::from_le_bytes(*part))
+}
+
+/// QEMU's emulator keeps the vector that it injects until the guest's next exit, and delivers it once more, whether the guest takes
+/// interrupts or not, if it is called away before that (`helper_vmrun` sets `exception_index` and nothing clears it; seen in 7.2).
+/// A timer interrupt that comes twice waits for ever for the lock that it holds. An exit at the end of the interrupt comes before it
+/// has taken any.
+pub fn without_pv_eoi(supported: &mut CpuId) {
+    for entry in supported.as_mut_slice() {
+        if entry.function == LEAF_KVM_FEATURES {
+            entry.eax &= !KVM_EAX_PV_EOI;
+        }
+    }
 }
 
 /// The table of virtual CPU `index` in a machine of `vcpus`.

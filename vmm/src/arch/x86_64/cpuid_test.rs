@@ -57,6 +57,15 @@ fn paravirtual_features_pass_through() {
 }
 
 #[test]
+fn emulated_guest_ends_interrupts_with_an_exit() {
+    let mut features = host();
+    cpuid::without_pv_eoi(&mut features);
+
+    let eax = find(&cpuid::for_vcpu(&features, 0, 1).unwrap(), 0x4000_0001, 0).unwrap().eax;
+    assert_eq!(eax, !(1 << 6));
+}
+
+#[test]
 fn host_without_a_topology_leaf_gets_none() {
     let mut root = leaf(0);
     root.eax = 0x7;

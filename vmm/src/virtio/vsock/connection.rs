@@ -21,8 +21,8 @@ pub const BUFFER_BYTES: u32 = 256 * 1024;
 const CREDIT_NEWS_BYTES: u32 = BUFFER_BYTES / 4;
 /// "CONNECT 4294967295" and the end of the line.
 const MAX_HANDSHAKE_BYTES: usize = 19;
-/// How long the last bytes of a guest that has ended may take to be accepted by a slow host program.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the last bytes of a guest that has ended may take to be accepted by a slow host program, on an overloaded host too.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How far a connection has come.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,12 +18,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{self, Signal};
-use nix::unistd::Pid;
-use rkt_tests::command::{Running, Stream, limit};
+use rkt_tests::dist;
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::spinner::Spinner;
-use rkt_tests::{dist, leaks};
 
 /// Rounds that count; the first one, with a cold page cache, comes before them.
 const ROUNDS: usize = 11;
@@ -110,7 +107,6 @@ fn main() {
         }
         exits.push(vm_exits);
     }
-    let pss = idle_pod_pss(&rkt);
 
     println!();
     phases.iter().for_each(Phase::print);
@@ -118,7 +114,6 @@ fn main() {
     exits.sort_unstable();
     println!("ratio run_first_byte/qemu_init {:.2}", first_byte / qemu);
     println!("ratio vmm_init/qemu_init {:.2}", vmm / qemu);
-    println!("vmm_pss_mib {:.1}", pss as f64 / f64::from(1 << 20));
     println!("vm_exits_to_init {}", exits[exits.len() / 2]);
 }
 
@@ -240,38 +235,4 @@ fn vm_exits(pid: u32) -> u64 {
         entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{pid}-")));
     let file = ours.expect("the VM still runs").path().join("exits");
     fs::read_to_string(file).expect("KVM counts exits").trim().parse().expect("a number")
-}
-
-/// What the VMM and the file server of an idle pod hold beyond the guest's memory, in bytes.
-fn idle_pod_pss(rkt: &TestRkt) -> u64 {
-    let steps = ["--", "print-msg", "ready", "sleep", "100000"];
-    let image = dist::image("inspect");
-    let save = "--uuid-file-save=idle";
-    let run = ["--insecure-options=image", "run", "--net=none", save, image.to_str().expect("UTF-8")];
-    let mut pod: Running = rkt.start([&run[..], &steps[..]].concat());
-    pod.wait_for(Stream::Out, "ready", limit(60));
-    thread::sleep(Duration::from_secs(1));
-    let uuid = rkt.uuid("idle");
-    let supervisor = pod.pid();
-    let helpers: Vec<Pid> = leaks::processes(&uuid).into_iter().map(|(pid, _)| pid).collect();
-    let pss = helpers.iter().filter(|pid| **pid != supervisor).map(|pid| pss_beyond_guest(*pid)).sum();
-    signal::kill(supervisor, Signal::SIGTERM).expect("the pod runs");
-    pod.finish(limit(60));
-    pss
-}
-
-/// The proportional set size of a process without its mappings of memory files, of which guest memory is the only one.
-fn pss_beyond_guest(pid: Pid) -> u64 {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).expect("root may read it");
-    let mut guest_memory = false;
-    let mut sum = 0;
-    for line in smaps.lines() {
-        if let Some(size) = line.strip_prefix("Pss:") {
-            let kib: u64 = size.trim().trim_end_matches(" kB").parse().expect("a number of KiB");
-            sum += if guest_memory { 0 } else { kib * 1024 };
-        } else if line.split(' ').next().is_some_and(|word| word.contains('-') && !word.ends_with(':')) {
-            guest_memory = line.contains("/memfd:");
-        }
-    }
-    sum
 }

@@ -14,6 +14,7 @@ pub mod cosign;
 pub mod dist;
 pub mod evidence;
 pub mod faults;
+pub mod footprint;
 pub mod gpg;
 pub mod leaks;
 pub mod messages;

@@ -1,0 +1,78 @@
+//! What many idle pods cost together, beside as many of QEMU's microvms: 1, 10 and 50 of one virtual CPU and 128 MiB, with the same
+//! kernel and program. Run by `cargo xtask bench density`.
+//!
+//! Times are from the first start to the last one's rest, all of them started at once; sizes are proportional, so that what pods
+//! share counts once.
+// A bench that meets something unexpected has nothing better to do than to end with a message.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::env;
+use std::time::Instant;
+
+use rkt_tests::dist;
+use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu};
+use rkt_tests::rkt::TestRkt;
+use rkt_tests::spinner::Spinner;
+
+/// Pods at once.
+const COUNTS: [usize; 3] = [1, 10, 50];
+const SMOKE_COUNTS: [usize; 2] = [1, 3];
+
+/// So many virtual machines at rest.
+struct Crowd {
+    seconds: f64,
+    memory: Footprint,
+}
+
+fn main() {
+    let _spinner = Spinner::start();
+    assert_eq!(
+        kvm_machine::place(),
+        kvm_machine::Place::Host,
+        "run this through `cargo xtask bench density`"
+    );
+    let smoke = env::args().any(|argument| argument == "--smoke");
+    let counts = if smoke { &SMOKE_COUNTS[..] } else { &COUNTS[..] };
+    let rkt = TestRkt::new();
+    let image = dist::image("inspect");
+    rkt.run(["--insecure-options=image", "fetch", image.to_str().expect("UTF-8")]).expect_code(0);
+    let initramfs = IdleQemu::initramfs(&rkt);
+
+    println!("machines        seconds         MiB each     beyond guests");
+    for &count in counts {
+        let pods = pods(&rkt, count);
+        row("pods", count, &pods);
+        let qemus = qemus(&initramfs, count);
+        row("QEMU", count, &qemus);
+        let memory = pods.memory.mebibytes() / qemus.memory.mebibytes();
+        println!("ratio {count} time {:.2} memory {memory:.2}", pods.seconds / qemus.seconds);
+    }
+}
+
+fn pods(rkt: &TestRkt, count: usize) -> Crowd {
+    let started = Instant::now();
+    let mut pods: Vec<IdlePod> =
+        (0..count).map(|number| IdlePod::start(rkt, &format!("idle-{number}"))).collect();
+    pods.iter_mut().for_each(IdlePod::wait);
+    let seconds = started.elapsed().as_secs_f64();
+    let memory = pods.iter().flat_map(IdlePod::footprints).sum();
+    pods.into_iter().for_each(IdlePod::end);
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
+    Crowd { seconds, memory }
+}
+
+fn qemus(initramfs: &std::path::Path, count: usize) -> Crowd {
+    let started = Instant::now();
+    let mut machines: Vec<IdleQemu> = (0..count).map(|_| IdleQemu::start(initramfs)).collect();
+    machines.iter_mut().for_each(IdleQemu::wait);
+    let seconds = started.elapsed().as_secs_f64();
+    let memory = machines.iter().map(IdleQemu::footprint).sum();
+    machines.into_iter().for_each(IdleQemu::end);
+    Crowd { seconds, memory }
+}
+
+fn row(name: &str, count: usize, crowd: &Crowd) {
+    let each = crowd.memory.mebibytes() / count as f64;
+    let beyond = crowd.memory.rest as f64 / f64::from(1 << 20) / count as f64;
+    println!("{count:>3} {name:<8} {:>10.2} {each:>16.1} {beyond:>17.1}", crowd.seconds);
+}

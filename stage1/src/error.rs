@@ -36,6 +36,11 @@ pub enum EntrypointError {
     /// The patience with the guest is no number.
     #[error("RKT_HYPERVISOR_BOOT_TIMEOUT is {0:?}, want a number of seconds above zero")]
     BootTimeout(String),
+    /// Features that nobody knows.
+    #[error(
+        "RKT_HYPERVISOR_HIDE_KVM_FEATURES is {0:?}, want names such as kvm-pv-eoi with commas between them"
+    )]
+    HiddenFeatures(String),
     /// Signals could not be taken.
     #[error("cannot take signals")]
     Signals(#[source] io::Error),

@@ -13,7 +13,9 @@ use std::os::unix::net::UnixStream;
 
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
-use vmm::{Exit, FsConfig, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
+use vmm::{
+    Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig,
+};
 
 use crate::diagnostics::sentence;
 use crate::jail::{self, Depth, Jail};
@@ -24,6 +26,8 @@ use crate::process::{self, Child, ProcessError};
 /// What the VM is made of, all of it open.
 #[derive(Debug)]
 pub struct VmParts {
+    /// Features of KVM's that the guest is not offered.
+    pub hidden_features: KvmFeatures,
     /// Guest memory: a confined process could not ask for huge pages.
     pub memory: MemoryFile,
     /// `/dev/kvm`.
@@ -106,6 +110,7 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
     VmConfig {
         kvm: parts.kvm,
         vcpus: plan.vcpus,
+        hidden_features: parts.hidden_features,
         memory: parts.memory,
         kernel: parts.kernel,
         initramfs: parts.initramfs,

@@ -7,7 +7,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
-use vmm::{Exit, FsConfig, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig};
+use vmm::{
+    Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig,
+};
 
 const USAGE: &str = "\
 usage: vmm-boot --kernel FILE --initramfs FILE [options]
@@ -114,6 +116,14 @@ fn net_configs(arguments: &Arguments) -> Result<Vec<NetConfig>, Box<dyn Error>> 
     configs.collect()
 }
 
+/// As in pods.
+fn hidden_features() -> Result<KvmFeatures, Box<dyn Error>> {
+    let Ok(names) = std::env::var("RKT_HYPERVISOR_HIDE_KVM_FEATURES") else {
+        return Ok(KvmFeatures::default());
+    };
+    Ok(KvmFeatures::parse(&names).ok_or_else(|| format!("unknown features {names:?}"))?)
+}
+
 fn run() -> Result<Exit, Box<dyn Error>> {
     let arguments = parse(std::env::args().skip(1))?;
     let kvm = File::options()
@@ -125,6 +135,7 @@ fn run() -> Result<Exit, Box<dyn Error>> {
     let machine = Vm::build(VmConfig {
         kvm,
         vcpus: arguments.vcpus.unwrap_or(1),
+        hidden_features: hidden_features()?,
         memory: MemoryFile::create(arguments.memory_mib.unwrap_or(128))?,
         kernel: open(&arguments.kernel)?,
         initramfs: open(&arguments.initramfs)?,

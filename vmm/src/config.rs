@@ -7,7 +7,7 @@ use std::fs::File;
 use std::num::NonZeroU64;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use crate::{MemoryFile, Metrics};
+use crate::{KvmFeatures, MemoryFile, Metrics};
 
 /// A virtual machine to build.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct VmConfig {
     pub kvm: File,
     /// Number of virtual CPUs, 1 to [`crate::MAX_VCPUS`].
     pub vcpus: u8,
+    /// Features of KVM's that its guest is not offered, for a host whose KVM has a fault in one.
+    pub hidden_features: KvmFeatures,
     /// Guest memory.
     pub memory: MemoryFile,
     /// Uncompressed ELF `vmlinux`.

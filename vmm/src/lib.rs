@@ -28,6 +28,7 @@ mod metrics_test;
 #[cfg(test)]
 mod vm_test;
 
+pub use arch::x86_64::cpuid::KvmFeatures;
 pub use config::{FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
 pub use error::Error;
 pub use exit::Exit;

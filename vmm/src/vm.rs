@@ -9,7 +9,9 @@ use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use kvm_bindings::{KVM_CAP_PMU_CAPABILITY, KVM_CAP_SPLIT_IRQCHIP, KVM_PMU_CAP_DISABLE, kvm_enable_cap};
+use kvm_bindings::{
+    CpuId, KVM_CAP_PMU_CAPABILITY, KVM_CAP_SPLIT_IRQCHIP, KVM_PMU_CAP_DISABLE, kvm_enable_cap,
+};
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, VmFd};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 use vmm_sys_util::signal::block_signal;
@@ -109,8 +111,8 @@ impl Vm {
     pub fn build(config: VmConfig) -> Result<Vm, Error> {
         check(&config)?;
         reserve_descriptors();
-        let VmConfig { kvm, vcpus, memory, kernel, initramfs, command_line, fs, vsock, serial, metrics, net } =
-            config;
+        let VmConfig { kvm, vcpus, hidden_features, memory, kernel, initramfs, command_line, .. } = config;
+        let VmConfig { fs, vsock, serial, metrics, net, .. } = config;
         let kvm = open(kvm)?;
         let ram = memory.map()?;
         let exit = Arc::new(ExitLatch::new()?);
@@ -123,7 +125,8 @@ impl Vm {
         add_network_cards(&mut devices, net, metrics)?;
         let serial = serial.map(serial_line).transpose()?;
         let (ports, memory) = create_buses(&fd, &ram, &devices, serial.as_ref(), &exit)?;
-        let vcpus = create_vcpus(&kvm, &fd, vcpus, ports, memory, metrics, &exit)?;
+        let features = cpuid::without(cpuid::supported(&kvm)?, hidden_features);
+        let vcpus = create_vcpus(&features, &fd, vcpus, ports, memory, metrics, &exit)?;
 
         load(&ram, kernel, initramfs, command_line, &devices, &vcpus)?;
         connect(&fd, &devices, serial.as_ref().map(|(irq, _)| irq))?;
@@ -311,7 +314,7 @@ fn create_buses(
 }
 
 fn create_vcpus(
-    kvm: &Kvm,
+    features: &CpuId,
     fd: &VmFd,
     count: u8,
     ports: Arc<Bus>,
@@ -319,11 +322,10 @@ fn create_vcpus(
     metrics: &'static Metrics,
     exit: &Arc<ExitLatch>,
 ) -> Result<Vec<Vcpu>, Error> {
-    let features = cpuid::supported(kvm)?;
     let mut vcpus = Vec::with_capacity(usize::from(count));
     for index in 0..count {
         let vcpu = fd.create_vcpu(u64::from(index)).map_err(Error::kvm("create a virtual CPU"))?;
-        let table = cpuid::for_vcpu(&features, index, count)?;
+        let table = cpuid::for_vcpu(features, index, count)?;
         vcpu.set_cpuid2(&table).map_err(Error::kvm("set processor features"))?;
         msr::set(&vcpu)?;
         local_apic::connect_lines(&vcpu)?;

@@ -1,12 +1,13 @@
 use std::fs::File;
 
-use crate::{Error, MemoryFile, Metrics, Vm, VmConfig};
+use crate::{Error, KvmFeatures, MemoryFile, Metrics, Vm, VmConfig};
 
 fn config() -> VmConfig {
     let file = || File::open("/dev/null").unwrap();
     VmConfig {
         kvm: file(),
         vcpus: 1,
+        hidden_features: KvmFeatures::default(),
         memory: MemoryFile::create(128).unwrap(),
         kernel: file(),
         initramfs: file(),

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 
-use vmm::{MemoryFile, Metrics};
+use vmm::{KvmFeatures, MemoryFile, Metrics};
 
 use crate::activation;
 use crate::control_socket::SOCKET_NAME;
@@ -42,6 +42,9 @@ const LOCK_VARIABLE: &str = "RKT_LOCK_FD";
 /// Further kernel parameters (rkt-reference 5.5).
 const KERNEL_PARAMETERS_VARIABLE: &str = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS";
 
+/// Features of KVM's that the guest is not offered, by name, with commas between them: a way around faults of a host's KVM.
+const HIDDEN_FEATURES_VARIABLE: &str = "RKT_HYPERVISOR_HIDE_KVM_FEATURES";
+
 /// Seconds until a guest that has not called is given up.
 const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 
@@ -54,6 +57,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let mut signals = take_signals(flags.interactive)?;
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
+
+    let hidden_features = hidden_features(std::env::var(HIDDEN_FEATURES_VARIABLE).ok())?;
 
     let passed = activation::take()?;
     let mut host = host_facts(flags)?;
@@ -121,6 +126,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let pairs = networks.cards.iter().map(|card| card.queues.len());
     let vhost = pairs.map(open_vhost_net).collect::<Result<_, _>>()?;
     let parts = VmParts {
+        hidden_features,
         memory,
         kvm,
         kernel,
@@ -209,6 +215,11 @@ fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
         Ok(number @ 1..) => Ok(Duration::from_secs(number)),
         _ => Err(EntrypointError::BootTimeout(seconds)),
     }
+}
+
+fn hidden_features(names: Option<String>) -> Result<KvmFeatures, EntrypointError> {
+    let Some(names) = names else { return Ok(KvmFeatures::default()) };
+    KvmFeatures::parse(&names).ok_or(EntrypointError::HiddenFeatures(names))
 }
 
 fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {

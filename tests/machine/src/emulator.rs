@@ -36,7 +36,7 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 ///   a breakpoint, which comes and goes whenever Linux patches a branch of its scheduler because a VM starts or ends.
 /// - An interrupt that KVM injects is delivered once more, even to a guest that has interrupts disabled, when the
 ///   processor is called away right after, by another one or by a timer of the emulator's own. A timer interrupt then waits for the lock
-///   it holds itself, which one pod in thirty did on the instruction clock; the VMM knows a way around that (`vmm`, `cpuid.rs`).
+///   it holds itself, which one pod in thirty did on the instruction clock (a way around that is in xtask's `machine.rs`).
 const PROCESSORS: &str = "1";
 
 /// Size of the sparse disk for rkt's data.

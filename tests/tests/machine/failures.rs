@@ -55,6 +55,15 @@ fn something_else_at_dev_kvm_is_refused() {
 }
 
 #[test]
+fn a_feature_that_nobody_knows_cannot_be_hidden() {
+    let mut pod = Pod::start_with_env("RKT_HYPERVISOR_HIDE_KVM_FEATURES", "kvm-nonsense", &[INSPECT]);
+
+    pod.finish()
+        .expect_code(254)
+        .expect_err("RKT_HYPERVISOR_HIDE_KVM_FEATURES is \"kvm-nonsense\", want names");
+}
+
+#[test]
 fn a_guest_kernel_that_panics_is_reported() {
     let parameters = "rdinit=/nonexistent root=/dev/nothing";
 

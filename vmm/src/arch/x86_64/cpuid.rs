@@ -14,8 +14,6 @@ const LEAF_CACHES: u32 = 0x4;
 const LEAF_PERFORMANCE_MONITORING: u32 = 0xa;
 const LEAF_TOPOLOGY: u32 = 0xb;
 const LEAF_TOPOLOGY_V2: u32 = 0x1f;
-/// Who virtualises this machine, as a signature.
-const LEAF_HYPERVISOR: u32 = 0x4000_0000;
 /// KVM's own features.
 const LEAF_KVM_FEATURES: u32 = 0x4000_0001;
 const LEAF_AMD_FEATURES: u32 = 0x8000_0001;
@@ -29,8 +27,6 @@ const ECX_VMX: u32 = 1 << 5;
 const ECX_TSC_DEADLINE: u32 = 1 << 24;
 const ECX_HYPERVISOR: u32 = 1 << 31;
 const EDX_HYPERTHREADING: u32 = 1 << 28;
-/// The end of an interrupt is a bit in memory, which spares an exit.
-const KVM_EAX_PV_EOI: u32 = 1 << 6;
 const AMD_ECX_SVM: u32 = 1 << 2;
 /// Core, northbridge and last-level-cache performance counters.
 const AMD_ECX_COUNTERS: u32 = 1 << 23 | 1 << 24 | 1 << 28;
@@ -40,36 +36,45 @@ const LEVEL_CORE: u32 = 2 << 8;
 /// EBX[15:8] of leaf 1: what CLFLUSH flushes, in units of 8 bytes.
 const CACHE_LINE_QUADWORDS: u32 = 8;
 
-/// How QEMU's emulator signs, in EBX, ECX and EDX of [`LEAF_HYPERVISOR`].
-const TCG: [&[u8; 4]; 3] = [b"TCGT", b"CGTC", b"GTCG"];
+/// KVM's features by the names that QEMU has for them, and their bits in EAX of [`LEAF_KVM_FEATURES`].
+const KVM_FEATURES: [(&str, u32); 10] = [
+    ("kvm-nopiodelay", 1),
+    ("kvm-asyncpf", 4),
+    ("kvm-steal-time", 5),
+    ("kvm-pv-eoi", 6),
+    ("kvm-pv-unhalt", 7),
+    ("kvm-pv-tlb-flush", 9),
+    ("kvm-pv-ipi", 11),
+    ("kvm-poll-control", 12),
+    ("kvm-pv-sched-yield", 13),
+    ("kvm-asyncpf-int", 14),
+];
+
+/// Some of KVM's features for its guests, which a guest does without if it must. Its clock is not among them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KvmFeatures(u32);
+
+impl KvmFeatures {
+    /// Reads names, with commas between them. `None` if one is unknown.
+    pub fn parse(text: &str) -> Option<Self> {
+        let names = text.split(',').filter(|name| !name.is_empty());
+        let bit = |name| KVM_FEATURES.iter().find(|(known, _)| *known == name).map(|(_, bit)| 1 << bit);
+        names.map(bit).try_fold(0, |bits, bit| Some(bits | bit?)).map(Self)
+    }
+}
 
 /// The features of this host that KVM can give to a guest. The request takes 0.4 ms, so it is made once per machine.
 pub fn supported(kvm: &Kvm) -> Result<CpuId, Error> {
-    let mut table = kvm
-        .get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
-        .map_err(Error::kvm("list the processor features it supports"))?;
-    if is_emulated() {
-        without_pv_eoi(&mut table);
-    }
-    Ok(table)
+    kvm.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES)
+        .map_err(Error::kvm("list the processor features it supports"))
 }
 
-/// Whether this host's processor is QEMU's emulator.
-fn is_emulated() -> bool {
-    let leaf = std::arch::x86_64::__cpuid(LEAF_HYPERVISOR);
-    [leaf.ebx, leaf.ecx, leaf.edx] == TCG.map(|part| u32::from_le_bytes(*part))
-}
-
-/// QEMU's emulator keeps the vector that it injects until the guest's next exit, and delivers it once more, whether the guest takes
-/// interrupts or not, if it is called away before that (`helper_vmrun` sets `exception_index` and nothing clears it; seen in 7.2).
-/// A timer interrupt that comes twice waits for ever for the lock that it holds. An exit at the end of the interrupt comes before it
-/// has taken any.
-pub fn without_pv_eoi(supported: &mut CpuId) {
-    for entry in supported.as_mut_slice() {
-        if entry.function == LEAF_KVM_FEATURES {
-            entry.eax &= !KVM_EAX_PV_EOI;
-        }
+/// The same without what guests are not to have.
+pub fn without(mut supported: CpuId, hidden: KvmFeatures) -> CpuId {
+    for entry in supported.as_mut_slice().iter_mut().filter(|entry| entry.function == LEAF_KVM_FEATURES) {
+        entry.eax &= !hidden.0;
     }
+    supported
 }
 
 /// The table of virtual CPU `index` in a machine of `vcpus`.

@@ -1,6 +1,6 @@
 use kvm_bindings::{CpuId, kvm_cpuid_entry2};
 
-use crate::arch::x86_64::cpuid;
+use crate::arch::x86_64::cpuid::{self, KvmFeatures};
 
 fn leaf(function: u32) -> kvm_cpuid_entry2 {
     kvm_cpuid_entry2 { function, eax: u32::MAX, ebx: u32::MAX, ecx: u32::MAX, edx: 0, ..Default::default() }
@@ -57,12 +57,14 @@ fn paravirtual_features_pass_through() {
 }
 
 #[test]
-fn emulated_guest_ends_interrupts_with_an_exit() {
-    let mut features = host();
-    cpuid::without_pv_eoi(&mut features);
+fn hidden_paravirtual_features_are_not_there() {
+    let hidden = KvmFeatures::parse("kvm-pv-eoi,kvm-asyncpf").unwrap();
+    let features = cpuid::without(host(), hidden);
 
     let eax = find(&cpuid::for_vcpu(&features, 0, 1).unwrap(), 0x4000_0001, 0).unwrap().eax;
-    assert_eq!(eax, !(1 << 6));
+    assert_eq!(eax, !(1 << 6 | 1 << 4));
+    assert_eq!(KvmFeatures::parse(""), Some(KvmFeatures::default()));
+    assert_eq!(KvmFeatures::parse("kvm-pv-eoi,kvmclock"), None);
 }
 
 #[test]

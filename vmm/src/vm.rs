@@ -368,7 +368,7 @@ fn connect(fd: &VmFd, devices: &[(Slot, DeviceHandle)], serial: Option<&EventFd>
         for (index, kick) in (0u32..).zip(handle.kicks.iter()) {
             fd.register_ioevent(kick, &address, index).map_err(Error::kvm("watch a queue"))?;
         }
-        if handle.lock().interrupts_from_outside() {
+        if handle.lock().status_is_constant() {
             // Such an interrupt's status does not change when it is acknowledged, so that the kernel may drop the write: half
             // of the exits that an interrupt costs. Nobody waits for the event.
             let nobody = EventFd::new(EFD_NONBLOCK).map_err(Error::os("create an event descriptor"))?;

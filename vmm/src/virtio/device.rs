@@ -144,8 +144,9 @@ pub trait VirtioDevice: Send {
     /// Forgets everything the driver set up. When this returns, guest memory is no longer touched.
     fn reset(&mut self);
 
-    /// Whether another process raises the interrupt, so that its status cannot be tracked here.
-    fn interrupts_from_outside(&self) -> bool {
+    /// Whether the status of the interrupt always says that a queue has used buffers. It has to where another process raises the interrupt,
+    /// and it may where interrupts are many: the driver's acknowledgement, which changes nothing then, need not leave the kernel.
+    fn status_is_constant(&self) -> bool {
         false
     }
 

@@ -163,7 +163,7 @@ impl VirtioDevice for Fs {
         }
     }
 
-    fn interrupts_from_outside(&self) -> bool {
+    fn status_is_constant(&self) -> bool {
         true
     }
 

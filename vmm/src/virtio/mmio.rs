@@ -96,7 +96,7 @@ pub struct MmioTransport {
     queue_select: u32,
     queues: Vec<QueueSetup>,
     queue_sizes: Vec<u16>,
-    interrupts_from_outside: bool,
+    status_is_constant: bool,
 }
 
 impl MmioTransport {
@@ -104,7 +104,7 @@ impl MmioTransport {
     pub fn new(handle: DeviceHandle, ram: GuestRam) -> Self {
         let device = handle.lock();
         let queue_sizes = device.queue_sizes().to_vec();
-        let interrupts_from_outside = device.interrupts_from_outside();
+        let status_is_constant = device.status_is_constant();
         drop(device);
         MmioTransport {
             handle,
@@ -116,7 +116,7 @@ impl MmioTransport {
             queue_select: 0,
             queues: vec![QueueSetup::default(); queue_sizes.len()],
             queue_sizes,
-            interrupts_from_outside,
+            status_is_constant,
         }
     }
 
@@ -151,11 +151,11 @@ impl MmioTransport {
         }
     }
 
-    /// Where a vhost-user back end raises the interrupt, it signals KVM without passing here, and nobody sets the status
+    /// Where a vhost back end raises the interrupt, it signals KVM without passing here, and nobody sets the status
     /// bit. The driver returns from an interrupt whose status is zero without looking at its queues, so the bit always
     /// reads as set: the driver then looks at queues that may be empty, which costs it a few loads and nothing else.
     fn interrupt_status(&self) -> u32 {
-        let constant = if self.interrupts_from_outside { INTERRUPT_QUEUE } else { 0 };
+        let constant = if self.status_is_constant { INTERRUPT_QUEUE } else { 0 };
         self.handle.interrupt.status() | constant
     }
 

@@ -35,7 +35,7 @@ impl VirtioDevice for Probe {
     fn reset(&mut self) {
         self.resets += 1;
     }
-    fn interrupts_from_outside(&self) -> bool {
+    fn status_is_constant(&self) -> bool {
         self.from_outside
     }
     fn notified(&mut self, _index: usize) {}

@@ -365,8 +365,8 @@ impl VirtioDevice for Net {
         }
     }
 
-    fn interrupts_from_outside(&self) -> bool {
-        !self.vhost.is_empty()
+    fn status_is_constant(&self) -> bool {
+        true
     }
 
     fn wants_notifications(&self, index: usize) -> bool {

@@ -8,10 +8,11 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::num::Wrapping;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice, WriteVolatile};
+use vm_memory::{ReadVolatile, VolatileMemoryError, VolatileSlice};
 
 use super::packet::{Header, Op, Payload, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 
@@ -19,6 +20,9 @@ use super::packet::{Header, Op, Payload, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 pub const BUFFER_BYTES: u32 = 256 * 1024;
 /// The guest hears of freed buffer when this much of it is news; it never waits with more than this free.
 const CREDIT_NEWS_BYTES: u32 = BUFFER_BYTES / 4;
+/// Pieces of a packet that are written at once, of which Linux sends at most 18 (`MAX_SKB_FRAGS` and the first); a system call takes
+/// 1024.
+const MAX_PIECES: usize = 64;
 /// "CONNECT 4294967295" and the end of the line.
 const MAX_HANDSHAKE_BYTES: usize = 19;
 /// How long the last bytes of a guest that has ended may take to be accepted by a slow host program, on an overloaded host too.
@@ -181,20 +185,18 @@ impl Connection {
             self.forwarded += payload.len() as u32;
             return Ok(());
         }
-        for slice in payload.slices() {
-            self.forward(*slice)?;
-        }
-        Ok(())
-    }
-
-    /// Straight from guest memory into the socket unless older data has to go first.
-    fn forward(&mut self, mut slice: VolatileSlice<()>) -> Result<(), ()> {
-        while self.backlog.is_empty() && !slice.is_empty() && !self.host_deaf {
-            let written = self.stream.write_volatile(&slice).map_err(io_error);
+        // Straight from guest memory into the socket unless older data has to go first.
+        let mut sent = 0;
+        while self.backlog.is_empty() && sent < payload.len() && !self.host_deaf {
+            let written = write_together(&self.stream, payload.slices(), sent);
             let Some(count) = self.wrote(written) else { break };
-            slice = slice.offset(count).map_err(|_| ())?;
+            sent += count;
         }
-        self.keep(&slice);
+        for slice in payload.slices() {
+            let skipped = sent.min(slice.len());
+            sent -= skipped;
+            self.keep(&slice.offset(skipped).map_err(|_| ())?);
+        }
         Ok(())
     }
 
@@ -391,6 +393,33 @@ impl Connection {
         self.announced = self.forwarded;
         (BUFFER_BYTES, self.forwarded.0)
     }
+}
+
+/// Writes guest memory without its first `skipped` bytes, all pieces at once: a reader that wakes up for each of them costs more than
+/// the copy.
+fn write_together(
+    stream: &UnixStream,
+    slices: &[VolatileSlice<()>],
+    mut skipped: usize,
+) -> io::Result<usize> {
+    let mut pieces = Vec::with_capacity(slices.len());
+    for slice in slices {
+        if skipped >= slice.len() {
+            skipped -= slice.len();
+            continue;
+        }
+        let guard = slice.ptr_guard();
+        pieces.push(libc::iovec {
+            iov_base: guard.as_ptr().wrapping_add(skipped).cast_mut().cast(),
+            iov_len: guard.len() - skipped,
+        });
+        skipped = 0;
+    }
+    let pieces = pieces.get(..MAX_PIECES).unwrap_or(&pieces);
+    // SAFETY: each piece is guest memory, which stays mapped for as long as the slices are borrowed and which no Rust reference covers;
+    // the kernel only reads it.
+    let count = unsafe { libc::writev(stream.as_raw_fd(), pieces.as_ptr(), pieces.len() as libc::c_int) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
 }
 
 fn parse_handshake(line: &[u8]) -> Handshake {

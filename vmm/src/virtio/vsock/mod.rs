@@ -164,6 +164,10 @@ impl VirtioDevice for Vsock {
         }
     }
 
+    fn status_is_constant(&self) -> bool {
+        true
+    }
+
     fn notified(&mut self, index: usize) {
         if index == RECEIVE || index == TRANSMIT {
             self.pump();

@@ -5,8 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
@@ -72,8 +71,12 @@ exit CODE               end with CODE
 
 fn main() -> ExitCode {
     if process::id() == 1 {
-        // The program of a machine in the place of guest-init, which says what guest-init never would.
-        talk_nonsense();
+        // The program of a machine in the place of guest-init.
+        match env::var("pour").ok().and_then(|bytes| bytes.parse().ok()) {
+            // PID 1 may not end: with it the machine does.
+            Some(bytes) => return pour_to_host(bytes),
+            None => talk_nonsense(),
+        }
     }
     let mut words = env::args().skip(1);
     while let Some(step) = words.next() {
@@ -158,7 +161,10 @@ fn run(step: &str, words: &mut impl Iterator<Item = String>) -> Result<Option<u8
         "list" => list(&text(words)?)?,
         "lines" => lines(number(words)?, Duration::from_millis(number(words)?))?,
         "flood" => flood(number(words)?, number(words)?)?,
-        "pour" => pour(number(words)?, number(words)?)?,
+        "pour" => {
+            let mut output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
+            pour(&mut output, number(words)?, number(words)?)?;
+        }
         "swallow" => println!("swallowed={}", io::copy(&mut io::stdin(), &mut io::sink())?),
         "sleep" => thread::sleep(Duration::from_secs(number(words)?)),
         "ignore" => set_handler(named_signal(words)?, SigHandler::SigIgn)?,
@@ -280,14 +286,13 @@ fn flood(bytes: u64, line: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Prints so many bytes as fast as they are taken, in lines of `line` bytes, or in none if that is 0.
-fn pour(bytes: u64, line: u64) -> Result<(), Failure> {
+/// Writes so many bytes as fast as they are taken, in lines of `line` bytes, or in none if that is 0.
+fn pour(output: &mut File, bytes: u64, line: u64) -> Result<(), Failure> {
     let line = usize::try_from(line).map_err(|_| Failure::Usage)?;
     let byte = |index: usize| if (index + 1).checked_rem(line) == Some(0) { b'\n' } else { b'x' };
     // Whole lines.
     let length = (1_usize << 16).next_multiple_of(line.max(1));
     let block: Vec<u8> = (0..length).map(byte).collect();
-    let mut output = io::stdout().as_fd().try_clone_to_owned().map(File::from)?;
     let mut left = bytes;
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(block.len());
@@ -403,12 +408,24 @@ fn vsock(context: u64, port: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fills the control connection (port 1024 of the host) with what is no message, and waits for the end.
+/// Connects to port 1024 of the host: the control connection, where there is one.
+fn connect_to_host() -> nix::Result<OwnedFd> {
+    let socket = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::empty(), None)?;
+    socket::connect(socket.as_raw_fd(), &VsockAddr::new(2, 1024)).map(|()| socket)
+}
+
+/// Writes so many bytes to the host as fast as it takes them, with nothing between this program and the socket.
+fn pour_to_host(bytes: u64) -> ExitCode {
+    let poured = connect_to_host().map_err(Failure::from);
+    match poured.and_then(|socket| pour(&mut File::from(socket), bytes, 0)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(STEP_FAILED),
+    }
+}
+
+/// Fills the control connection with what is no message, and waits for the end. It says what guest-init never would.
 fn talk_nonsense() -> ! {
-    let socket = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::empty(), None);
-    if let Ok(socket) = socket
-        && socket::connect(socket.as_raw_fd(), &VsockAddr::new(2, 1024)).is_ok()
-    {
+    if let Ok(socket) = connect_to_host() {
         // Ten bytes long, it says, and then they are not what it may say.
         let nonsense = [&[10, 0, 0, 0][..], &[0xff; 64]].concat();
         while unistd::write(&socket, &nonsense).is_ok() {}

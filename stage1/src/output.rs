@@ -130,6 +130,8 @@ pub struct Outputs<'fd> {
     lost_messages: u64,
     /// Written as output arrives: a reader of ours that is slow does not keep it from them.
     logs: Logs,
+    /// Out already, and not reported.
+    passed: Vec<Written>,
 }
 
 const STREAMS: [StdioStream; 2] = [StdioStream::Stdout, StdioStream::Stderr];
@@ -144,6 +146,7 @@ impl<'fd> Outputs<'fd> {
             stderr: Sink::new(stderr),
             lost_messages: 0,
             logs: logs.into(),
+            passed: Vec::new(),
         }
     }
 
@@ -176,8 +179,19 @@ impl<'fd> Outputs<'fd> {
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
         if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
+            let (sink, other) = match stream {
+                StdioStream::Stdout => (&self.stdout, &self.stderr),
+                StdioStream::Stderr => (&self.stderr, &self.stdout),
+            };
             let state = output.stream(stream);
-            state.raw.extend(data);
+            // What passes as it is need not be copied first.
+            let may_pass = state.lines.is_raw() && state.raw.is_empty();
+            let in_the_middle = self.one_reader && other.is_mid_line();
+            let passed = if may_pass && !in_the_middle { sink.pass(data) } else { 0 };
+            if let Some(bytes) = u32::try_from(passed).ok().filter(|bytes| *bytes > 0) {
+                add(&mut self.passed, Written { app, stream, bytes });
+            }
+            state.raw.extend(data.get(passed..).unwrap_or_default());
             let logged = if state.logged { self.logs.push(app, stream, data) } else { Vec::new() };
             self.warn(logged);
         }
@@ -264,7 +278,7 @@ impl<'fd> Outputs<'fd> {
 
     /// Writes what the readers take. `uptime`, the pod's, is the label of lines that are finished now.
     pub fn flush(&mut self, uptime: Duration) -> Vec<Written> {
-        let mut written = Vec::new();
+        let mut written = std::mem::take(&mut self.passed);
         self.logs.flush();
         loop {
             self.cut(uptime);

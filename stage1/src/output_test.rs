@@ -6,7 +6,7 @@ use guest_api::{AppId, StdioStream};
 
 use super::log_files::LogFiles;
 use super::output::{Outputs, Written};
-use super::streams::Streams;
+use super::streams::{Mode, Streams};
 
 const APP: AppId = AppId(0);
 const OTHER: AppId = AppId(1);
@@ -192,4 +192,28 @@ fn saying_something_waits_for_nobody() {
     outputs.flush(NOW);
 
     assert!(outputs.is_waiting());
+}
+
+#[test]
+fn bytes_that_pass_as_they_are_arrive_in_order_however_slow_their_reader_is() {
+    let (mut reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), LogFiles::new(directory.path()));
+    let own = Streams { stdin: Mode::Interactive, stdout: Mode::Interactive, stderr: Mode::Interactive };
+    outputs.started(APP, "app", 7, &own);
+    let sent: Vec<u8> = (0..300_000_u32).flat_map(|number| number.to_le_bytes()).collect();
+    let (mut pieces, mut reported, mut read) = (sent.chunks(60_000), 0, Vec::new());
+
+    while read.len() < sent.len() {
+        pieces.next().into_iter().for_each(|piece| outputs.push(APP, StdioStream::Stdout, piece));
+        reported += outputs.flush(NOW).iter().map(|written| written.bytes as usize).sum::<usize>();
+        let mut some = [0; 50_000];
+        let count = reader.read(&mut some).unwrap();
+        read.extend_from_slice(&some[..count]);
+    }
+
+    assert!(read == sent);
+    assert_eq!(reported, sent.len());
+    assert!(!outputs.is_waiting());
 }

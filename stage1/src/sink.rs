@@ -148,6 +148,12 @@ impl<'fd, T> Sink<'fd, T> {
         }
     }
 
+    /// Writes what the reader takes at once of bytes that need not stay together, if nothing waits in front of them. Returns how many that
+    /// are; the rest is to be queued, and errors are the queue's affair as well.
+    pub fn pass(&self, bytes: &[u8]) -> usize {
+        if self.closed || !self.is_empty() || bytes.is_empty() { 0 } else { self.write(bytes).unwrap_or(0) }
+    }
+
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match &self.channel {
             Channel::Pipe(fd) | Channel::Terminal(fd) => rustix::io::write(fd, bytes),

@@ -13,6 +13,9 @@ mod calls;
 mod matrix;
 mod script;
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -95,24 +98,27 @@ fn written() -> Vec<Case> {
 /// Runs everything below one directory and returns how many verdicts are not as expected.
 fn run_all(cases: &[Case], places: &Places) -> io::Result<usize> {
     let mut wrong = 0;
+    // A line's way out of a virtual machine takes as long as several cases: they go together.
+    let mut lines = BufWriter::with_capacity(1 << 16, File::from(io::stdout().as_fd().try_clone_to_owned()?));
     let mut report = |name: &str, verdict: &str, expected: Option<&str>| match expected {
         Some(expected) if expected != verdict => {
             wrong += 1;
-            println!("{} {name} {verdict} (Linux: {expected})", places.base.display());
+            writeln!(lines, "{} {name} {verdict} (Linux: {expected})", places.base.display())
         }
-        _ => println!("{} {name} {verdict}", places.base.display()),
+        _ => writeln!(lines, "{} {name} {verdict}", places.base.display()),
     };
     for case in cases {
         let verdict = in_fresh_directory(&places.base, || script::run(&case.steps, places))?;
-        report(&case.name, &verdict, case.expected.as_deref());
+        report(&case.name, &verdict, case.expected.as_deref())?;
     }
     for behaviour in behaviours::ALL {
         let verdict = in_fresh_directory(&places.base, || match (behaviour.run)() {
             Ok(verdict) => verdict,
             Err(error) => error.raw_os_error().map_or_else(|| error.to_string(), calls::errno_name),
         })?;
-        report(behaviour.name, &verdict, Some(behaviour.expected));
+        report(behaviour.name, &verdict, Some(behaviour.expected))?;
     }
+    lines.flush()?;
     Ok(wrong)
 }
 

@@ -26,6 +26,7 @@ mod metadata;
 mod metrics;
 mod mutable;
 mod network;
+mod network_cards;
 mod network_plugins;
 mod output;
 mod pod;

@@ -160,6 +160,9 @@ fn a_port_leads_to_the_pod_whose_guest_sends_as_itself_only_and_nothing_of_it_is
         rkt().run(["enter", "--app=inspect", &pod.uuid, "/spoof", &address]).expect_code(0);
     });
     assert_eq!(arrived, ["checksum", "honest"]);
+    let metrics = rkt().run(["status", "--metrics", &pod.uuid]).expect_code(0).out();
+    let dropped = metrics.lines().find(|line| line.contains("reason=\"transmit_bad_header\""));
+    assert!(dropped.is_some_and(|line| line.ends_with(" 1")), "{metrics}");
 
     pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
     pod.finish();

@@ -4,7 +4,9 @@
 //!
 //! Phases: `qemu_init` and `vmm_init` from exec of the VMM to the first write of guest-init on the serial console;
 //! `run_first_byte` from exec of `rkt run` to the first byte of the app's output on rkt's stdout, the image rendered before;
-//! `run_exit` to the end of `rkt run`; `run_stage0` is the part of the former before stage1 began to count its time.
+//! `run_exit` to the end of `rkt run`; `run_stage0` is the part of the former before stage1 began to count its time. They are without a
+//! network; `net_first_byte` and `net_exit` are the same two on the network `default`, and `net_set_up` is the part of the former in which CNI's
+//! programs and stage1 make that network.
 // A bench that meets something unexpected has nothing better to do than to end with a message.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use rkt_tests::dist;
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::spinner::Spinner;
+use serde_json::Value;
 
 /// Rounds that count; the first one, with a cold page cache, comes before them.
 const ROUNDS: usize = 11;
@@ -86,23 +89,38 @@ fn main() {
     let fetch = ["--insecure-options=image", "fetch", echo.to_str().expect("UTF-8")];
     rkt.run(fetch).expect_code(0);
 
-    let mut phases = ["qemu_init", "vmm_init", "run_stage0", "run_first_byte", "run_exit"].map(Phase::new);
+    let mut phases = [
+        "qemu_init",
+        "vmm_init",
+        "run_stage0",
+        "run_first_byte",
+        "run_exit",
+        "net_set_up",
+        "net_first_byte",
+        "net_exit",
+    ]
+    .map(Phase::new);
     let mut exits = Vec::new();
     for round in 0..=rounds {
         let qemu = boot(&mut qemu());
         let (vmm, vm_exits) = boot_counting(&mut vmm_boot());
-        let Run { first_byte, stage0, exit } = run_pod(&rkt);
+        let Run { first_byte, stage0, exit, .. } = run_pod(&rkt, "none");
+        let net = run_pod(&rkt, "default");
         if round == 0 {
             println!(
-                "cold            qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} ms"
+                "cold            qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} \
+                 net_first_byte {:.2} ms",
+                net.first_byte
             );
             continue;
         }
         println!(
             "round {round:2}        qemu_init {qemu:.2} vmm_init {vmm:.2} run_first_byte {first_byte:.2} \
-             run_exit {exit:.2} ms, {vm_exits} exits"
+             run_exit {exit:.2} net_set_up {:.2} net_first_byte {:.2} net_exit {:.2} ms, {vm_exits} exits",
+            net.networks, net.first_byte, net.exit
         );
-        for (phase, time) in phases.iter_mut().zip([qemu, vmm, stage0, first_byte, exit]) {
+        let times = [qemu, vmm, stage0, first_byte, exit, net.networks, net.first_byte, net.exit];
+        for (phase, time) in phases.iter_mut().zip(times) {
             phase.times.push(time);
         }
         exits.push(vm_exits);
@@ -110,9 +128,10 @@ fn main() {
 
     println!();
     phases.iter().for_each(Phase::print);
-    let [qemu, vmm, _, first_byte, _] = phases.each_ref().map(Phase::median);
+    let [qemu, vmm, _, first_byte, _, _, net_first_byte, _] = phases.each_ref().map(Phase::median);
     exits.sort_unstable();
     println!("ratio run_first_byte/qemu_init {:.2}", first_byte / qemu);
+    println!("ratio net_first_byte/run_first_byte {:.2}", net_first_byte / first_byte);
     println!("ratio vmm_init/qemu_init {:.2}", vmm / qemu);
     println!("vm_exits_to_init {}", exits[exits.len() / 2]);
 }
@@ -157,22 +176,29 @@ fn boot_counting(command: &mut Command) -> (f64, u64) {
 struct Run {
     /// To the start of stage1.
     stage0: f64,
+    /// From there until the pod has its networks.
+    networks: f64,
     /// To the app's first byte.
     first_byte: f64,
     /// To the end.
     exit: f64,
 }
 
-/// Runs a pod of the echo app.
-fn run_pod(rkt: &TestRkt) -> Run {
-    let arguments =
-        ["--insecure-options=image", "run", "--net=none", "--uuid-file-save=uuid", "example.com/echo"];
+/// Runs a pod of the echo app on this network.
+fn run_pod(rkt: &TestRkt, network: &str) -> Run {
+    let net = format!("--net={network}");
+    let arguments = ["--insecure-options=image", "run", &net, "--uuid-file-save=uuid", "example.com/echo"];
     let (started, mut child) = start(&mut rkt.command(arguments));
     let (first, text) = await_text(&mut child, b"[");
     let status = child.wait().expect("waiting for a child works");
     let ended = Instant::now();
     assert!(status.success(), "rkt run ended with {status}");
-    rkt.run(["rm", &rkt.uuid("uuid")]).expect_code(0);
+    let uuid = rkt.uuid("uuid");
+    let status = rkt.run(["status", "--format=json", &uuid]).expect_code(0).out();
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let phase = |name: &str| status["phases"][name].as_f64().expect("microseconds") / 1000.0;
+    let networks = phase("networks") - phase("stage1");
+    rkt.run(["rm", &uuid]).expect_code(0);
     // stage1 labels the line with the seconds since its own start.
     let text = text.join().expect("the reader does not panic");
     let text = String::from_utf8_lossy(&text);
@@ -181,6 +207,7 @@ fn run_pod(rkt: &TestRkt) -> Run {
     let first_byte = milliseconds(started, first);
     Run {
         stage0: first_byte - uptime.expect("a labelled line") * 1000.0,
+        networks,
         first_byte,
         exit: milliseconds(started, ended),
     }

@@ -31,7 +31,7 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
 
 See it work:
-  demo                       a signed image runs in a virtual machine of its own, step by step
+  demo                       signed images, a service and a CI job in virtual machines, step by step
   test [TIER…] [-- FILTER…]  run the tests and count them; tiers, in this order when none is named:
                                unit     pure logic; needs nothing
                                host     rkt with a stub stage1, on this host; needs root; a command, flag or value of

@@ -8,6 +8,7 @@
 //! addresses are known, [`spoofing::filter`] says which frames of the guest's are forwarded, [`forwarder::serve`] runs beside the pod,
 //! [`table::remove`] is called when it is gone, as often as one likes.
 
+pub mod dhcp;
 pub mod egress;
 pub mod forwarder;
 pub mod pod;

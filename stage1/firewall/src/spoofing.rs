@@ -38,22 +38,22 @@ pub const PASS_EVERYTHING: Instruction = Instruction { code: RETURN, yes: 0, no:
 
 /// Loads 4, 2 or 1 bytes of the frame.
 const LOAD_WORD: u16 = 0x20;
-const LOAD_HALF: u16 = 0x28;
-const LOAD_BYTE: u16 = 0x30;
-const JUMP_EQUAL: u16 = 0x15;
+pub(crate) const LOAD_HALF: u16 = 0x28;
+pub(crate) const LOAD_BYTE: u16 = 0x30;
+pub(crate) const JUMP_EQUAL: u16 = 0x15;
 const JUMP: u16 = 0x05;
-const RETURN: u16 = 0x06;
+pub(crate) const RETURN: u16 = 0x06;
 
 /// Loads from here are about the frame: `SKF_AD_OFF + SKF_AD_VLAN_TAG_PRESENT`.
 const VLAN_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 
 /// The filter matches; any other value than zero would name a traffic class.
-const PASS: u32 = u32::MAX;
-const REFUSE: u32 = 0;
+pub(crate) const PASS: u32 = u32::MAX;
+pub(crate) const REFUSE: u32 = 0;
 
 const SOURCE_MAC: u32 = 6;
-const ETHERTYPE: u32 = 12;
-const ETHERTYPE_IPV4: u32 = 0x0800;
+pub(crate) const ETHERTYPE: u32 = 12;
+pub(crate) const ETHERTYPE_IPV4: u32 = 0x0800;
 const ETHERTYPE_ARP: u32 = 0x0806;
 const ETHERTYPE_IPV6: u32 = 0x86dd;
 

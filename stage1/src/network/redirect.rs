@@ -9,7 +9,7 @@
 //! A frame that is redirected where it arrives is never seen by the name space's own network stack. So the host answers no
 //! request for the pod's addresses although the plugin's interface still has them.
 
-use firewall::spoofing::{self, Instruction};
+use firewall::spoofing::Instruction;
 use netlink::route::tc::{
     TcAction, TcActionAttribute, TcActionMirror, TcActionMirrorOption, TcActionOption, TcActionType,
     TcAttribute, TcFilterBpf, TcFilterBpfOption, TcHandle, TcMessage, TcMirror, TcMirrorActionType, TcOption,
@@ -30,13 +30,14 @@ const TCA_BPF_ACT: u16 = 1;
 const TCA_BPF_OPS_LEN: u16 = 4;
 const TCA_BPF_OPS: u16 = 5;
 
-/// Joins the two interfaces of the connection's name space that have these numbers. What arrives at `inside` passes if the program
-/// says so, and everything else passes.
+/// Joins the two interfaces of the connection's name space that have these numbers. What arrives at one of them passes if its program
+/// says so; else it stays in the name space.
 pub fn join(
     kernel: &mut Connection,
     outside: u32,
     inside: u32,
     from_inside: &[Instruction],
+    from_outside: &[Instruction],
 ) -> Result<(), NetlinkError> {
     for index in [outside, inside] {
         let mut discipline = message(index);
@@ -45,8 +46,7 @@ pub fn join(
         discipline.attributes.push(TcAttribute::Kind("ingress".to_owned()));
         kernel.change(&Discipline(discipline), NLM_F_CREATE | NLM_F_EXCL)?;
     }
-    let everything = [spoofing::PASS_EVERYTHING];
-    for (from, to, program) in [(outside, inside, &everything[..]), (inside, outside, from_inside)] {
+    for (from, to, program) in [(outside, inside, from_outside), (inside, outside, from_inside)] {
         let mut filter = message(from);
         filter.header.parent = INGRESS;
         filter.header.info = PRIORITY << 16 | u32::from(EVERY_PROTOCOL);

@@ -7,9 +7,10 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use ::firewall::{Destination, Forward, PodAddress, spoofing};
+use ::firewall::{Destination, Forward, PodAddress, dhcp, spoofing};
 use cni::{
-    AddResult, Attachment, Cache, Client, Directories, Dns, Request, RuntimeConfig, Selected, Selection,
+    AddResult, Attachment, Cache, Client, Directories, Dns, Network, Request, RuntimeConfig, Selected,
+    Selection,
 };
 use guest_api::{MAX_INTERFACES, NetworkSpec, Prefix};
 use netlink::{Connection, NetlinkError};
@@ -27,6 +28,9 @@ use crate::pod_directory;
 
 /// The argument with which plugins pass over those that they do not know (the specification's conventions).
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
+
+/// The plugin that gets addresses from a DHCP server.
+const DHCP: &str = "dhcp";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -200,7 +204,9 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
         let addresses: Vec<_> = link.spec.addresses.iter().map(|it| it.prefix.address).collect();
         let filter = spoofing::filter(mac, &addresses)
             .map_err(|cause| NetworkError::Addresses { network: network.name.clone(), cause })?;
-        redirect::join(kernel, link.index, index, &filter)
+        let from_network =
+            if has_dhcp(network) { dhcp::all_but_answers() } else { vec![spoofing::PASS_EVERYTHING] };
+        redirect::join(kernel, link.index, index, &filter, &from_network)
             .map_err(failed("redirect what arrives at its interface"))?;
         let left_out = link.left_out.iter();
         networks
@@ -220,6 +226,11 @@ fn connect(selected: &[Selected], pairs: usize) -> Result<(Vec<Attached>, Networ
     firewall::drop_what_is_left(&taps)?;
     fault::point("network.connected");
     Ok((attached, networks))
+}
+
+/// Whether the plugin's daemon has a lease to renew.
+fn has_dhcp(network: &Network) -> bool {
+    network.plugins.iter().any(|plugin| plugin.ipam_kind.as_deref() == Some(DHCP))
 }
 
 /// Whichever of two such interfaces a packet took would be chance.

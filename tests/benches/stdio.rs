@@ -4,9 +4,7 @@
 //! Rows: `log` is what every pod does, lines with labels on rkt's own output and records in the log on disk; `binary` the same
 //! without a line end; `raw` is `--interactive` into a pipe, without labels and log; `stream` is a program attached to
 //! `--stdout=stream`, with labels and log beside it; `stdin` is a program that writes to an app's `--stdin=stream`. Every rate is
-//! that of the app's own bytes, from the first one to arrive to the last. `socket` is what all of them rest on and nothing else:
-//! the same program, alone in QEMU's microvm with the pods' kernel, writes to a socket of the kernel's vhost device, which a program on
-//! the host reads.
+//! that of the app's own bytes, from the first one to arrive to the last.
 // A bench that meets something unexpected has nothing better to do than to end with a message.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -14,7 +12,7 @@ use std::cell::Cell;
 use std::env;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -23,10 +21,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, Signal};
-use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, VsockAddr};
 use nix::unistd::Pid;
 use rkt_tests::dist;
 use rkt_tests::rkt::TestRkt;
@@ -54,9 +49,6 @@ const LINE: &str = "128";
 
 /// Rounds; the best one counts, since everything else that runs only ever slows one down.
 const ROUNDS: usize = 3;
-
-/// Where the bare program of a virtual machine finds a listener.
-const PORT: u32 = 1024;
 
 const IMAGE: &str = "example.com/inspect";
 
@@ -101,10 +93,6 @@ fn main() {
     for (name, beside, row) in rows {
         let rate = best(row);
         println!("{name:9} {:9.1} MB/s   ratio {:.2} of a pipe", rate / 1e6, rate / beside);
-    }
-    if !smoke {
-        let socket = best(&|| bench.socket(&program, bytes));
-        println!("socket    {:9.1} MB/s   ratio {:.2} of a pipe", socket / 1e6, socket / pipe);
     }
 }
 
@@ -194,44 +182,6 @@ impl Bench<'_> {
         rate
     }
 
-    /// Bytes a second of the program that a program on the host reads from a vhost socket.
-    fn socket(&self, program: &Path, bytes: u64) -> f64 {
-        let listener = socket::socket(AddressFamily::Vsock, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
-        let listener = listener.expect("the host has vsock");
-        socket::bind(listener.as_raw_fd(), &VsockAddr::new(libc::VMADDR_CID_ANY, PORT)).expect("a free port");
-        socket::listen(&listener, Backlog::new(1).expect("a number")).expect("listening works");
-        let initramfs = self.rkt.path("initramfs");
-        fs::write(&initramfs, peer_initramfs(program)).expect("writing");
-        let line = format!(
-            "quiet loglevel=0 panic=-1 reboot=k tsc=reliable no_timer_check rdinit=/init pour={bytes}"
-        );
-        // A guest that does not get as far as its work ends with this, not with the machine's patience.
-        let mut qemu = Command::new("timeout");
-        qemu.args(["5", "qemu-system-x86_64"]);
-        qemu.args([
-            "-M",
-            "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=off,acpi=off",
-        ]);
-        qemu.args(["-global", "virtio-mmio.force-legacy=false", "-cpu", "host", "-smp", "1", "-m", "128M"]);
-        qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
-        qemu.args(["-device", "vhost-vsock-device,guest-cid=5"]);
-        qemu.arg("-kernel")
-            .arg(dist::file("vmlinux"))
-            .arg("-initrd")
-            .arg(&initramfs)
-            .args(["-append", &line]);
-        let mut qemu = qemu.stdin(Stdio::null()).spawn().expect("QEMU starts");
-        let mut waiting = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
-        poll(&mut waiting, PollTimeout::from(5000_u16)).expect("polling works");
-        assert!(waiting[0].any() == Some(true), "the guest does not connect");
-        let connection = socket::accept(listener.as_raw_fd()).expect("the guest connects");
-        // SAFETY: accept(2) has just made it, and nobody else has it.
-        let mut connection = unsafe { File::from_raw_fd(connection) };
-        let rate = rate(&mut connection, bytes);
-        qemu.wait().expect("waiting works");
-        rate
-    }
-
     /// Starts a pod; returns it when its control socket can be connected to.
     fn run(&self, words: &[&str]) -> Pod {
         let file = self.rkt.path("uuid");
@@ -279,15 +229,6 @@ fn kill_after(process: &Child, limit: Duration) -> Sender<()> {
         }
     });
     sender
-}
-
-fn peer_initramfs(program: &Path) -> Vec<u8> {
-    let program = fs::read(program).expect("reading");
-    let mut archive = kvm_machine::cpio::Writer::new(Vec::new());
-    archive.directory("dev", 0o755).expect("packing");
-    archive.character_device("dev/console", 0o600, 5, 1).expect("packing");
-    archive.file("init", 0o755, &program).expect("packing");
-    archive.finish().expect("packing")
 }
 
 /// Reads what comes on rkt's own output beside.

@@ -71,12 +71,8 @@ exit CODE               end with CODE
 
 fn main() -> ExitCode {
     if process::id() == 1 {
-        // The program of a machine in the place of guest-init.
-        match env::var("pour").ok().and_then(|bytes| bytes.parse().ok()) {
-            // PID 1 may not end: with it the machine does.
-            Some(bytes) => return pour_to_host(bytes),
-            None => talk_nonsense(),
-        }
+        // The program of a machine in the place of guest-init, which says what guest-init never would.
+        talk_nonsense();
     }
     let mut words = env::args().skip(1);
     while let Some(step) = words.next() {
@@ -414,16 +410,7 @@ fn connect_to_host() -> nix::Result<OwnedFd> {
     socket::connect(socket.as_raw_fd(), &VsockAddr::new(2, 1024)).map(|()| socket)
 }
 
-/// Writes so many bytes to the host as fast as it takes them, with nothing between this program and the socket.
-fn pour_to_host(bytes: u64) -> ExitCode {
-    let poured = connect_to_host().map_err(Failure::from);
-    match poured.and_then(|socket| pour(&mut File::from(socket), bytes, 0)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(STEP_FAILED),
-    }
-}
-
-/// Fills the control connection with what is no message, and waits for the end. It says what guest-init never would.
+/// Fills the control connection with what is no message, and waits for the end.
 fn talk_nonsense() -> ! {
     if let Ok(socket) = connect_to_host() {
         // Ten bytes long, it says, and then they are not what it may say.

@@ -113,11 +113,10 @@ impl IdlePod {
 pub struct IdleQemu(Running);
 
 impl IdleQemu {
-    /// Packs what all of them boot from.
+    /// Packs what all of them boot from. The image is in the store.
     pub fn initramfs(rkt: &TestRkt) -> PathBuf {
         let extracted = rkt.path("inspect-root");
-        let image = dist::image("inspect");
-        let arguments = ["image", "extract", "--rootfs-only", image.to_str().expect("UTF-8")];
+        let arguments = ["image", "extract", "--rootfs-only", "example.com/inspect"];
         rkt.run([&arguments[..], &[extracted.to_str().expect("UTF-8")]].concat()).expect_code(0);
         let program = fs::read(extracted.join("inspect")).expect("reading");
         let mut archive = kvm_machine::cpio::Writer::new(Vec::new());

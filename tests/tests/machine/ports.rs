@@ -1,7 +1,7 @@
 //! Ports that lead into pods, what a guest may claim to be, and whom it may call.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
@@ -51,12 +51,19 @@ impl Drop for Outside {
     }
 }
 
-/// What the server at this address answers.
+/// What the server at this address answers, once it listens: its app says that it runs right before.
 #[track_caller]
 pub fn page(address: &str) -> String {
     let address: SocketAddr = address.parse().expect("an address");
-    let mut stream =
-        TcpStream::connect_timeout(&address, limit(20)).unwrap_or_else(|e| panic!("{address}: {e}"));
+    let deadline = Instant::now() + limit(20);
+    let mut stream = loop {
+        match TcpStream::connect_timeout(&address, limit(20)) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other.unwrap_or_else(|error| panic!("{address}: {error}")),
+        }
+    };
     stream.set_read_timeout(Some(limit(20))).expect("a timeout");
     stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").expect("sent");
     let mut text = String::new();

@@ -154,6 +154,7 @@ pub fn run(flags: &AttachFlags) -> Result<ExitCode, EntrypointError> {
         raw: None,
         escapes: Escapes::default(),
         to_app: to_app.map(|stream| ToApp { stream, waiting: Vec::new(), finished: false }),
+        ended_input: None,
         from_app: connections.into_iter().map(|(stream, output)| FromApp { stream, output }).collect(),
         stdout: Sink::new(stdout.as_fd()),
         stderr: Sink::new(stderr.as_fd()),
@@ -264,6 +265,9 @@ struct Attached<'fd> {
     raw: Option<RawMode<'fd>>,
     escapes: Escapes,
     to_app: Option<ToApp>,
+    /// Where the input went until it ended. Closed at once, it would look to the supervisor like a caller that has vanished, whose end is
+    /// not the input's, if it looks only after both.
+    ended_input: Option<UnixStream>,
     from_app: Vec<FromApp>,
     stdout: Sink<'fd, ()>,
     stderr: Sink<'fd, ()>,
@@ -416,7 +420,7 @@ impl Attached<'_> {
         if to_app.finished {
             // A terminal's other direction stays open.
             let _ = to_app.stream.shutdown(std::net::Shutdown::Write);
-            self.to_app = None;
+            self.ended_input = self.to_app.take().map(|to_app| to_app.stream);
         }
     }
 

@@ -44,6 +44,7 @@ fn an_output_that_has_ended_does_not_cut_off_what_has_come_of_the_other() {
         raw: None,
         escapes: Escapes::default(),
         to_app: None,
+        ended_input: None,
         from_app: vec![first, second],
         stdout: Sink::new(writer.as_fd()),
         stderr: Sink::new(null.as_fd()),

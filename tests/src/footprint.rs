@@ -134,8 +134,7 @@ impl IdleQemu {
                        memory-backend=mem";
         let line = format!(
             "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
-             random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/inspect -- {}",
-            STEPS.join(" ")
+             random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/inspect rest={READY}"
         );
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", &GUEST_MIB.to_string()]);

@@ -71,7 +71,14 @@ exit CODE               end with CODE
 
 fn main() -> ExitCode {
     if process::id() == 1 {
-        // The program of a machine in the place of guest-init, which says what guest-init never would.
+        // The program of a machine in the place of guest-init. The kernel hands its own command line's words on.
+        if let Ok(word) = env::var("rest") {
+            println!("{word}");
+            loop {
+                thread::sleep(Duration::from_secs(3600));
+            }
+        }
+        // What guest-init never would say.
         talk_nonsense();
     }
     let mut words = env::args().skip(1);

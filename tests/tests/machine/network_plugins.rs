@@ -1,6 +1,7 @@
 //! Pods on networks of chained plugins and of less usual kinds: all of a host's networks at once, with Debian's plugins.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,10 +17,10 @@ use crate::ports::{Outside, page};
 struct Daemon(Child);
 
 impl Daemon {
-    fn start(program: &str, arguments: &[&str]) -> Self {
+    fn start(program: &str, arguments: &[&str], log: &Path) -> Self {
+        let log = File::create(log).expect("a log");
         let mut command = Command::new(program);
-        let command =
-            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let command = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self(command.spawn().expect("a daemon"))
     }
 }
@@ -35,6 +36,7 @@ impl Drop for Daemon {
 struct Lan {
     _server: Daemon,
     _plugin: Daemon,
+    log: PathBuf,
 }
 
 /// Where the plugin finds its daemon.
@@ -50,20 +52,36 @@ impl Lan {
         std::fs::write(&leases, "").expect("a file");
         let text = format!(
             "start 10.203.2.50\nend 10.203.2.50\ninterface other-lan\nlease_file {}\npidfile {}\n\
-             option subnet 255.255.255.0\noption lease 600\n",
+             option subnet 255.255.255.0\noption lease 30\n",
             leases.display(),
             fresh_path("pid").display(),
         );
         std::fs::write(&configuration, text).expect("a file");
         let arguments = ["udhcpd", "-f", "-I", "10.203.2.1", configuration.to_str().expect("UTF-8")];
-        let _server = Daemon::start("busybox", &arguments);
-        let _plugin = Daemon::start("/usr/lib/cni/dhcp", &["daemon"]);
+        let log = fresh_path("log");
+        let _server = Daemon::start("busybox", &arguments, &fresh_path("log"));
+        let _plugin = Daemon::start("/usr/lib/cni/dhcp", &["daemon"], &log);
         let deadline = Instant::now() + limit(30);
         while !Path::new(DHCP_SOCKET).exists() {
             assert!(Instant::now() < deadline, "the daemon has no socket");
             thread::sleep(Duration::from_millis(20));
         }
-        Self { _server, _plugin }
+        Self { _server, _plugin, log }
+    }
+
+    /// How often the plugin's daemon has renewed the pod's address.
+    fn renewals(&self) -> usize {
+        std::fs::read_to_string(&self.log).expect("a log").matches("lease renewed").count()
+    }
+
+    /// Waits until it does it again.
+    #[track_caller]
+    fn wait_for_renewal(&self, renewals: usize) {
+        let deadline = Instant::now() + limit(30);
+        while self.renewals() <= renewals {
+            assert!(Instant::now() < deadline, "{}", std::fs::read_to_string(&self.log).expect("a log"));
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
@@ -177,6 +195,7 @@ fn a_pod_can_be_on_all_networks_at_once_with_chained_plugins_dhcp_flannel_and_a_
     ];
     let mut pod = Pod::start_on("all", &[&["--port=www:8080"], &apps[..]].concat());
     pod.wait_for("pod is up");
+    let renewals = lan.renewals();
 
     let status = rkt().status_value(&pod.uuid, "networks").expect("networks");
     let addresses: Vec<(&str, &str)> = status.split(", ").filter_map(|it| it.split_once(":ip4=")).collect();
@@ -191,6 +210,9 @@ fn a_pod_can_be_on_all_networks_at_once_with_chained_plugins_dhcp_flannel_and_a_
     assert!(host("tc", &["qdisc"]).contains("tbf"));
     let rules = host("iptables-save", &[]);
     expect_all(&rules, &["-A CNI-FORWARD -s 10.203.1.2/32", "to-destination 10.203.1.2:80"]);
+
+    lan.wait_for_renewal(renewals);
+    ping("10.203.2.50");
 
     let text = stop(&mut pod);
     expect_all(&text, &["513,1,", "02:00:00:cb:01:02", "mtu 1380", "10.203.1.2/24"]);

@@ -13,13 +13,16 @@ use anyhow::{Context, Result, bail};
 use kvm_machine::Clock;
 
 use crate::test::{executable, tally::Tally};
-use crate::{dist, machine, setup, workspace};
+use crate::{dist, images, machine, setup, workspace};
 
 /// Given to a bench that is only to show that it runs.
 const SMOKE: &str = "--smoke";
 
 /// Benches without a virtual machine.
 const WITHOUT_MACHINE: &[&str] = &["fetch", "list"];
+
+/// Benches that run one of the images from the registry.
+const WITH_REGISTRY: &[&str] = &["fs"];
 
 /// A bench boots dozens of virtual machines, each of which may take seconds of real time.
 const TIME_LIMIT: Duration = Duration::from_secs(1800);
@@ -34,6 +37,9 @@ pub(crate) fn command(arguments: &[OsString]) -> Result<u8> {
     }
     setup::ensure()?;
     dist::build()?;
+    if WITH_REGISTRY.contains(&name) {
+        images::oci::publish_all()?;
+    }
     run(name, arguments.get(1..).unwrap_or_default(), TIME_LIMIT)
 }
 

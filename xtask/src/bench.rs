@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kvm_machine::Clock;
 
-use crate::test::{executable, tally::Tally};
+use crate::test::{executable, remarks, tally::Tally};
 use crate::{dist, images, machine, setup, workspace};
 
 /// Given to a bench that is only to show that it runs.
@@ -43,15 +43,28 @@ pub(crate) fn command(arguments: &[OsString]) -> Result<u8> {
     run(name, arguments.get(1..).unwrap_or_default(), TIME_LIMIT)
 }
 
-/// Runs every bench for a moment, to show that it still works.
+/// Runs every bench for a moment, to show that it still works. As with tests, one that fails has a second try.
 pub(crate) fn smoke() -> Result<Tally> {
     let mut tally = Tally::default();
     for name in names() {
-        let code = run(&name, &[SMOKE.into()], SMOKE_TIME_LIMIT)?;
-        println!("  {}  {name}", if code == 0 { "ok    " } else { "FAILED" });
-        tally += Tally::of(code == 0);
+        let mut works = smokes(&name);
+        if !works {
+            works = smokes(&name);
+            remarks::tried_again(&format!("bench {name}"), works);
+        }
+        tally += Tally::of(works);
     }
     Ok(tally)
+}
+
+fn smokes(name: &str) -> bool {
+    let code = run(name, &[SMOKE.into()], SMOKE_TIME_LIMIT);
+    let works = matches!(code, Ok(0));
+    println!("  {}  {name}", if works { "ok    " } else { "FAILED" });
+    if let Err(error) = code {
+        println!("      {error:#}");
+    }
+    works
 }
 
 fn run(name: &str, arguments: &[OsString], time_limit: Duration) -> Result<u8> {

@@ -5,7 +5,7 @@
 
 pub(crate) mod coverage;
 mod messages;
-mod remarks;
+pub(crate) mod remarks;
 pub(crate) mod runner;
 pub(crate) mod tally;
 

@@ -90,8 +90,9 @@ fn signal_goes_to_the_foreground_of_the_terminal() {
     // A shell with job control puts what it runs into the foreground, in a group of its own.
     let waits = "trap 'echo got it; exit' INT; echo ready; for i in $(seq 500); do sleep 0.01; done";
     let script = format!("set -m; sh -c \"{}\"; echo over", waits.replace('$', "\\$"));
-    let mut shell = Command::new("setsid")
-        .args(["--ctty", "sh", "-c", &script])
+    // A shell cannot trap what was ignored when it began, as it is in whatever somebody runs in the background.
+    let mut shell = Command::new("env")
+        .args(["--default-signal=INT", "setsid", "--ctty", "sh", "-c", &script])
         .stdin(device())
         .stdout(device())
         .stderr(device())

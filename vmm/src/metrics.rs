@@ -38,8 +38,10 @@ pub struct Mark(AtomicU64);
 impl Mark {
     /// It happens now.
     pub fn set(&self) {
-        // Who set it first was first.
-        let _ = self.0.compare_exchange(0, monotonic_ns(), Ordering::Relaxed, Ordering::Relaxed);
+        // Some things happen with every message: only the first time is asked for.
+        if self.get().is_none() {
+            let _ = self.0.compare_exchange(0, monotonic_ns(), Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// Nanoseconds of `CLOCK_MONOTONIC`, if it has happened.

@@ -124,6 +124,7 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
         serial: parts.serial,
         metrics: parts.metrics,
         net: network_cards(parts.cards, parts.limits, parts.vhost),
+        confinement: None,
     }
 }
 

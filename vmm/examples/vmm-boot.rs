@@ -145,6 +145,7 @@ fn run() -> Result<Exit, Box<dyn Error>> {
         serial: (!arguments.no_serial).then_some(stdout),
         metrics: Metrics::shared()?,
         net: net_configs(&arguments)?,
+        confinement: None,
     })?;
     Ok(machine.run()?)
 }

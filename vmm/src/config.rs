@@ -4,6 +4,7 @@
 //! a process that may open nothing. Must not know: pods, images, paths on the host.
 
 use std::fs::File;
+use std::io;
 use std::num::NonZeroU64;
 use std::os::unix::net::{UnixListener, UnixStream};
 
@@ -36,6 +37,20 @@ pub struct VmConfig {
     pub metrics: &'static Metrics,
     /// Network cards, at most [`crate::MAX_NETWORK_CARDS`]; the guest finds them in this order.
     pub net: Vec<NetConfig>,
+    /// How the machine's threads give up what they no longer need. `None` leaves them as they are.
+    pub confinement: Option<Confinement>,
+}
+
+/// What each thread of the machine does before the guest's first instruction, once it has everything it will ever need.
+///
+/// A process with this is the machine's alone and ends with it: confined threads cannot even end, so they stop where they are when
+/// the machine has ended, and what KVM holds for it is released with the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Confinement {
+    /// Confines the calling thread, which serves the devices.
+    pub device_thread: fn() -> io::Result<()>,
+    /// Confines the calling thread, which runs a virtual CPU.
+    pub vcpu_thread: fn() -> io::Result<()>,
 }
 
 /// A virtio-net device over a tap.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber, SubscriberOps};
 
 use crate::Error;
+use crate::device_thread::DeviceThread;
 use crate::exit::ExitLatch;
 use crate::virtio::device::Outside;
 use crate::virtio::mmio::DeviceHandle;
@@ -18,6 +19,7 @@ const OUTSIDE: u32 = 1 << 16;
 enum Source {
     Device(DeviceHandle),
     Exit(Arc<ExitLatch>),
+    Calls(Arc<DeviceThread>),
 }
 
 impl MutEventSubscriber for Source {
@@ -29,6 +31,9 @@ impl MutEventSubscriber for Source {
         };
         match self {
             Source::Exit(exit) => watch(Events::new(exit.event(), EventSet::IN)),
+            Source::Calls(calls) => {
+                watch(Events::new(calls.event(), EventSet::IN | EventSet::EDGE_TRIGGERED));
+            }
             Source::Device(handle) => {
                 let device = handle.lock();
                 for (index, kick) in (0..).zip(handle.kicks.iter()) {
@@ -51,14 +56,17 @@ impl MutEventSubscriber for Source {
     }
 
     fn process(&mut self, events: Events, _ops: &mut EventOps) {
-        // The exit event only has to end the wait.
-        let Source::Device(handle) = self else { return };
-        match events.data().checked_sub(OUTSIDE) {
-            Some(index) => handle.lock().outside_event(index as usize),
-            None => {
-                handle.counters.notifications.add(1);
-                handle.lock().notified(events.data() as usize);
-            }
+        match self {
+            // It only has to end the wait.
+            Source::Exit(_) => {}
+            Source::Calls(calls) => calls.serve(),
+            Source::Device(handle) => match events.data().checked_sub(OUTSIDE) {
+                Some(index) => handle.lock().outside_event(index as usize),
+                None => {
+                    handle.counters.notifications.add(1);
+                    handle.lock().notified(events.data() as usize);
+                }
+            },
         }
     }
 }
@@ -67,25 +75,32 @@ impl MutEventSubscriber for Source {
 pub struct EventLoop {
     manager: EventManager<Source>,
     exit: Arc<ExitLatch>,
+    calls: Arc<DeviceThread>,
 }
 
 impl EventLoop {
-    /// A loop over `devices` that ends when `exit` is set.
-    pub fn new(devices: &[DeviceHandle], exit: Arc<ExitLatch>) -> Result<Self, Error> {
+    /// A loop over `devices` and `calls` of virtual CPUs that ends when `exit` is set.
+    pub fn new(
+        devices: &[DeviceHandle],
+        calls: Arc<DeviceThread>,
+        exit: Arc<ExitLatch>,
+    ) -> Result<Self, Error> {
         let mut manager = EventManager::new().map_err(Error::EventLoop)?;
         manager.add_subscriber(Source::Exit(exit.clone()));
+        manager.add_subscriber(Source::Calls(calls.clone()));
         for device in devices {
             manager.add_subscriber(Source::Device(device.clone()));
         }
-        Ok(EventLoop { manager, exit })
+        Ok(EventLoop { manager, exit, calls })
     }
 
-    /// Serves devices until the machine ends.
+    /// Serves devices until the machine ends. A virtual CPU that waits for one of them then goes on.
     pub fn run(&mut self) {
         while !self.exit.is_set() {
             if let Err(error) = self.manager.run() {
                 self.exit.set(Err(Error::EventLoop(error)));
             }
         }
+        self.calls.close();
     }
 }

@@ -5,6 +5,7 @@
 
 mod arch;
 mod config;
+mod device_thread;
 mod devices;
 mod error;
 mod event_loop;
@@ -18,6 +19,8 @@ mod virtio;
 mod vm;
 
 #[cfg(test)]
+mod device_thread_test;
+#[cfg(test)]
 mod exit_test;
 #[cfg(test)]
 mod log_limit_test;
@@ -29,7 +32,7 @@ mod metrics_test;
 mod vm_test;
 
 pub use arch::x86_64::cpuid::KvmFeatures;
-pub use config::{FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
+pub use config::{Confinement, FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
 pub use error::Error;
 pub use exit::Exit;
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -50,9 +51,18 @@ pub fn register_kick_signal() -> Result<(), Error> {
         .map_err(Error::os("handle the signal that stops virtual CPUs"))
 }
 
+/// A thread that runs a virtual CPU.
+pub struct VcpuThread {
+    thread: JoinHandle<()>,
+    /// It will not enter the guest again.
+    left: Arc<AtomicBool>,
+}
+
 impl Vcpu {
-    /// Starts the thread.
-    pub fn start(mut self) -> Result<JoinHandle<()>, Error> {
+    /// Starts the thread, which confines itself first if it is told how. A confined thread does not end.
+    pub fn start(mut self, confine: Option<fn() -> io::Result<()>>) -> Result<VcpuThread, Error> {
+        let left = Arc::new(AtomicBool::new(false));
+        let leave = left.clone();
         thread::Builder::new()
             .name(format!("vcpu-{}", self.index))
             .stack_size(STACK_BYTES)
@@ -60,6 +70,11 @@ impl Vcpu {
                 // The caller may have blocked everything.
                 if let Err(error) = unblock_signal(SIGRTMIN()) {
                     log::error!("cannot receive the signal that stops virtual CPUs: {error:?}");
+                }
+                let confined = confine.map_or(Ok(()), |confine| confine());
+                if let Err(source) = confined {
+                    self.exit
+                        .set(Err(Error::Os { operation: "confine the thread of a virtual CPU", source }));
                 }
                 if self.index == 0 {
                     self.metrics.marks.entered.set();
@@ -69,7 +84,12 @@ impl Vcpu {
                         self.exit.set(outcome);
                     }
                 }
+                leave.store(true, Ordering::Release);
+                while confine.is_some() {
+                    thread::park();
+                }
             })
+            .map(|thread| VcpuThread { thread, left })
             .map_err(Error::os("start the thread of a virtual CPU"))
     }
 
@@ -148,12 +168,12 @@ impl Vcpu {
     }
 }
 
-/// Makes all vCPU threads return, now that the exit latch is set.
-pub fn stop(threads: Vec<JoinHandle<()>>) {
+/// Makes all virtual CPUs leave the guest for good, now that the exit latch is set.
+pub fn stop(threads: Vec<VcpuThread>) {
     let deadline = Instant::now() + STOP_TIMEOUT;
     let mut running = threads;
     loop {
-        running.retain(|thread| !thread.is_finished());
+        running.retain(|vcpu| !vcpu.left.load(Ordering::Acquire));
         if running.is_empty() {
             return;
         }
@@ -162,8 +182,8 @@ pub fn stop(threads: Vec<JoinHandle<()>>) {
             return;
         }
         // A kick between a thread's look at the latch and its entry into the guest is lost, so it is repeated.
-        for thread in &running {
-            if let Err(error) = thread.kill(SIGRTMIN()) {
+        for vcpu in &running {
+            if let Err(error) = vcpu.thread.kill(SIGRTMIN()) {
                 log::debug!("cannot interrupt a virtual CPU: {error:?}");
             }
         }

@@ -18,6 +18,7 @@ use vmm_sys_util::signal::block_signal;
 
 use crate::arch::x86_64::ioapic::{self, IoApic, KvmRoutes};
 use crate::arch::x86_64::{boot, cpuid, kernel, local_apic, mptable, msr, registers};
+use crate::device_thread::DeviceThread;
 use crate::devices::bus::{Bus, BusDevice};
 use crate::devices::i8042::{self, ResetPort};
 use crate::devices::serial::{self, IrqLine, SerialPort};
@@ -33,7 +34,7 @@ use crate::virtio::mmio::{DeviceHandle, INTERRUPT_ACK_OFFSET, MmioTransport, NOT
 use crate::virtio::net::Net;
 use crate::virtio::rng::Rng;
 use crate::virtio::vsock::Vsock;
-use crate::{Error, FsConfig, MAX_VCPUS, NetConfig, VmConfig, VsockConfig};
+use crate::{Confinement, Error, FsConfig, MAX_VCPUS, NetConfig, VmConfig, VsockConfig};
 
 const KVM_API_VERSION: i32 = 12;
 /// A process with threads that outgrows its descriptor table waits for all of them, 9 ms at 256 descriptors and 19 ms at
@@ -93,7 +94,9 @@ pub struct Vm {
     ram: GuestRam,
     vcpus: Vec<Vcpu>,
     devices: Vec<(Slot, DeviceHandle)>,
+    device_thread: Arc<DeviceThread>,
     exit: Arc<ExitLatch>,
+    confinement: Option<Confinement>,
 }
 
 impl std::fmt::Debug for Vm {
@@ -112,10 +115,11 @@ impl Vm {
         check(&config)?;
         reserve_descriptors();
         let VmConfig { kvm, vcpus, hidden_features, memory, kernel, initramfs, command_line, .. } = config;
-        let VmConfig { fs, vsock, serial, metrics, net, .. } = config;
+        let VmConfig { fs, vsock, serial, metrics, net, confinement, .. } = config;
         let kvm = open(kvm)?;
         let ram = memory.map()?;
         let exit = Arc::new(ExitLatch::new()?);
+        let device_thread = Arc::new(DeviceThread::new()?);
 
         let fd = Arc::new(create(&kvm)?);
         memory::register(&fd, &ram)?;
@@ -124,20 +128,21 @@ impl Vm {
         let mut devices = create_devices(fs, vsock, metrics, &exit)?;
         add_network_cards(&mut devices, net, metrics)?;
         let serial = serial.map(serial_line).transpose()?;
-        let (ports, memory) = create_buses(&fd, &ram, &devices, serial.as_ref(), &exit)?;
+        let (ports, memory) = create_buses(&fd, &ram, &devices, &device_thread, serial.as_ref(), &exit)?;
         let features = cpuid::without(cpuid::supported(&kvm)?, hidden_features);
         let vcpus = create_vcpus(&features, &fd, vcpus, ports, memory, metrics, &exit)?;
 
         load(&ram, kernel, initramfs, command_line, &devices, &vcpus)?;
         connect(&fd, &devices, serial.as_ref().map(|(irq, _)| irq))?;
         metrics.marks.built.set();
-        Ok(Vm { fd, ram, vcpus, devices, exit })
+        Ok(Vm { fd, ram, vcpus, devices, device_thread, exit, confinement })
     }
 
     /// Runs the machine until it ends. The calling thread serves the devices; it no longer receives SIGPIPE.
     ///
     /// When this returns, no virtual CPU runs and everything the guest sent is delivered. KVM's resources are released
-    /// behind the caller's back, since that takes milliseconds and nobody waits for it.
+    /// behind the caller's back, since that takes milliseconds and nobody waits for it; with [`Confinement`], they are released
+    /// when the process ends.
     pub fn run(self) -> Result<Exit, Error> {
         // A stream whose reader has gone is an error of that stream alone.
         block_signal(libc::SIGPIPE).map_err(|error| Error::Os {
@@ -146,14 +151,19 @@ impl Vm {
         })?;
         vcpu::register_kick_signal()?;
         let handles: Vec<DeviceHandle> = self.devices.into_iter().map(|(_, handle)| handle).collect();
-        let mut event_loop = EventLoop::new(&handles, self.exit.clone())?;
+        let mut event_loop = EventLoop::new(&handles, self.device_thread, self.exit.clone())?;
 
         let mut threads = Vec::with_capacity(self.vcpus.len());
         for vcpu in self.vcpus {
-            match vcpu.start() {
+            match vcpu.start(self.confinement.map(|confinement| confinement.vcpu_thread)) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => self.exit.set(Err(error)),
             }
+        }
+        // After the threads are there, which it could not start any more, and before it has read a byte of the guest's.
+        let confined = self.confinement.map_or(Ok(()), |confinement| (confinement.device_thread)());
+        if let Err(source) = confined {
+            self.exit.set(Err(Error::Os { operation: "confine the device thread", source }));
         }
         event_loop.run();
 
@@ -163,7 +173,11 @@ impl Vm {
         }
         let outcome = self.exit.take().unwrap_or(Ok(Exit::Reset));
         let remains = (handles, event_loop, self.ram, self.fd);
-        if let Err(error) = thread::Builder::new().name("teardown".to_owned()).spawn(move || drop(remains)) {
+        if self.confinement.is_some() {
+            std::mem::forget(remains);
+        } else if let Err(error) =
+            thread::Builder::new().name("teardown".to_owned()).spawn(move || drop(remains))
+        {
             log::debug!("released the machine in the calling thread: {error}");
         }
         outcome
@@ -290,6 +304,7 @@ fn create_buses(
     fd: &Arc<VmFd>,
     ram: &GuestRam,
     devices: &[(Slot, DeviceHandle)],
+    device_thread: &Arc<DeviceThread>,
     serial: Option<&(EventFd, Arc<Mutex<dyn BusDevice>>)>,
     exit: &Arc<ExitLatch>,
 ) -> Result<(Arc<Bus>, Arc<Bus>), Error> {
@@ -307,7 +322,7 @@ fn create_buses(
         Arc::new(Mutex::new(io_apic)),
     );
     for (slot, handle) in devices {
-        let transport = MmioTransport::new(handle.clone(), ram.clone());
+        let transport = MmioTransport::new(handle.clone(), ram.clone()).on(device_thread.clone());
         memory.insert(slot.window(), Arc::new(Mutex::new(transport)));
     }
     Ok((Arc::new(ports), Arc::new(memory)))

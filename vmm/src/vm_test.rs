@@ -17,6 +17,7 @@ fn config() -> VmConfig {
         serial: None,
         metrics: Metrics::shared().unwrap(),
         net: Vec::new(),
+        confinement: None,
     }
 }
 

@@ -28,6 +28,7 @@ use super::device::{
 };
 use super::queue::{QueueError, QueueSetup};
 use crate::Error;
+use crate::device_thread::DeviceThread;
 use crate::devices::bus::BusDevice;
 use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
@@ -97,6 +98,8 @@ pub struct MmioTransport {
     queues: Vec<QueueSetup>,
     queue_sizes: Vec<u16>,
     status_is_constant: bool,
+    /// Where the device starts and stops, other than in the thread that runs the driver.
+    device_thread: Option<Arc<DeviceThread>>,
 }
 
 impl MmioTransport {
@@ -117,6 +120,26 @@ impl MmioTransport {
             queues: vec![QueueSetup::default(); queue_sizes.len()],
             queue_sizes,
             status_is_constant,
+            device_thread: None,
+        }
+    }
+
+    /// Has the device start and stop in the device thread.
+    pub fn on(self, device_thread: Arc<DeviceThread>) -> Self {
+        MmioTransport { device_thread: Some(device_thread), ..self }
+    }
+
+    /// Does something that takes the device system calls. `None` if the machine ends before that.
+    fn at_device<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn VirtioDevice) -> R + Send + 'static,
+    ) -> Option<R> {
+        match &self.device_thread {
+            None => Some(work(&mut *self.handle.lock())),
+            Some(thread) => {
+                let handle = self.handle.clone();
+                thread.call(move || work(&mut *handle.lock()))
+            }
         }
     }
 
@@ -246,13 +269,14 @@ impl MmioTransport {
     fn activate(&mut self) {
         self.status = STATUS_RUNNING;
         let activated = self.build_queues().map_err(Into::into).and_then(|queues| {
-            self.handle.lock().activate(Activation {
+            let activation = Activation {
                 ram: self.ram.clone(),
                 queues,
                 features: self.driver_features,
                 interrupt: self.handle.interrupt.clone(),
                 kicks: self.handle.kicks.clone(),
-            })
+            };
+            self.at_device(move |device| device.activate(activation)).unwrap_or(Ok(()))
         });
         if let Err(error) = activated {
             guest_warn!("virtio: device {} does not start: {error}", self.handle.lock().id());
@@ -271,7 +295,7 @@ impl MmioTransport {
 
     fn reset(&mut self) {
         if self.status != 0 {
-            self.handle.lock().reset();
+            self.at_device(|device| device.reset());
         }
         self.status = 0;
         self.device_features_select = 0;

@@ -41,6 +41,9 @@ pub enum EntrypointError {
         "RKT_HYPERVISOR_HIDE_KVM_FEATURES is {0:?}, want names such as kvm-pv-eoi with commas between them"
     )]
     HiddenFeatures(String),
+    /// What is asked of the jail is not known.
+    #[error("RKT_HYPERVISOR_JAIL is {0:?}, want \"strict\" or nothing")]
+    Jail(String),
     /// Signals could not be taken.
     #[error("cannot take signals")]
     Signals(#[source] io::Error),

@@ -8,7 +8,7 @@
 //! there for one operation on files, none for anything else.
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use file_server::{Tree, Writers};
@@ -19,9 +19,9 @@ use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostics::sentence;
-use crate::jail::Jail;
+use crate::jail::{Confined, Jail, Reach, Terms};
 use crate::plan::SharePlan;
-use crate::process::{self, Child, ProcessError};
+use crate::process::{self, Child, Company, ProcessError};
 use crate::shares;
 
 /// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
@@ -55,24 +55,23 @@ pub enum FileServerEnd {
 }
 
 /// Starts the file server of the pod in the working directory, for the VMM at the other end of `frontend`.
-pub fn start(plan: &SharePlan, frontend: UnixStream) -> Result<Child, ProcessError> {
+pub fn start(plan: &SharePlan, frontend: UnixStream, terms: Terms) -> Result<Child, ProcessError> {
     let end = |result: Result<(), String>| match result {
         Ok(()) => FileServerEnd::HungUp,
         Err(reason) => FileServerEnd::Failed(reason),
     };
     let keep = [frontend.as_raw_fd()];
-    process::spawn("file server", &keep, move || end(serve(plan, frontend)))
+    let company = Company::with(terms.demand);
+    process::spawn("file server", company, &keep, move || end(serve(plan, frontend, terms)))
 }
 
-fn serve(plan: &SharePlan, frontend: UnixStream) -> Result<(), String> {
+fn serve(plan: &SharePlan, frontend: UnixStream, terms: Terms) -> Result<(), String> {
     let guest_descriptors = raise_descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
-    let jail = Jail::enter().map_err(|error| sentence(&error))?;
-    // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
-        .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
-    let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
-    jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
+    let (jail, own_descriptors) = confine(plan, terms)?;
+    jail.tell_missing();
+    process::report_refused_calls()
+        .map_err(|error| format!("cannot handle refused system calls: {error}"))?;
+    jail.filter(&filters::FILE_SERVER).map_err(|error| sentence(&error))?;
     let writers = if plan.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
     let tree = Tree {
         root: "/".to_owned(),
@@ -81,6 +80,19 @@ fn serve(plan: &SharePlan, frontend: UnixStream) -> Result<(), String> {
         guest_descriptors,
     };
     file_server::serve(frontend, tree).map_err(|error| sentence(&error))
+}
+
+/// Everything but the filter of system calls. Returns the directory of this process's descriptors, too.
+pub fn confine(plan: &SharePlan, terms: Terms) -> Result<(Jail<Confined>, OwnedFd), String> {
+    let jail = Jail::enter(terms.demand).map_err(|error| sentence(&error))?;
+    // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
+        .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
+    let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
+    let jail = jail.stay_root().keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
+    let jail = jail.restrict(&Reach::Paths, &[]).map_err(|error| sentence(&error))?;
+    Ok((jail, own_descriptors))
 }
 
 /// Raises the limit on open files as far as this process may, and returns it.

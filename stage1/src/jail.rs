@@ -1,22 +1,28 @@
 //! The walls around a child process, put up one after the other.
 //!
-//! Responsible for: name spaces, root directory and capabilities, in the only order that works, which the types enforce.
-//! Must not know: which child it is. Follows namespaces(7), pivot_root(2), capabilities(7); docs/threat-model.md.
+//! Responsible for: name spaces, root directory, user, capabilities, Landlock and limits, in the only order that works, which the types
+//! enforce. Must not know: which child it is. Follows namespaces(7), pivot_root(2), capabilities(7); docs/threat-model.md, "The jail".
 //!
-//! What stands today: own mount, network, IPC and UTS name spaces; a root directory that holds only what the process
-//! needs; no capabilities but a named list; no_new_privs. What does not yet: user and PID name spaces, Landlock, seccomp,
-//! cgroups; the processes keep the caller's user ID.
+//! The name space of PIDs comes before everything, with the process ([`crate::process`]); the filter of system calls after everything
+//! ([`filters`]), for which the types ask for a [`Jail<Confined>`].
+
+mod walls;
 
 use std::io;
-use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use filters::Filter;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
 };
+use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
+
+use crate::process;
+
+pub use walls::{Reach, user_of};
 
 /// A wall that could not be put up.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +33,33 @@ pub struct JailError {
     cause: io::Error,
 }
 
+impl JailError {
+    /// Names the wall.
+    pub fn of<E: Into<io::Error>>(wall: &'static str) -> impl FnOnce(E) -> Self {
+        move |cause| Self { wall, cause: cause.into() }
+    }
+}
+
 fn failed<E: Into<io::Error>>(wall: &'static str) -> impl FnOnce(E) -> JailError {
-    move |cause| JailError { wall, cause: cause.into() }
+    JailError::of(wall)
+}
+
+/// What is asked of walls that not every host can put up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Those that can be are put up; which are missing is told.
+    WhatTheHostHas,
+    /// A process with one missing is refused.
+    Everything,
+}
+
+/// On what terms a pod's processes are confined.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// What has to be there.
+    pub demand: Demand,
+    /// The host's user that those are who need no file.
+    pub user: u32,
 }
 
 /// The process shares nothing but file system and privileges with the host any more.
@@ -39,33 +70,70 @@ pub struct Namespaced;
 #[derive(Debug)]
 pub struct Rooted;
 
+/// The process is who it will be.
+#[derive(Debug)]
+pub struct Identified;
+
 /// The process holds the capabilities it needs and can gain no others.
+#[derive(Debug)]
+pub struct Bounded;
+
+/// Nothing is left but the filter of system calls.
 #[derive(Debug)]
 pub struct Confined;
 
 /// A process on its way into confinement.
 #[derive(Debug)]
-pub struct Jail<Stage>(PhantomData<Stage>);
+pub struct Jail<Stage> {
+    demand: Demand,
+    missing: Vec<&'static str>,
+    #[expect(dead_code, reason = "it is a fact about the process")]
+    stage: Stage,
+}
+
+impl<Stage> Jail<Stage> {
+    fn becomes<Next>(self, stage: Next) -> Jail<Next> {
+        Jail { demand: self.demand, missing: self.missing, stage }
+    }
+
+    /// Puts up a wall that the host may lack.
+    fn put_up(
+        &mut self,
+        wall: &'static str,
+        put_up: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), JailError> {
+        match (put_up(), self.demand) {
+            (Ok(()), _) => Ok(()),
+            (Err(cause), Demand::Everything) => Err(JailError { wall, cause }),
+            (Err(_), Demand::WhatTheHostHas) => {
+                self.missing.push(wall);
+                Ok(())
+            }
+        }
+    }
+}
 
 impl Jail<Namespaced> {
-    /// Leaves the host's mount, network, IPC and UTS name spaces. Mounts of either side no longer reach the other.
+    /// Leaves the host's mount, network, IPC, UTS and cgroup name spaces. Mounts of either side no longer reach the other.
     ///
     /// Must be called while the process has one thread.
-    pub fn enter() -> Result<Self, JailError> {
-        Self::leave(UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
+    pub fn enter(demand: Demand) -> Result<Self, JailError> {
+        Self::leave(demand, UnshareFlags::NEWNET)
     }
 
     /// The same for a process whose purpose is the host's network, which it stays in.
-    pub fn enter_with_network() -> Result<Self, JailError> {
-        Self::leave(UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS)
+    pub fn enter_with_network(demand: Demand) -> Result<Self, JailError> {
+        Self::leave(demand, UnshareFlags::empty())
     }
 
-    fn leave(flags: UnshareFlags) -> Result<Self, JailError> {
+    fn leave(demand: Demand, further: UnshareFlags) -> Result<Self, JailError> {
+        let flags =
+            UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
         // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
-        unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(failed("unshare"))?;
+        unsafe { rustix::thread::unshare_unsafe(flags | further) }.map_err(failed("unshare"))?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .map_err(failed("making mounts private"))?;
-        Ok(Self(PhantomData))
+        Ok(Self { demand, missing: Vec::new(), stage: Namespaced })
     }
 
     /// Makes `root`, a detached mount, the root directory, and lets go of the old one with everything mounted there.
@@ -78,13 +146,36 @@ impl Jail<Namespaced> {
         rustix::process::pivot_root(".", ".").map_err(failed("pivot_root"))?;
         rustix::mount::unmount(".", UnmountFlags::DETACH).map_err(failed("leaving the old root"))?;
         rustix::process::chdir("/").map_err(failed("entering the new root"))?;
-        Ok(Jail(PhantomData))
+        Ok(self.becomes(Rooted))
+    }
+
+    /// The same with nothing in it.
+    pub fn empty_root(self) -> Result<Jail<Rooted>, JailError> {
+        let root = empty_tree()?;
+        make_read_only(&root, Depth::Single)?;
+        self.change_root(&root)
     }
 }
 
 impl Jail<Rooted> {
+    /// Becomes a user of the host that owns nothing, in a user name space of its own.
+    pub fn become_user(mut self, user: u32) -> Result<Jail<Identified>, JailError> {
+        walls::become_user(user).map_err(failed("becoming the pod's user"))?;
+        self.put_up("a user name space", walls::leave_user_namespace)?;
+        // Which becoming somebody else has revoked.
+        process::die_with_supervisor().map_err(failed("staying with the supervisor"))?;
+        Ok(self.becomes(Identified))
+    }
+
+    /// Stays root of the host's user name space, for what only that may do with files: make device nodes, and keep all owners apart.
+    pub fn stay_root(self) -> Jail<Identified> {
+        self.becomes(Identified)
+    }
+}
+
+impl Jail<Identified> {
     /// Gives up every capability that is not in `kept`, for good.
-    pub fn keep_capabilities(self, kept: CapabilitySet) -> Result<Jail<Confined>, JailError> {
+    pub fn keep_capabilities(self, kept: CapabilitySet) -> Result<Jail<Bounded>, JailError> {
         rustix::thread::set_no_new_privs(true).map_err(failed("no_new_privs"))?;
         for number in 0..u64::BITS {
             let capability = CapabilitySet::from_bits_retain(1 << number);
@@ -103,7 +194,39 @@ impl Jail<Rooted> {
         let kept = kept & held.permitted;
         let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
         rustix::thread::set_capabilities(None, sets).map_err(failed("dropping capabilities"))?;
-        Ok(Jail(PhantomData))
+        Ok(self.becomes(Bounded))
+    }
+}
+
+impl Jail<Bounded> {
+    /// Takes away what is not in `reach`, and further resources: for each, the most of it from now on. Nobody dumps memory.
+    pub fn restrict(
+        mut self,
+        reach: &Reach,
+        limits: &[(Resource, u64)],
+    ) -> Result<Jail<Confined>, JailError> {
+        self.put_up("Landlock", || walls::restrict(reach))?;
+        for (resource, limit) in limits.iter().chain(&[(Resource::Core, 0)]) {
+            let held = rustix::process::getrlimit(*resource).maximum;
+            let limit = Some(held.map_or(*limit, |held| held.min(*limit)));
+            rustix::process::setrlimit(*resource, Rlimit { current: limit, maximum: limit })
+                .map_err(failed("limiting resources"))?;
+        }
+        Ok(self.becomes(Confined))
+    }
+}
+
+impl Jail<Confined> {
+    /// Tells the supervisor which walls this host lacks.
+    pub fn tell_missing(&self) {
+        if !self.missing.is_empty() {
+            process::tell_missing(&self.missing);
+        }
+    }
+
+    /// Puts a filter of system calls around the process. One whose threads differ does so thread by thread.
+    pub fn filter(&self, filter: &Filter) -> Result<(), JailError> {
+        filter.apply().map_err(failed("filtering system calls"))
     }
 }
 

@@ -5,7 +5,7 @@ use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::thread::UnshareFlags;
 
 use super::jail;
-use super::process::{End, spawn};
+use super::process::{Company, End, spawn};
 
 /// In a child, with the right to mount: as root, or else as root of a name space of its own.
 fn attributes_of_an_inert_mount() -> Result<u64, String> {
@@ -26,7 +26,7 @@ fn attributes_of_an_inert_mount() -> Result<u64, String> {
 
 #[test]
 fn inert_mount_leads_to_no_device_and_runs_nothing() {
-    let child = spawn("test", &[], attributes_of_an_inert_mount).unwrap();
+    let child = spawn("test", Company::Host, &[], attributes_of_an_inert_mount).unwrap();
 
     let End::Done(Ok(bits)) = child.wait::<Result<u64, String>>().unwrap() else { panic!("no mount") };
 

@@ -85,6 +85,8 @@ mod hypervisor_options_test;
 #[cfg(test)]
 mod isolation_test;
 #[cfg(test)]
+mod jail_escape_test;
+#[cfg(test)]
 mod jail_test;
 #[cfg(test)]
 mod journal_test;

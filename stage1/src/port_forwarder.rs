@@ -10,11 +10,12 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use firewall::{PodAddress, Reservation};
+use rustix::process::Resource;
 use rustix::thread::CapabilitySet;
 
 use crate::diagnostics::sentence;
-use crate::jail::{self, Depth, Jail};
-use crate::process::{self, Child, End, ProcessError};
+use crate::jail::{Confined, Jail, JailError, Reach, Terms};
+use crate::process::{self, Child, Company, End, ProcessError};
 
 /// How long after one process was started the next one may be, so that one which always ends at once keeps nobody busy.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -25,25 +26,30 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct PortForwarder {
     reservation: Reservation,
     pod: Vec<PodAddress>,
+    terms: Terms,
     /// None while the next one has to wait.
     process: Option<Child>,
     started: Instant,
 }
 
 /// Starts it if there are ports.
-pub fn start(reservation: Reservation, pod: Vec<PodAddress>) -> Result<Option<PortForwarder>, ProcessError> {
+pub fn start(
+    reservation: Reservation,
+    pod: Vec<PodAddress>,
+    terms: Terms,
+) -> Result<Option<PortForwarder>, ProcessError> {
     if reservation.sockets.is_empty() {
         return Ok(None);
     }
-    let process = Some(spawn(&reservation, &pod)?);
-    Ok(Some(PortForwarder { reservation, pod, process, started: Instant::now() }))
+    let process = Some(spawn(&reservation, &pod, terms)?);
+    Ok(Some(PortForwarder { reservation, pod, terms, process, started: Instant::now() }))
 }
 
-fn spawn(reservation: &Reservation, pod: &[PodAddress]) -> Result<Child, ProcessError> {
+fn spawn(reservation: &Reservation, pod: &[PodAddress], terms: Terms) -> Result<Child, ProcessError> {
     let name = "port forwarder";
     let reservation = reservation.try_clone().map_err(|cause| ProcessError::starting(name, cause))?;
     let keep: Vec<_> = reservation.sockets.iter().map(|reserved| reserved.socket.as_raw_fd()).collect();
-    process::spawn(name, &keep, move || run(reservation, pod))
+    process::spawn(name, Company::with(terms.demand), &keep, move || run(reservation, pod, terms))
 }
 
 impl PortForwarder {
@@ -63,15 +69,14 @@ impl PortForwarder {
         if let Some(ended) = self.process.take_if(|process| process.has_ended()) {
             let why = match ended.wait::<String>() {
                 Ok(End::Done(why) | End::Panicked(why)) => why,
-                Ok(End::Killed(signal)) => format!("it was killed by signal {signal}"),
-                Ok(End::Silent) => "it ended without a reason".to_owned(),
+                Ok(end) => end.describe(),
                 Err(error) => sentence(&error),
             };
             said = Some(format!("warning: the port forwarder failed: {why}; it is started again"));
         }
         if self.due().is_some_and(|due| due <= Instant::now()) {
             self.started = Instant::now();
-            match spawn(&self.reservation, &self.pod) {
+            match spawn(&self.reservation, &self.pod, self.terms) {
                 Ok(process) => self.process = Some(process),
                 Err(error) => said = Some(format!("warning: {}", sentence(&error))),
             }
@@ -81,19 +86,27 @@ impl PortForwarder {
 }
 
 /// Why it ended, if it did before the supervisor.
-fn run(reservation: Reservation, pod: &[PodAddress]) -> String {
-    match confine() {
+fn run(reservation: Reservation, pod: &[PodAddress], terms: Terms) -> String {
+    let ports = reservation.sockets.iter().map(|reserved| reserved.forward.pod_port).collect();
+    let confined = || {
+        let jail = confine(terms, ports)?;
+        // With a process's first thread, glibc sets a signal handler up, which none of the later ones has to be allowed.
+        let first = std::thread::Builder::new().spawn(|| ()).map_err(JailError::of("starting a thread"))?;
+        // It does nothing that could fail.
+        let _ = first.join();
+        process::report_refused_calls().map_err(JailError::of("handling refused system calls"))?;
+        jail.filter(&filters::PORT_FORWARDER)
+    };
+    match confined() {
         Ok(()) => firewall::forwarder::serve(reservation, pod).to_string(),
-        Err(why) => why,
+        Err(error) => sentence(&error),
     }
 }
 
-fn confine() -> Result<(), String> {
-    let confined = || {
-        let jail = Jail::enter_with_network()?;
-        let root = jail::empty_tree()?;
-        jail::make_read_only(&root, Depth::Single)?;
-        jail.change_root(&root)?.keep_capabilities(CapabilitySet::empty())
-    };
-    confined().map(drop).map_err(|error| sentence(&error))
+/// Everything but the filter of system calls.
+pub fn confine(terms: Terms, ports: Vec<u16>) -> Result<Jail<Confined>, JailError> {
+    let jail = Jail::enter_with_network(terms.demand)?.empty_root()?.become_user(terms.user)?;
+    let jail = jail.keep_capabilities(CapabilitySet::empty())?;
+    // It writes to no file.
+    jail.restrict(&Reach::Ports(ports), &[(Resource::Fsize, 0)])
 }

@@ -7,6 +7,11 @@
 //! would cost a page cache walk and a relocation for nothing. That is sound because the supervisor is
 //! single-threaded whenever it forks.
 
+mod refusal;
+#[cfg(test)]
+mod refusal_test;
+
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,8 +23,13 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::jail::Demand;
+
+pub use refusal::{Refusal, report_refused_calls};
 
 /// The unit of times in /proc, the same on every x86-64 Linux (proc(5), sysconf(3)).
 const TICKS_PER_SECOND: u64 = 100;
@@ -47,6 +57,10 @@ enum Report<R> {
     Done(R),
     /// A bug: where and what.
     Panicked(String),
+    /// A system call that its filter does not allow. Written by [`refusal`].
+    Refused(Refusal),
+    /// Not the last that is heard: walls around it that this host lacks.
+    Missing(Vec<String>),
 }
 
 /// How a child ended.
@@ -56,10 +70,25 @@ pub enum End<R> {
     Done(R),
     /// It had a bug and said this.
     Panicked(String),
+    /// It made a system call that its filter does not allow.
+    Refused(Refusal),
     /// A signal killed it.
     Killed(i32),
     /// It exited without a word.
     Silent,
+}
+
+impl<R> End<R> {
+    /// Why a process that did not do its work has ended.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Panicked(message) => message,
+            Self::Refused(refusal) => refusal.to_string(),
+            Self::Killed(libc::SIGSYS) => "its filter of system calls ended it (signal 31)".to_owned(),
+            Self::Killed(signal) => format!("it was killed by signal {signal}"),
+            Self::Done(_) | Self::Silent => "it ended without a reason".to_owned(),
+        }
+    }
 }
 
 /// A child process that will report an `R`.
@@ -69,6 +98,30 @@ pub struct Child {
     pid: Pid,
     pidfd: OwnedFd,
     report: File,
+    /// What was read of the report so far.
+    said: RefCell<Vec<u8>>,
+    sees_others: bool,
+}
+
+/// Whom a child sees, and can send signals to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// All processes of the host.
+    Host,
+    /// Itself: it is the first of a PID name space of its own, where the host can make one.
+    Nobody,
+    /// The same, or it is not started.
+    NobodyAtAll,
+}
+
+impl Company {
+    /// Of a child that is to see nobody.
+    pub fn with(demand: Demand) -> Self {
+        match demand {
+            Demand::WhatTheHostHas => Self::Nobody,
+            Demand::Everything => Self::NobodyAtAll,
+        }
+    }
 }
 
 /// Forks a child that runs `work` and reports its result.
@@ -80,7 +133,12 @@ pub struct Child {
 ///
 /// Must be called while the process has one thread. `keep` names every descriptor that `work` owns; the supervisor's
 /// copies close with `work`.
-pub fn spawn<R, W>(name: &'static str, keep: &[RawFd], work: W) -> Result<Child, ProcessError>
+pub fn spawn<R, W>(
+    name: &'static str,
+    company: Company,
+    keep: &[RawFd],
+    work: W,
+) -> Result<Child, ProcessError>
 where
     R: Serialize,
     W: FnOnce() -> R,
@@ -89,20 +147,33 @@ where
     let (report, mut reporter) = std::io::pipe().map_err(failed)?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
     let mut keep = [keep, &[0, 1, 2, reporter.as_raw_fd()]].concat();
-    let parent = rustix::process::getpid();
+    let home = if company == Company::Host { Ok(None) } else { prepare_pid_namespace().map(Some) };
+    let home = match home {
+        Err(cause) if company == Company::NobodyAtAll => {
+            return Err(ProcessError { name, doing: "make a PID name space for", cause });
+        }
+        home => home.ok().flatten(),
+    };
+    let sees_others = home.is_none();
 
     // SAFETY: the process has one thread, so the child starts with no lock held by a thread that does not exist in it.
-    match unsafe { nix::unistd::fork() }.map_err(|errno| failed(errno.into()))? {
+    let forked = unsafe { nix::unistd::fork() };
+    if let (Some(home), Ok(ForkResult::Parent { .. }) | Err(_)) = (&home, &forked) {
+        // Further children are for this process's name space again.
+        rustix::thread::move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::ProcessID))
+            .map_err(|errno| failed(errno.into()))?;
+    }
+    match forked.map_err(|errno| failed(errno.into()))? {
         ForkResult::Parent { child } => {
             let pid = Pid::from_raw(child.as_raw()).ok_or_else(|| failed(rustix::io::Errno::SRCH.into()))?;
             let pidfd =
                 rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| failed(e.into()))?;
             let report = File::from(OwnedFd::from(report));
-            Ok(Child { name, pid, pidfd, report })
+            Ok(Child { name, pid, pidfd, report, said: RefCell::default(), sees_others })
         }
         ForkResult::Child => {
-            let detached = detach(parent, &null, &mut keep);
             PANIC_REPORT.store(reporter.as_raw_fd(), Ordering::Relaxed);
+            let detached = detach(&null, &mut keep);
             if detached.is_ok() {
                 send(&mut reporter, &Report::Done(work()));
             }
@@ -112,11 +183,7 @@ where
 }
 
 /// Cuts the child off from the supervisor's terminal, signals and descriptors.
-fn detach(parent: Pid, null: &File, keep: &mut [RawFd]) -> Result<(), std::io::Error> {
-    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    if rustix::process::getppid() != Some(parent) {
-        return Err(rustix::io::Errno::SRCH.into());
-    }
+fn detach(null: &File, keep: &mut [RawFd]) -> Result<(), std::io::Error> {
     rustix::process::setsid()?;
     dup2_stdin(null)?;
     dup2_stdout(null)?;
@@ -128,7 +195,31 @@ fn detach(parent: Pid, null: &File, keep: &mut [RawFd]) -> Result<(), std::io::E
         close_range(first, kept.saturating_sub(1))?;
         first = kept.saturating_add(1);
     }
-    close_range(first, RawFd::MAX)
+    close_range(first, RawFd::MAX)?;
+    die_with_supervisor()
+}
+
+/// Has the kernel kill this child when the supervisor ends; fails if it has ended. To be called again by a child that becomes another
+/// user.
+pub fn die_with_supervisor() -> Result<(), std::io::Error> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A parent beyond a PID name space has no number here that could change. It alone reads reports.
+    // SAFETY: a child's reporting pipe stays open until the process ends.
+    let reporter = unsafe { BorrowedFd::borrow_raw(PANIC_REPORT.load(Ordering::Relaxed)) };
+    let mut reporter = [PollFd::new(&reporter, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut reporter, Some(&now))? {
+        0 => Ok(()),
+        _ => Err(rustix::io::Errno::SRCH.into()),
+    }
+}
+
+/// Has the next child begin a PID name space. Returns the one of this process, which it has to come back to after that.
+fn prepare_pid_namespace() -> Result<OwnedFd, std::io::Error> {
+    let home = File::open("/proc/self/ns/pid")?;
+    // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }?;
+    Ok(home.into())
 }
 
 fn close_range(first: RawFd, last: RawFd) -> Result<(), std::io::Error> {
@@ -161,6 +252,17 @@ pub fn report_panics_of_children() {
             let _ = rustix::io::write(reporter, &frame);
         }
     }));
+}
+
+/// Tells the supervisor about walls around this child that the host lacks.
+pub fn tell_missing(walls: &[&str]) {
+    let walls = walls.iter().map(|wall| (*wall).to_owned()).collect();
+    if let Ok(frame) = encode(&Report::<()>::Missing(walls)) {
+        // SAFETY: a child's reporting pipe stays open until the process ends.
+        let reporter = unsafe { BorrowedFd::borrow_raw(PANIC_REPORT.load(Ordering::Relaxed)) };
+        // Nobody is left to tell that even this failed.
+        let _ = rustix::io::write(reporter, &frame);
+    }
 }
 
 fn send<R: Serialize>(reporter: &mut std::io::PipeWriter, report: &Report<R>) {
@@ -227,8 +329,31 @@ impl Child {
         }
     }
 
+    /// Walls around it that this host lacks, as far as it has told.
+    pub fn missing(&self) -> Vec<String> {
+        let mut said = self.said.borrow_mut();
+        let mut waiting = [PollFd::new(&self.report, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut piece = [0; 512];
+        if matches!(rustix::event::poll(&mut waiting, Some(&now)), Ok(1..))
+            && let Ok(count) = (&self.report).read(&mut piece)
+        {
+            said.extend(piece.iter().take(count));
+        }
+        let mut missing = Vec::new();
+        if self.sees_others {
+            missing.push("a PID name space".to_owned());
+        }
+        let mut frames = FrameBuffer::new();
+        frames.push(&said);
+        if let Ok(Some(Report::Missing(walls))) = frames.next_message::<Report<()>>() {
+            missing.extend(walls);
+        }
+        missing
+    }
+
     /// Waits until it has ended and is reaped, and reads what it reported.
-    pub fn wait<R: DeserializeOwned>(mut self) -> Result<End<R>, ProcessError> {
+    pub fn wait<R: DeserializeOwned>(self) -> Result<End<R>, ProcessError> {
         let failed = |cause| ProcessError { name: self.name, doing: "wait for", cause };
         let status = loop {
             match rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
@@ -236,14 +361,16 @@ impl Child {
                 other => break other.map_err(|errno| failed(errno.into()))?,
             }
         };
-        let mut bytes = Vec::new();
-        self.report.read_to_end(&mut bytes).map_err(failed)?;
+        let mut bytes = self.said.take();
+        (&self.report).read_to_end(&mut bytes).map_err(failed)?;
         let mut frames = FrameBuffer::new();
         frames.push(&bytes);
-        if let Ok(Some(report)) = frames.next_message::<Report<R>>() {
+        while let Ok(Some(report)) = frames.next_message::<Report<R>>() {
             return Ok(match report {
+                Report::Missing(_) => continue,
                 Report::Done(result) => End::Done(result),
                 Report::Panicked(message) => End::Panicked(message),
+                Report::Refused(refusal) => End::Refused(refusal),
             });
         }
         Ok(match status.and_then(|status| status.terminating_signal()) {

@@ -10,14 +10,14 @@ use super::process::*;
 
 #[test]
 fn child_reports_its_result() {
-    let child = spawn("test", &[], || 42u32).unwrap();
+    let child = spawn("test", Company::Host, &[], || 42u32).unwrap();
 
     assert_eq!(child.wait::<u32>().unwrap(), End::Done(42));
 }
 
 #[test]
 fn child_leads_a_session_of_its_own() {
-    let child = spawn("test", &[], || getpgrp() == getpid()).unwrap();
+    let child = spawn("test", Company::Host, &[], || getpgrp() == getpid()).unwrap();
 
     assert_eq!(child.wait::<bool>().unwrap(), End::Done(true));
 }
@@ -31,7 +31,7 @@ fn child_holds_no_descriptor_but_those_it_was_given() {
     // The child's copy is closed behind its back, so it must not be closed again.
     let secret = &secret;
 
-    let child = spawn("test", &keep, move || {
+    let child = spawn("test", Company::Host, &keep, move || {
         let alive = |fd: std::os::fd::BorrowedFd<'_>| rustix::fs::fstat(fd).is_ok();
         (alive(secret.as_fd()), alive(kept.as_fd()))
     })
@@ -44,7 +44,7 @@ fn child_holds_no_descriptor_but_those_it_was_given() {
 
 #[test]
 fn killed_child_is_known_by_its_signal() {
-    let child = spawn("test", &[], || std::thread::sleep(Duration::from_secs(60))).unwrap();
+    let child = spawn("test", Company::Host, &[], || std::thread::sleep(Duration::from_secs(60))).unwrap();
 
     child.kill().unwrap();
 
@@ -54,7 +54,7 @@ fn killed_child_is_known_by_its_signal() {
 #[test]
 fn ignored_signal_is_known_to_be() {
     use nix::sys::signal::{SigHandler, Signal, signal};
-    let child = spawn("test", &[], || {
+    let child = spawn("test", Company::Host, &[], || {
         // SAFETY: the disposition of this child, which runs nothing else.
         unsafe { signal(Signal::SIGHUP, SigHandler::SigIgn) }.unwrap();
         (ignores(Signal::SIGHUP), ignores(Signal::SIGTERM))
@@ -69,7 +69,7 @@ fn processor_time_of_a_child_counts_its_work_and_not_its_sleep() {
     let (mut reader, writer) = std::io::pipe().unwrap();
     let keep = [writer.as_raw_fd()];
     let work = Duration::from_millis(200);
-    let child = spawn("test", &keep, move || {
+    let child = spawn("test", Company::Host, &keep, move || {
         while cpu_time() < work {}
         drop(writer);
         std::thread::sleep(Duration::from_secs(600));

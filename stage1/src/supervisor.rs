@@ -325,6 +325,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
 impl Supervisor<'_> {
     fn run(&mut self, vmm: &Child, files: &Child, signals: &SignalFd) -> Result<Ending, SupervisorError> {
         let mut files_alive = true;
+        let mut told_missing = false;
         loop {
             if self.conversation.is_finished() {
                 return Ok(Ending::Finished);
@@ -339,6 +340,10 @@ impl Supervisor<'_> {
             if ready.control && self.may_hear_guest() {
                 self.control.fill()?;
                 self.converse()?;
+                // The guest runs, so all walls are up.
+                if !std::mem::replace(&mut told_missing, true) {
+                    self.tell_missing(vmm, files);
+                }
             }
             if ready.clients {
                 self.serve_clients()?;

@@ -11,17 +11,19 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::process::Resource;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use vmm::{
-    Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig,
+    Confinement, Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig,
+    VsockConfig,
 };
 
 use crate::diagnostics::sentence;
-use crate::jail::{self, Depth, Jail};
+use crate::jail::{Confined, Jail, JailError, Reach, Terms};
 use crate::network::Card;
 use crate::plan::VmPlan;
-use crate::process::{self, Child, ProcessError};
+use crate::process::{self, Child, Company, ProcessError};
 
 /// What the VM is made of, all of it open.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub struct VmParts {
     pub vhost: Vec<Vec<File>>,
 }
 
+/// What it may have open, which is also what its table of descriptors is made for, and write to files. Its filter keeps it from
+/// having more threads or processes.
+const LIMITS: [(Resource, u64); 2] = [(Resource::Nofile, 1024), (Resource::Fsize, 0)];
+
 /// How the VMM ended.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VmmEnd {
@@ -71,7 +77,7 @@ pub enum VmmEnd {
 }
 
 /// Starts the VMM.
-pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
+pub fn start(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<Child, ProcessError> {
     let mut keep = vec![
         parts.memory.as_raw_fd(),
         parts.kvm.as_raw_fd(),
@@ -83,11 +89,14 @@ pub fn start(plan: &VmPlan, parts: VmParts) -> Result<Child, ProcessError> {
     keep.extend(parts.serial.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(parts.cards.iter().flat_map(|card| &card.queues).map(AsRawFd::as_raw_fd));
     keep.extend(parts.vhost.iter().flatten().map(AsRawFd::as_raw_fd));
-    process::spawn("VMM", &keep, move || run(plan, parts).unwrap_or_else(VmmEnd::Failed))
+    let work = move || run(plan, parts, terms).unwrap_or_else(VmmEnd::Failed);
+    process::spawn("VMM", Company::with(terms.demand), &keep, work)
 }
 
-fn run(plan: &VmPlan, parts: VmParts) -> Result<VmmEnd, String> {
-    confine()?;
+fn run(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<VmmEnd, String> {
+    confine(terms).map_err(|error| sentence(&error))?.tell_missing();
+    share_one_heap();
+    process::report_refused_calls().map_err(|error| sentence(&error))?;
     let vm = Vm::build(config(plan, parts)).map_err(|error| sentence(&error))?;
     Ok(match vm.run().map_err(|error| sentence(&error))? {
         Exit::Reset => VmmEnd::Reset,
@@ -96,14 +105,16 @@ fn run(plan: &VmPlan, parts: VmParts) -> Result<VmmEnd, String> {
     })
 }
 
-fn confine() -> Result<(), String> {
-    let confined = || {
-        let jail = Jail::enter()?;
-        let root = jail::empty_tree()?;
-        jail::make_read_only(&root, Depth::Single)?;
-        jail.change_root(&root)?.keep_capabilities(CapabilitySet::empty())
-    };
-    confined().map(drop).map_err(|error| sentence(&error))
+/// Everything but the filters of system calls, which its threads put up.
+pub fn confine(terms: Terms) -> Result<Jail<Confined>, JailError> {
+    let jail = Jail::enter(terms.demand)?.empty_root()?.become_user(terms.user)?;
+    jail.keep_capabilities(CapabilitySet::empty())?.restrict(&Reach::Nothing, &LIMITS)
+}
+
+/// Otherwise each thread that allocates has a heap of its own, which would take its filter more calls and the host more memory.
+fn share_one_heap() {
+    // SAFETY: changes a setting of the allocator, in a process of one thread.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
 }
 
 fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
@@ -124,7 +135,10 @@ fn config(plan: &VmPlan, parts: VmParts) -> VmConfig {
         serial: parts.serial,
         metrics: parts.metrics,
         net: network_cards(parts.cards, parts.limits, parts.vhost),
-        confinement: None,
+        confinement: Some(Confinement {
+            device_thread: || filters::DEVICES.apply(),
+            vcpu_thread: || filters::VCPU.apply(),
+        }),
     }
 }
 

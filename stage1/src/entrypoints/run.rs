@@ -24,6 +24,7 @@ use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::hypervisor_options::VHOST_NET_DEVICE;
+use crate::jail::{self, Demand, Terms};
 use crate::metrics::PodMetrics;
 use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
@@ -48,6 +49,9 @@ const HIDDEN_FEATURES_VARIABLE: &str = "RKT_HYPERVISOR_HIDE_KVM_FEATURES";
 /// Seconds until a guest that has not called is given up.
 const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 
+/// Whether a pod may run on a host that cannot confine it in every way: not if this says `strict`.
+const JAIL_VARIABLE: &str = "RKT_HYPERVISOR_JAIL";
+
 /// Runs the pod in the working directory.
 pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let started = Instant::now();
@@ -57,6 +61,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let mut signals = take_signals(flags.interactive)?;
     check_lock()?;
     let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
+    let demand = demand(std::env::var(JAIL_VARIABLE).ok())?;
 
     let hidden_features = hidden_features(std::env::var(HIDDEN_FEATURES_VARIABLE).ok())?;
 
@@ -118,9 +123,10 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     } else {
         (None, None)
     };
-    let forwarder = port_forwarder::start(reservation, networks.forward_to)?;
+    let terms = Terms { demand, user: jail::user_of(flags.uuid) };
+    let forwarder = port_forwarder::start(reservation, networks.forward_to, terms)?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
-    let files = file_server::start(&plan.shares, files_server)?;
+    let files = file_server::start(&plan.shares, files_server, terms)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let pairs = networks.cards.iter().map(|card| card.queues.len());
@@ -139,7 +145,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         limits: flags.hypervisor.limits,
         vhost,
     };
-    let vmm = vmm_process::start(&plan.vm, parts)?;
+    let vmm = vmm_process::start(&plan.vm, parts, terms)?;
     fault::point("run.vmm.started");
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
 
@@ -220,6 +226,14 @@ fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
 fn hidden_features(names: Option<String>) -> Result<KvmFeatures, EntrypointError> {
     let Some(names) = names else { return Ok(KvmFeatures::default()) };
     KvmFeatures::parse(&names).ok_or(EntrypointError::HiddenFeatures(names))
+}
+
+fn demand(jail: Option<String>) -> Result<Demand, EntrypointError> {
+    match jail.as_deref() {
+        None | Some("") => Ok(Demand::WhatTheHostHas),
+        Some("strict") => Ok(Demand::Everything),
+        Some(other) => Err(EntrypointError::Jail(other.to_owned())),
+    }
 }
 
 fn host_facts(flags: &RunFlags) -> Result<HostFacts, EntrypointError> {

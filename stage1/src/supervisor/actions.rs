@@ -3,6 +3,7 @@
 //! Responsible for: carrying out the actions of the conversation, each with everybody whom it concerns. Must not know: which message
 //! means what (`guest`). Follows docs/architecture.md, "While the pod runs".
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use guest_api::{AppId, Destination, ToGuest};
@@ -11,6 +12,7 @@ use super::error::SupervisorError;
 use super::{HALT_GRACE, Run, Supervisor};
 use crate::diagnostics::sentence;
 use crate::guest::{Action, Violation};
+use crate::process::Child;
 use crate::status::{self, StatusError};
 
 impl Supervisor<'_> {
@@ -99,6 +101,17 @@ impl Supervisor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the pod's processes do without on this host.
+    pub(super) fn tell_missing(&mut self, vmm: &Child, files: &Child) {
+        let missing: BTreeSet<String> = vmm.missing().into_iter().chain(files.missing()).collect();
+        if !missing.is_empty() {
+            let walls: Vec<String> = missing.into_iter().collect();
+            let text =
+                format!("warning: this host lacks {}: the pod is confined without", walls.join(" and "));
+            self.outputs.say(&text);
+        }
     }
 
     /// Whoever has connected to the sockets that came with rkt reaches the apps from now on.

@@ -17,7 +17,7 @@ use crate::error::EntrypointError;
 use crate::flags::RunFlags;
 use crate::plan::{self, AppPlan, HostFacts, SharePlan};
 use crate::pod_directory;
-use crate::process::{self, Child, End};
+use crate::process::{self, Child, Company, End};
 use crate::shares;
 use crate::status;
 
@@ -136,7 +136,9 @@ impl Supervisor<'_> {
                 let own = self.apps.directories_in(name, plan);
                 let new = plan.volumes.iter().filter(|volume| !there.contains(&volume.name)).cloned();
                 let shares = SharePlan { apps: vec![name.clone()], volumes: new.collect(), may_grow: true };
-                process::spawn("share", &keep, move || told(shares::extend(&shares, &own, &server)))?
+                process::spawn("share", Company::Host, &keep, move || {
+                    told(shares::extend(&shares, &own, &server))
+                })?
             }
             Change::Remove(name) => {
                 let needed: Vec<&str> = self.apps.volumes_of_others(name).collect();
@@ -144,7 +146,9 @@ impl Supervisor<'_> {
                 let targets: Vec<String> =
                     unneeded.map(shares::volume_target).chain([shares::app_target(name)]).collect();
                 let own = self.apps.directories_of(name);
-                process::spawn("share", &keep, move || told(shares::withdraw(&targets, &own, &server)))?
+                process::spawn("share", Company::Host, &keep, move || {
+                    told(shares::withdraw(&targets, &own, &server))
+                })?
             }
         };
         self.tree.current = Some((change, child));
@@ -160,7 +164,9 @@ impl Supervisor<'_> {
             End::Killed(signal) => {
                 Err(format!("the process that shares files was killed by signal {signal}"))
             }
-            End::Silent => Err("the process that shares files ended without a word".to_owned()),
+            End::Refused(_) | End::Silent => {
+                Err("the process that shares files ended without a word".to_owned())
+            }
         };
         let effects = match change {
             Change::Add(name, plan) => {

@@ -82,7 +82,7 @@ pub fn file_server_verdict(end: End<FileServerEnd>) -> Result<(), SupervisorErro
     match end {
         End::Done(FileServerEnd::HungUp) => Ok(()),
         End::Done(FileServerEnd::Failed(reason)) => Err(SupervisorError::FileServer(reason)),
-        other => Err(SupervisorError::FileServer(describe(other))),
+        other => Err(SupervisorError::FileServer(other.describe())),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn vmm_verdict(end: End<VmmEnd>) -> Result<ExitCode, SupervisorError> {
             SupervisorError::TripleFault { vcpu, registers }
         }
         End::Done(VmmEnd::Failed(reason) | VmmEnd::Other(reason)) => SupervisorError::Vmm(reason),
-        other => SupervisorError::Vmm(describe(other)),
+        other => SupervisorError::Vmm(other.describe()),
     })
 }
 
@@ -104,13 +104,5 @@ fn describe_work(worked: Option<Duration>) -> String {
             format!("in which its virtual machine used {:.1} s of processor time", time.as_secs_f64())
         }
         None => "and was killed".to_owned(),
-    }
-}
-
-fn describe<R>(end: End<R>) -> String {
-    match end {
-        End::Panicked(message) => message,
-        End::Killed(signal) => format!("it was killed by signal {signal}"),
-        End::Done(_) | End::Silent => "it ended without a reason".to_owned(),
     }
 }

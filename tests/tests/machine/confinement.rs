@@ -6,10 +6,10 @@ use std::fs;
 
 use nix::unistd::Pid;
 
-use crate::pod::{Pod, open_files};
+use crate::pod::{INSPECT, Pod, open_files};
 
 /// Name spaces that neither process shares with the host.
-const OWN_NAMESPACES: [&str; 4] = ["ipc", "mnt", "net", "uts"];
+const OWN_NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
 
 /// The file server's capabilities, as the bits of capabilities(7): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID,
 /// MKNOD, SETFCAP.
@@ -43,6 +43,16 @@ fn expect_own_namespaces(pid: Pid) {
     }
 }
 
+/// Every thread of the process has a filter of system calls (proc(5)).
+#[track_caller]
+fn expect_filters(pid: Pid) {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    for thread in threads.flatten() {
+        let name = thread.file_name().into_string().expect("a number");
+        assert_eq!(status(Pid::from_raw(name.parse().expect("a number")), "Seccomp"), "2", "thread {name}");
+    }
+}
+
 fn root_of(pid: Pid) -> BTreeSet<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/root/")).expect("the process runs");
     entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
@@ -57,6 +67,40 @@ fn the_vmm_has_no_capability_and_can_gain_none() {
         assert_eq!(capabilities(vmm, set), 0, "{set}");
     }
     assert_eq!(status(vmm, "NoNewPrivs"), "1");
+    expect_filters(vmm);
+}
+
+#[test]
+fn the_vmm_is_a_user_of_its_own_and_alone() {
+    let pod = staying();
+    let vmm = pod.vmm();
+
+    let users = status(vmm, "Uid");
+    let users: BTreeSet<u32> = users.split_whitespace().map(|user| user.parse().expect("a number")).collect();
+    assert!(
+        users.len() == 1 && users.iter().all(|user| (0x7000_0000..0x7fff_ffff).contains(user)),
+        "{users:?}"
+    );
+    assert_eq!(status(vmm, "Groups"), "");
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).expect("a name space");
+    assert_ne!(of(&vmm.to_string()), of("self"), "the user name space is the host's");
+    assert!(status(vmm, "NSpid").ends_with("\t1"), "it is not the first of its PID name space");
+    assert!(status(pod.file_server(), "NSpid").ends_with("\t1"), "the file server is not");
+}
+
+#[test]
+fn a_host_that_lacks_a_wall_is_warned_of_and_refused_on_strict_terms() {
+    let without = |command: &str| {
+        let script = format!(
+            "limit=/proc/sys/user/max_user_namespaces; old=$(cat $limit); echo 0 > $limit; {command}; code=$?; \
+             echo $old > $limit; exit $code"
+        );
+        let mut pod = Pod::start_by_script(&script, &[INSPECT, "--", "exit", "3"]);
+        pod.finish()
+    };
+
+    without("\"$@\"").expect_code(3).expect_err("warning: this host lacks a user name space");
+    without("RKT_HYPERVISOR_JAIL=strict \"$@\"").expect_code(254).expect_err("a user name space failed");
 }
 
 #[test]
@@ -91,6 +135,7 @@ fn the_file_server_has_a_named_list_of_capabilities_and_can_gain_no_other() {
     }
     assert_eq!(capabilities(server, "CapInh") | capabilities(server, "CapAmb"), 0);
     assert_eq!(status(server, "NoNewPrivs"), "1");
+    expect_filters(server);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod enter;
 mod environment;
 mod failures;
 mod file_systems;
+mod filters;
 mod foreign_stage0;
 mod hostile_apps;
 mod interactive;

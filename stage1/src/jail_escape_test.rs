@@ -1,0 +1,319 @@
+//! What a tenant can do who has taken over one of the pod's processes: each test is in its place, behind all walls but the filter of
+//! system calls, so that no wall stands only because another one does; the last tests are behind the filters alone.
+//!
+//! Walls take the right to mount, so for anybody but root there is nothing to see here.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::Command;
+
+use filters::Filter;
+use rustix::process::Pid;
+use rustix::thread::UnshareFlags;
+use uuid::Uuid;
+
+use super::jail::{Confined, Demand, Jail, Terms, user_of};
+use super::plan::SharePlan;
+use super::process::{Company, End, report_refused_calls, spawn};
+use super::volumes::{SharedVolume, VolumeSource};
+use super::{file_server, port_forwarder, vmm_process};
+
+const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7000_1234 };
+
+/// What a victim on the same host has, and what a hostile process knows about it.
+struct Host {
+    directory: tempfile::TempDir,
+    _listener: TcpListener,
+    loopback: std::net::SocketAddr,
+    _abstract_socket: UnixListener,
+    abstract_name: String,
+    victim: std::process::Child,
+}
+
+impl Host {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("secret"), "of another pod").unwrap();
+        fs::create_dir(directory.path().join("volume")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let abstract_name = format!("rkt-test-{}", directory.path().display());
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        Self {
+            loopback: listener.local_addr().unwrap(),
+            _listener: listener,
+            _abstract_socket: UnixListener::bind_addr(&address).unwrap(),
+            abstract_name,
+            victim: Command::new("sleep").arg("1000").spawn().unwrap(),
+            directory,
+        }
+    }
+
+    fn victim(&self) -> Pid {
+        Pid::from_raw(self.victim.id() as i32).unwrap()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn shares(&self) -> SharePlan {
+        let source = VolumeSource::Host { path: self.path("volume").into(), recursive: true };
+        let volume = SharedVolume { name: "v".into(), source, read_only: false };
+        SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.victim.kill();
+        let _ = self.victim.wait();
+    }
+}
+
+/// Something that has to fail.
+type Attempt = (&'static str, io::Result<()>);
+
+fn syscall(number: libc::c_long, arguments: [usize; 5]) -> io::Result<()> {
+    let [a, b, c, d, e] = arguments;
+    // SAFETY: a call that is to fail; those with pointers are passed ones to constants, or none.
+    match unsafe { libc::syscall(number, a, b, c, d, e) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// What nobody may do, wherever he is.
+fn attempts_of_anybody(host: &Host) -> Vec<Attempt> {
+    let victim = host.victim();
+    let number = victim.as_raw_nonzero().get() as usize;
+    let unshared = |flags| {
+        // SAFETY: none of the flags invalidates a descriptor.
+        unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(io::Error::from)
+    };
+    let mut attempts = vec![
+        ("read a file of the host", File::open("/etc/passwd").map(drop)),
+        ("read a file of another pod", File::open(host.path("secret")).map(drop)),
+        ("find it by going up", File::open("../../../../../../etc/passwd").map(drop)),
+        ("see processes", fs::read_dir("/proc").map(drop)),
+        ("see devices", fs::read_dir("/dev").map(drop)),
+        ("write to its root", fs::write("/file", "")),
+        ("signal another process", rustix::process::test_kill_process(victim).map_err(Into::into)),
+        (
+            "signal the supervisor",
+            syscall(libc::SYS_kill, [std::os::unix::process::parent_id().max(2) as usize, 0, 0, 0, 0]),
+        ),
+        ("trace another process", syscall(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, number, 0, 0, 0])),
+        (
+            "name another process",
+            rustix::process::pidfd_open(victim, rustix::process::PidfdFlags::empty())
+                .map(drop)
+                .map_err(Into::into),
+        ),
+        ("start a program", syscall(libc::SYS_execve, [c"/proc/self/exe".as_ptr().addr(), 0, 0, 0, 0])),
+        ("mount", syscall(libc::SYS_fsopen, [c"tmpfs".as_ptr().addr(), 0, 0, 0, 0])),
+        ("unmount", syscall(libc::SYS_umount2, [c"/".as_ptr().addr(), libc::MNT_DETACH as usize, 0, 0, 0])),
+        ("change its root", syscall(libc::SYS_chroot, [c"/".as_ptr().addr(), 0, 0, 0, 0])),
+        ("have a mount name space", unshared(UnshareFlags::NEWNS)),
+        ("have a network name space", unshared(UnshareFlags::NEWNET)),
+        ("open a file by its handle", syscall(libc::SYS_open_by_handle_at, [3, 0, 0, 0, 0])),
+        ("load a module", syscall(libc::SYS_init_module, [0, 0, 0, 0, 0])),
+        ("change the host's name", rustix::system::sethostname(b"mine").map_err(Into::into)),
+        ("change the clock", syscall(libc::SYS_clock_settime, [0, 0, 0, 0, 0])),
+        (
+            "have a raw socket",
+            syscall(libc::SYS_socket, [libc::AF_PACKET as usize, libc::SOCK_RAW as usize, 0, 0, 0]),
+        ),
+        ("gain every capability", {
+            let all = rustix::thread::CapabilitySet::all();
+            let sets = rustix::thread::CapabilitySets { effective: all, permitted: all, inheritable: all };
+            rustix::thread::set_capabilities(None, sets).map_err(Into::into)
+        }),
+    ];
+    // What it was not given was closed; the report is the last that it has.
+    let open =
+        (3..64).filter(|number| syscall(libc::SYS_fcntl, [*number, libc::F_GETFD as usize, 0, 0, 0]).is_ok());
+    attempts.push((
+        "hold a descriptor of the host's",
+        if open.count() > 2 { Ok(()) } else { Err(io::ErrorKind::Other.into()) },
+    ));
+    attempts
+}
+
+/// What only those may do whose business it is.
+fn attempts_at_networks(host: &Host) -> Vec<Attempt> {
+    let address = SocketAddr::from_abstract_name(&host.abstract_name).unwrap();
+    vec![
+        ("reach the host's loopback", TcpStream::connect(host.loopback).map(drop)),
+        ("reach an abstract socket of the host", UnixStream::connect_addr(&address).map(drop)),
+    ]
+}
+
+fn succeeded(attempts: Vec<Attempt>) -> Vec<String> {
+    attempts.into_iter().filter(|(_, result)| result.is_ok()).map(|(what, _)| what.to_owned()).collect()
+}
+
+/// Runs in the place of one of the pod's processes, and returns what it managed to do.
+fn done_in<C>(confine: C, work: impl FnOnce() -> Vec<Attempt>) -> Vec<String>
+where
+    C: FnOnce() -> Result<Jail<Confined>, String>,
+{
+    let child = spawn("probe", Company::Nobody, &[], || match confine() {
+        Ok(_) => succeeded(work()),
+        Err(error) => vec![error],
+    });
+    match child.unwrap().wait().unwrap() {
+        End::Done(done) => done,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn in_vmm() -> Result<Jail<Confined>, String> {
+    vmm_process::confine(TERMS).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_lost_vmm_reaches_no_file_process_or_network_of_the_host() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+
+    let done = done_in(in_vmm, || {
+        let mut attempts = attempts_of_anybody(&host);
+        attempts.extend(attempts_at_networks(&host));
+        attempts.extend([
+            ("be root", rustix::thread::set_thread_uid(rustix::thread::Uid::ROOT).map_err(io::Error::from)),
+            (
+                "be another pod's user",
+                syscall(libc::SYS_setresuid, [0x7000_0001, 0x7000_0001, 0x7000_0001, 0, 0]),
+            ),
+            ("write to a file", {
+                let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::empty()).unwrap();
+                // The limit's signal would end the attempt, and with it the probe.
+                // SAFETY: the disposition of this child.
+                unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+                rustix::io::write(&file, b"x").map(drop).map_err(io::Error::from)
+            }),
+        ]);
+        attempts
+    });
+
+    assert_eq!(done, Vec::<String>::new());
+}
+
+#[test]
+fn a_lost_port_forwarder_reaches_no_file_or_process_of_the_host_nor_ports_but_the_pods() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let confine = || port_forwarder::confine(TERMS, vec![1]).map_err(|error| error.to_string());
+
+    let done = done_in(confine, || attempts_of_anybody(&host));
+
+    assert_eq!(done, Vec::<String>::new());
+}
+
+#[test]
+fn a_lost_file_server_reaches_its_shares_and_nothing_else() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let plan = host.shares();
+    let confine = || file_server::confine(&plan, TERMS).map(|(jail, _)| jail);
+
+    let done = done_in(confine, || {
+        let mut attempts = attempts_of_anybody(&host);
+        attempts.extend(attempts_at_networks(&host));
+        // Its business, or everything above would prove nothing.
+        fs::write("volumes/v/file", "").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", "volumes/v/link").unwrap();
+        fs::set_permissions("volumes/v/file", fs::Permissions::from_mode(0o755)).unwrap();
+        let null = rustix::fs::makedev(1, 3);
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            "volumes/v/null",
+            rustix::fs::FileType::CharacterDevice,
+            0o666.into(),
+            null,
+        )
+        .unwrap();
+        attempts.extend([
+            ("go up from a share", File::open("volumes/v/../../../secret").map(drop)),
+            ("follow a link of the guest's out", File::open("volumes/v/link").map(drop)),
+            ("open a device", File::open("volumes/v/null").map(drop)),
+            (
+                "run a program from a share",
+                syscall(libc::SYS_execve, [c"/volumes/v/file".as_ptr().addr(), 0, 0, 0, 0]),
+            ),
+            ("make a directory beside the shares", fs::create_dir("volumes/w")),
+        ]);
+        attempts
+    });
+
+    assert_eq!(done, Vec::<String>::new());
+    assert!(fs::exists(host.path("volume/file")).unwrap());
+}
+
+#[test]
+fn processes_of_two_pods_are_different_users_and_neither_is_one_of_the_hosts() {
+    let users = [1, 2, u128::MAX].map(|number| user_of(Uuid::from_u128(number)));
+
+    assert_ne!(users[0], users[1]);
+    assert!(users.iter().all(|user| (0x7000_0000..0x7fff_ffff).contains(user)), "{users:x?}");
+}
+
+/// Every number, the present ones and some of the future.
+const NUMBERS: std::ops::Range<u32> = 0..500;
+
+/// What the kernel's own trampolines of uprobes call. It answers anybody else with SIGILL, before any filter.
+const TRAMPOLINES: [u32; 2] = [335, 336];
+
+/// In a process of its own for each call, since a refused one ends it. Only that the call was refused is of interest, so all arguments
+/// are such as no call takes.
+#[track_caller]
+fn expect_all_others_refused(filter: &'static Filter) {
+    let listed = |call: u32| filter.rules.iter().any(|rule| rule.call == i64::from(call));
+    for call in NUMBERS.filter(|call| !listed(*call) && !TRAMPOLINES.contains(call)) {
+        let child = spawn("probe", Company::Host, &[], || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            report_refused_calls().unwrap();
+            filter.apply().unwrap();
+            let _ = syscall(call.into(), [usize::MAX; 5]);
+        });
+
+        match child.unwrap().wait::<()>().unwrap() {
+            End::Refused(refusal) => assert_eq!(refusal.call, call, "{}", filter.name),
+            other => panic!("{} does not refuse {call}: {other:?}", filter.name),
+        }
+    }
+}
+
+#[test]
+fn a_virtual_cpus_thread_makes_no_call_that_is_not_on_its_list() {
+    expect_all_others_refused(&filters::VCPU);
+}
+
+#[test]
+fn the_device_thread_makes_no_call_that_is_not_on_its_list() {
+    expect_all_others_refused(&filters::DEVICES);
+}
+
+#[test]
+fn the_file_server_makes_no_call_that_is_not_on_its_list() {
+    expect_all_others_refused(&filters::FILE_SERVER);
+}
+
+#[test]
+fn the_port_forwarder_makes_no_call_that_is_not_on_its_list() {
+    expect_all_others_refused(&filters::PORT_FORWARDER);
+}

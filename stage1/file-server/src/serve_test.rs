@@ -11,7 +11,7 @@ use vhost::{VhostBackend, VhostUserMemoryRegionInfo, VringConfigData};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemory, GuestMemoryMmap};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::{ServeError, Tree, Writers, serve};
+use crate::{RingError, ServeError, Tree, Writers, serve};
 
 const MEMORY: usize = 1 << 20;
 const QUEUE_SIZE: u16 = 16;
@@ -27,6 +27,7 @@ const WRITABLE: u16 = 2;
 const NEXT: u16 = 1;
 
 const FUSE_LOOKUP: u32 = 1;
+const FUSE_FORGET: u32 = 2;
 const FUSE_INIT: u32 = 26;
 const FUSE_ROOT: u64 = 1;
 
@@ -42,6 +43,10 @@ struct Guest {
 
 impl Guest {
     fn of(tree: &Path) -> Self {
+        Self::with_rings(tree, u64::MAX, AVAILABLE, USED)
+    }
+
+    fn with_rings(tree: &Path, features: u64, available: u64, used: u64) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let tree = Tree {
             root: tree.to_str().unwrap().to_owned(),
@@ -57,7 +62,7 @@ impl Guest {
         let memory = GuestMemoryMmap::from_ranges_with_files([mapped]).unwrap();
         let (kick, call) = (EventFd::new(0).unwrap(), EventFd::new(0).unwrap());
         let mut frontend = Frontend::from_stream(ours, 2);
-        let features = frontend.get_features().unwrap();
+        let features = frontend.get_features().unwrap() & features;
         frontend.set_owner().unwrap();
         frontend.set_features(features).unwrap();
         let protocol = frontend.get_protocol_features().unwrap();
@@ -71,8 +76,8 @@ impl Guest {
             queue_size: QUEUE_SIZE,
             flags: 0,
             desc_table_addr: base + DESCRIPTORS,
-            used_ring_addr: base + USED,
-            avail_ring_addr: base + AVAILABLE,
+            used_ring_addr: base + used,
+            avail_ring_addr: base + available,
             log_addr: None,
         };
         frontend.set_vring_addr(REQUEST_QUEUE, &addresses).unwrap();
@@ -212,6 +217,43 @@ fn request_too_short_for_a_header_ends_the_server_with_an_error() {
     guest.offer();
 
     assert!(matches!(guest.outcome(), Err(ServeError::Queue { queue: REQUEST_QUEUE, .. })));
+}
+
+#[test]
+fn request_without_room_for_its_answer_ends_the_server_with_an_error() {
+    const FUSE_READ: u32 = 15;
+    let tree = tempfile::tempdir().unwrap();
+    for room in [0, 15] {
+        let mut guest = Guest::of(tree.path());
+        let request = [80, FUSE_READ].map(u32::to_le_bytes).concat();
+        guest.memory.write_slice(&request, GuestAddress(REQUEST)).unwrap();
+        guest.descriptor(0, REQUEST, 80, NEXT, 1);
+        guest.descriptor(1, ANSWER, room, WRITABLE, 0);
+
+        guest.offer();
+
+        let cause = match guest.outcome() {
+            Err(ServeError::Queue { cause, .. }) => cause,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(cause, RingError::NoRoom(_)), "{room}: {cause:?}");
+    }
+}
+
+#[test]
+fn rings_that_lie_over_each_other_end_the_server_with_an_error() {
+    const EVENT_IDX: u64 = 1 << 29;
+    let tree = tempfile::tempdir().unwrap();
+    // The flags of the used ring, which the server writes, are the index of the available ring, which it reads.
+    let guest = Guest::with_rings(tree.path(), !EVENT_IDX, AVAILABLE + 2, AVAILABLE + 4);
+    let request = [40, FUSE_FORGET].map(u32::to_le_bytes).concat();
+    guest.memory.write_slice(&request, GuestAddress(REQUEST)).unwrap();
+    guest.descriptor(0, REQUEST, 48, 0, 0);
+
+    guest.kick.write(1).unwrap();
+
+    let outcome = guest.outcome();
+    assert!(matches!(outcome, Err(ServeError::Queue { cause: RingError::Vanished, .. })), "{outcome:?}");
 }
 
 #[test]

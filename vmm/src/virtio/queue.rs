@@ -47,6 +47,9 @@ pub enum QueueError {
     /// The driver broke the rings.
     #[error("the driver corrupted a queue")]
     Corrupt(#[source] virtio_queue::Error),
+    /// There was news in the queue, and then nothing was there: the rings lie over each other, or an index went back.
+    #[error("the driver took back what it had put into a queue")]
+    Vanished,
 }
 
 impl QueueSetup {
@@ -158,8 +161,10 @@ impl ActiveQueue {
         F: FnMut(&GuestRam, Chain) -> Option<u32>,
     {
         let mut turn = self.queue.size();
+        let mut promised = false;
         loop {
             self.refuse_notifications()?;
+            let before = turn;
             while let Some(chain) = next(&mut self.queue, &self.ram)? {
                 let Some(left) = turn.checked_sub(1) else {
                     self.put_back();
@@ -175,7 +180,12 @@ impl ActiveQueue {
                     }
                 }
             }
-            if !self.ask_for_notifications()? {
+            // Looking for it once more could go on for ever.
+            if promised && turn == before {
+                return Err(QueueError::Vanished);
+            }
+            promised = self.ask_for_notifications()?;
+            if !promised {
                 return Ok(Served::Everything);
             }
         }

@@ -157,3 +157,18 @@ fn driver_of_a_corrupted_queue_is_told_that_the_device_needs_a_reset() {
     assert_eq!(interrupt.status() & INTERRUPT_CONFIG, INTERRUPT_CONFIG);
     assert!(interrupt.event().read().unwrap() > 0);
 }
+
+#[test]
+fn queue_whose_rings_lie_over_each_other_ends_with_an_error_and_not_never() {
+    let ram = ram();
+    let interrupt = interrupt();
+    // The flags of the used ring, which the device writes, are the index of the available ring, which it reads.
+    let setup = QueueSetup { available: 0x2002, used: 0x2004, ..GOOD };
+    let queue = setup.build(&ram, 16, false).unwrap().unwrap();
+    let mut queue = ActiveQueue::new(queue, ram, interrupt.clone());
+
+    let served = queue.serve(|_, _| Some(0));
+
+    assert!(matches!(served, Err(QueueError::Vanished)), "{served:?}");
+    assert!(interrupt.has_failed());
+}

@@ -257,7 +257,7 @@ fn name(stream: StdioStream) -> &'static str {
 /// Cuts `data` into records. What is left of it waits in `partial`, which never grows beyond a record's text.
 ///
 /// `prefix` is that of a whole line, and ends with its tag.
-fn format(records: &mut Vec<u8>, prefix: &[u8], partial: &mut Vec<u8>, data: &[u8]) {
+pub(crate) fn format(records: &mut Vec<u8>, prefix: &[u8], partial: &mut Vec<u8>, data: &[u8]) {
     let tagless = prefix.strip_suffix(b"F ").unwrap_or(prefix);
     let record = |records: &mut Vec<u8>, tag: &[u8], head: &mut Vec<u8>, text: &[u8]| {
         for part in [tagless, tag, head.as_slice(), text, b"\n"] {

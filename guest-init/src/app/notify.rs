@@ -95,7 +95,7 @@ impl NotifySocket {
             let whole = !received.flags.contains(ReturnFlags::TRUNC);
             let text = message.get(..received.bytes).filter(|_| whole).unwrap_or_default();
             if sender.is_some_and(|pid| !is_foreign(pid)) {
-                text.split(|byte| *byte == b'\n').for_each(|line| said.take(line));
+                said.hear(text);
             }
         }
         said
@@ -114,6 +114,11 @@ pub fn path(app: AppId) -> PathBuf {
 }
 
 impl Said {
+    /// Adds what a message says.
+    pub fn hear(&mut self, message: &[u8]) {
+        message.split(|byte| *byte == b'\n').for_each(|line| self.take(line));
+    }
+
     fn take(&mut self, line: &[u8]) {
         match line {
             b"READY=1" => self.ready = true,

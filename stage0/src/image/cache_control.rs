@@ -4,7 +4,7 @@
 const MAX_AGE_LIMIT: u64 = 365 * 24 * 60 * 60;
 
 /// Seconds of freshness that a `Cache-Control` header grants; 0 without one (rkt-reference.md 3.4).
-pub(super) fn max_age(header: Option<&str>) -> u64 {
+pub(crate) fn max_age(header: Option<&str>) -> u64 {
     let mut age = 0;
     for directive in header.unwrap_or_default().split(',') {
         let (name, value) = directive.split_once('=').unwrap_or((directive, ""));

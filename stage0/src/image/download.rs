@@ -255,13 +255,13 @@ fn continues(response: &Response, offset: u64, expected: &str) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ContentRange {
+pub(crate) struct ContentRange {
     pub first: u64,
     pub total: Option<u64>,
 }
 
 /// `bytes FIRST-LAST/TOTAL`, where the total may be `*` (RFC 9110, 14.4).
-pub(super) fn content_range(header: &str) -> Option<ContentRange> {
+pub(crate) fn content_range(header: &str) -> Option<ContentRange> {
     let (range, total) = header.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);

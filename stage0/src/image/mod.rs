@@ -43,7 +43,9 @@ mod test_server;
 mod verify_test;
 
 pub use appc_name::AppcName;
+pub(crate) use cache_control::max_age;
 pub use discovery::{Discovery, DiscoveryError, KeyLocation, meta_tags};
+pub(crate) use download::content_range;
 pub use error::ImageError;
 pub use fetcher::{FetchOptions, Fetcher};
 pub use finder::Finder;
@@ -52,5 +54,5 @@ pub use progress::Progress;
 pub use publisher::download as download_key;
 pub use pull_policy::PullPolicy;
 pub use reference::Reference;
-pub(crate) use verify::verify_message;
 pub use verify::{VerifyError, printable};
+pub(crate) use verify::{check_issuer, verify_message};

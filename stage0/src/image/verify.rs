@@ -140,7 +140,7 @@ fn judge(certificate: &Cert, signer: &Signer) -> Result<(), VerifyError> {
 
 /// Checks before any download that `signature` is one, and that one of `keys` may have made it. `scope` is for the
 /// message: what the keys are trusted for.
-pub(super) fn check_issuer(signature: &[u8], keys: &[Cert], scope: &str) -> Result<(), VerifyError> {
+pub(crate) fn check_issuer(signature: &[u8], keys: &[Cert], scope: &str) -> Result<(), VerifyError> {
     let mut error = VerifyError::Malformed("it contains no signature".to_owned());
     for issuers in signatures(signature)? {
         match issuer_among(&issuers.issuers, keys) {

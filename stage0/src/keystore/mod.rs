@@ -20,6 +20,7 @@ use sequoia_openpgp::parse::Parse;
 use sequoia_openpgp::serialize::SerializeInto;
 
 pub use public_key::{PublicKey, PublicKeyError};
+pub(crate) use review::keys_in;
 pub use review::{Accept, Scope, review};
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ pub enum ReviewError {
 
 /// A key that can be trusted.
 #[derive(Debug, Clone)]
-enum Candidate {
+pub(crate) enum Candidate {
     OpenPgp(Box<Cert>),
     Bare(PublicKey),
 }
@@ -90,7 +90,7 @@ pub fn review(
     accept: Accept,
     log: Log,
 ) -> Result<bool, ReviewError> {
-    let keys = parse(found).map_err(|reason| ReviewError::NotAKey {
+    let keys = keys_in(found).map_err(|reason| ReviewError::NotAKey {
         location: location.to_owned(),
         reason: printable(&reason),
     })?;
@@ -113,7 +113,7 @@ pub fn review(
 }
 
 /// The public keys in a file; at least one.
-fn parse(bytes: &[u8]) -> Result<Vec<Candidate>, String> {
+pub(crate) fn keys_in(bytes: &[u8]) -> Result<Vec<Candidate>, String> {
     match PublicKey::from_pem(bytes) {
         Ok(keys) => return Ok(keys.into_iter().map(Candidate::Bare).collect()),
         Err(PublicKeyError::NotPem) => {}
@@ -146,7 +146,7 @@ fn armored_blocks(bytes: &[u8]) -> Vec<&[u8]> {
 
 impl Candidate {
     /// What the user has to compare.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut text = String::new();
         match self {
             Self::OpenPgp(key) => {

@@ -25,6 +25,7 @@ mod peers_test;
 #[cfg(test)]
 mod state_test;
 
+pub(crate) use form::field as form_field;
 pub use listen::Sockets;
 pub use server::serve;
 

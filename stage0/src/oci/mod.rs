@@ -38,6 +38,7 @@ pub use error::OciError;
 pub use fetcher::OciFetcher;
 pub use layout::Layout;
 pub use reference::DockerReference;
+pub(crate) use registry::Challenge;
 pub use repository::{LayerSource, Repository};
 pub use select::{Layer, Selected, select};
 pub use types::{

@@ -6,6 +6,8 @@
 //! (qemu.org, interop/vhost-user) and virtio 1.2, 5.11; docs/architecture.md, "Files".
 
 mod device;
+#[doc(hidden)]
+pub mod fuzzing;
 mod numbers;
 mod ring;
 

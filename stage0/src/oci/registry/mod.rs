@@ -21,7 +21,7 @@ use url::Url;
 
 use self::authorization::Authorization;
 use self::blob::BlobReader;
-use self::challenge::Challenge;
+pub(crate) use self::challenge::Challenge;
 use super::types::media_type;
 use super::{
     Checked, Descriptor, Digest, DockerReference, Document, LayerSource, MAX_MANIFEST_BYTES, OciError,

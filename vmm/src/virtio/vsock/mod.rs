@@ -5,7 +5,7 @@
 
 mod connection;
 mod multiplexer;
-mod packet;
+pub mod packet;
 
 #[cfg(test)]
 mod multiplexer_test;

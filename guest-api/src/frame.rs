@@ -37,18 +37,25 @@ pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 /// The same behind what `buffer` has already. Nothing is appended in case of an error.
 pub fn append<T: Serialize>(buffer: &mut Vec<u8>, message: &T) -> Result<(), FrameError> {
     let start = buffer.len();
-    let appended = append_unchecked(buffer, message);
+    let appended = append_front(buffer, message, 0);
     if appended.is_err() {
         buffer.truncate(start);
     }
     appended
 }
 
-fn append_unchecked<T: Serialize>(buffer: &mut Vec<u8>, message: &T) -> Result<(), FrameError> {
+/// The front of a frame whose last `missing` bytes the caller has.
+pub(crate) fn encode_front<T: Serialize>(front: &T, missing: usize) -> Result<Vec<u8>, FrameError> {
+    let mut buffer = Vec::new();
+    append_front(&mut buffer, front, missing)?;
+    Ok(buffer)
+}
+
+fn append_front<T: Serialize>(buffer: &mut Vec<u8>, front: &T, missing: usize) -> Result<(), FrameError> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; LENGTH_BYTES]);
-    postcard::serialize_with_flavor(message, Bytes(buffer)).map_err(FrameError::Encode)?;
-    let payload = buffer.len().saturating_sub(start + LENGTH_BYTES);
+    postcard::serialize_with_flavor(front, Bytes(buffer)).map_err(FrameError::Encode)?;
+    let payload = buffer.len().saturating_sub(start + LENGTH_BYTES).saturating_add(missing);
     let length = u32::try_from(payload)
         .ok()
         .filter(|_| payload <= MAX_FRAME_BYTES)
@@ -92,6 +99,11 @@ impl FrameBuffer {
     /// An empty buffer.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether nothing of a message is here.
+    pub fn is_empty(&self) -> bool {
+        self.consumed >= self.bytes.len()
     }
 
     /// Appends what was read from the connection.

@@ -93,7 +93,7 @@ pub use network::{
     AddressSpec, InterfaceSpec, MAX_INTERFACES, MAX_SETTING_BYTES, NetworkFault, NetworkSpec, Prefix,
     RouteSpec, RuleSpec, SettingSpec, is_interface_name,
 };
-pub use output::{Incoming, Output};
+pub use output::{Incoming, MAX_OUTPUT_FRONT_BYTES, Output, OutputFront, output_front};
 pub use tunnel::{TunnelFault, TunnelState};
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the

@@ -6,7 +6,7 @@
 use serde::ser::SerializeStructVariant;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::frame::{FrameBuffer, FrameError, decode};
+use crate::frame::{FrameBuffer, FrameError, decode, encode_front};
 use crate::{Process, StdioStream, ToHost};
 
 /// Position of [`ToHost::Output`] among its siblings, which is how postcard tells them apart; a test compares.
@@ -30,6 +30,42 @@ impl Serialize for Output<'_> {
         fields.serialize_field("stream", &self.stream)?;
         fields.serialize_field("data", &Bytes(self.data))?;
         fields.end()
+    }
+}
+
+/// No front of an output is longer: lengths and numbers take five bytes each at most.
+pub const MAX_OUTPUT_FRONT_BYTES: usize = 24;
+
+/// What stands in an output's frame in front of so many bytes, for who has the bytes in their place already. It takes at most
+/// [`MAX_OUTPUT_FRONT_BYTES`].
+pub fn output_front(process: Process, stream: StdioStream, bytes: usize) -> Result<Vec<u8>, FrameError> {
+    encode_front(&(INDEX, process, stream, bytes), bytes)
+}
+
+/// The front of an output's frame, for who leaves the bytes behind it where they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputFront {
+    /// The app or the command.
+    pub process: Process,
+    /// Its stream.
+    pub stream: StdioStream,
+    /// How many bytes of it follow.
+    pub bytes: usize,
+    /// Length of the front itself.
+    pub length: usize,
+}
+
+impl OutputFront {
+    /// What the first [`MAX_OUTPUT_FRONT_BYTES`] of a frame begin. `None` if they are of another message, or wrong, or if there is less of
+    /// them: whoever takes the frame as a whole finds out.
+    pub fn of(start: &[u8]) -> Option<Self> {
+        let (payload, rest) = start.split_first_chunk()?;
+        let (&INDEX, fields) = rest.split_first()? else { return None };
+        let ((process, stream, bytes), behind) = postcard::take_from_bytes(fields).ok()?;
+        let length = start.len().checked_sub(behind.len())?;
+        let front = Self { process, stream, bytes, length };
+        let whole = length.checked_add(bytes)?.checked_sub(payload.len())?;
+        (u32::try_from(whole) == Ok(u32::from_le_bytes(*payload))).then_some(front)
     }
 }
 

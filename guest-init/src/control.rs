@@ -3,13 +3,15 @@
 //! Responsible for: whole messages over a non-blocking socket, and saying when there is no room for more output. Must
 //! not know: what the messages mean. Follows guest-api and vsock(7).
 
+pub mod outgoing;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use guest_api::{
-    CONTROL_PORT, FrameBuffer, FrameError, HOST_CID, MAX_INPUT_BYTES, MAX_OUTPUT_BYTES, Output, ToGuest,
-    ToHost, append,
+    CONTROL_PORT, FrameBuffer, FrameError, HOST_CID, MAX_INPUT_BYTES, MAX_OUTPUT_BYTES, Process, StdioStream,
+    ToGuest, ToHost,
 };
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
 use rustix::event::{PollFd, PollFlags};
@@ -17,6 +19,7 @@ use rustix::io::Errno;
 use rustix::net::SendFlags;
 
 use crate::{InitError, console, sentence};
+use outgoing::{Outgoing, OutputBuffer};
 
 /// Unsent bytes above which apps' output is left in their pipes. Four messages keep the device busy; more would only
 /// turn the host's slowness into the guest's memory.
@@ -47,9 +50,7 @@ pub enum Received {
 pub struct Control {
     socket: OwnedFd,
     incoming: FrameBuffer,
-    outgoing: Vec<u8>,
-    /// Bytes at the front of `outgoing` that were already written.
-    written: usize,
+    outgoing: Outgoing,
 }
 
 impl Control {
@@ -66,46 +67,53 @@ impl Control {
     /// Speaks over a connected stream socket.
     pub fn over(socket: OwnedFd) -> Result<Self, InitError> {
         rustix::io::ioctl_fionbio(&socket, true).map_err(|error| InitError::Connection(error.into()))?;
-        Ok(Self { socket, incoming: FrameBuffer::new(), outgoing: Vec::new(), written: 0 })
+        Ok(Self { socket, incoming: FrameBuffer::new(), outgoing: Outgoing::default() })
     }
 
     /// Queues a message. A message that cannot be encoded is one that guest-init built wrongly: it is reported on the
     /// console and dropped, because there is nobody else to tell.
     pub fn queue(&mut self, message: &ToHost) {
-        complain(append(&mut self.outgoing, message));
+        complain(self.outgoing.push(message));
     }
 
-    /// The same with bytes that a process wrote.
-    pub fn queue_output(&mut self, output: &Output<'_>) {
-        complain(append(&mut self.outgoing, output));
+    /// Where to read bytes that a process wrote.
+    pub fn output_buffer(&mut self) -> OutputBuffer {
+        self.outgoing.buffer()
+    }
+
+    /// Queues so many bytes that a process wrote, or takes the buffer back.
+    pub fn queue_output(
+        &mut self,
+        process: Process,
+        stream: StdioStream,
+        buffer: OutputBuffer,
+        count: usize,
+    ) {
+        if count == 0 {
+            return self.outgoing.give_back(buffer);
+        }
+        complain(self.outgoing.push_output(process, stream, buffer, count));
     }
 
     /// Whether more output may be queued.
     pub fn has_room(&self) -> bool {
-        self.unsent() < OUTGOING_LIMIT
+        self.outgoing.unsent() < OUTGOING_LIMIT
     }
 
     /// What the event loop waits for.
     pub fn interest(&self) -> PollFlags {
-        if self.unsent() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
+        if self.outgoing.unsent() > 0 { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }
     }
 
     /// Writes what the socket takes.
     pub fn flush(&mut self) -> Result<(), InitError> {
-        while let Some(unsent) = self.outgoing.get(self.written..).filter(|bytes| !bytes.is_empty()) {
+        while let Some(unsent) = self.outgoing.front() {
             match rustix::net::send(&self.socket, unsent, SendFlags::NOSIGNAL) {
-                Ok(count) => self.written += count,
+                Ok(count) => self.outgoing.wrote(count),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(InitError::Connection(error.into())),
             }
-        }
-        if self.unsent() == 0 {
-            self.outgoing.clear();
-            self.written = 0;
-        } else if self.written > OUTGOING_LIMIT {
-            self.outgoing.drain(..self.written);
-            self.written = 0;
         }
         Ok(())
     }
@@ -149,7 +157,7 @@ impl Control {
         loop {
             self.flush()?;
             let left = deadline.saturating_duration_since(std::time::Instant::now());
-            if self.unsent() == 0 || left.is_zero() {
+            if self.outgoing.unsent() == 0 || left.is_zero() {
                 break;
             }
             self.wait(Some(left))?;
@@ -158,10 +166,6 @@ impl Control {
             .map_err(|error| InitError::Connection(error.into()))?;
         rustix::net::sockopt::set_socket_linger(&self.socket, Some(LINGER))
             .map_err(|error| InitError::Connection(error.into()))
-    }
-
-    fn unsent(&self) -> usize {
-        self.outgoing.len().saturating_sub(self.written)
     }
 
     fn wait(&self, timeout: Option<Duration>) -> Result<(), InitError> {

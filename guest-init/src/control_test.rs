@@ -1,10 +1,13 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use guest_api::{FrameBuffer, ToGuest, ToHost, encode};
+use guest_api::{AppId, FrameBuffer, Process, StdioStream, ToGuest, ToHost, encode};
 
 use crate::InitError;
+use crate::control::outgoing::OUTPUT_BYTES;
 use crate::control::{Control, Received};
+
+const STDOUT: StdioStream = StdioStream::Stdout;
 
 fn connection() -> (Control, UnixStream) {
     let (guest, host) = UnixStream::pair().unwrap();
@@ -60,6 +63,40 @@ fn everything_queued_reaches_the_host_before_the_connection_closes() {
     let mut buffer = FrameBuffer::new();
     buffer.push(&reader.join().unwrap());
     for message in messages {
+        assert_eq!(buffer.next_message::<ToHost>().unwrap(), Some(message));
+    }
+}
+
+#[test]
+fn outputs_and_messages_reach_the_host_in_the_order_in_which_they_were_queued() {
+    let (mut control, mut host) = connection();
+    let process = Process::App(AppId(1));
+    let output = |byte: u8, bytes| ToHost::Output { process, stream: STDOUT, data: vec![byte; bytes] };
+    // The last ones are read to buffers that were used before.
+    let sent: Vec<ToHost> = (1..=8).flat_map(|byte| [output(byte, OUTPUT_BYTES), ToHost::Ready]).collect();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        host.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+
+    for message in &sent {
+        if let ToHost::Output { data, .. } = message {
+            let mut buffer = control.output_buffer();
+            buffer.room().copy_from_slice(data);
+            control.queue_output(process, STDOUT, buffer, data.len());
+        } else {
+            control.queue(message);
+        }
+        let unused = control.output_buffer();
+        control.queue_output(process, STDOUT, unused, 0);
+        control.flush().unwrap();
+    }
+    control.close().unwrap();
+
+    let mut buffer = FrameBuffer::new();
+    buffer.push(&reader.join().unwrap());
+    for message in sent {
         assert_eq!(buffer.next_message::<ToHost>().unwrap(), Some(message));
     }
 }

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use guest_api::{AppId, AppSpec, MAX_OUTPUT_BYTES, Output, PodSpec, Process, StdioStream, ToHost};
+use guest_api::{AppId, AppSpec, PodSpec, Process, StdioStream, ToHost};
 use nix::sys::signalfd::SignalFd;
 use rustix::process::Signal as GroupSignal;
 use tunnels::Tunnels;
@@ -34,9 +34,6 @@ use crate::pod::{self, Pod, Whom};
 use crate::session::{self, Sessions};
 use crate::{console, reap, sentence, shutdown};
 use child::Child;
-
-/// What is read of an output at once: with the rest of its message, what fits one packet of the socket device (64 KiB).
-const OUTPUT_BYTES: usize = MAX_OUTPUT_BYTES - 64;
 
 /// How the pod ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +79,6 @@ struct Supervisor {
     /// Where apps say that they have started.
     notify: BTreeMap<AppId, NotifySocket>,
     tunnels: Tunnels,
-    /// Where outputs are read to.
-    scratch: Vec<u8>,
 }
 
 /// Starts the apps and sees them through to the end of the VM. The rest of the specification is in force already.
@@ -129,7 +124,6 @@ impl Supervisor {
             watched: BTreeMap::new(),
             notify: BTreeMap::new(),
             tunnels,
-            scratch: vec![0; OUTPUT_BYTES],
         }
     }
 
@@ -348,12 +342,12 @@ impl Supervisor {
     fn relay(&mut self, process: Process, stream: StdioStream) -> bool {
         let Some(child) = self.children.get_mut(&process) else { return false };
         let output = child.descriptors.stream_mut(stream);
-        match output.relay(&mut self.scratch) {
-            Ok(Relayed::Data(count)) => {
-                let data = self.scratch.get(..count).unwrap_or_default();
-                self.control.queue_output(&Output { process, stream, data });
-                return true;
-            }
+        let mut buffer = self.control.output_buffer();
+        let relayed = output.relay(buffer.room());
+        let count = if let Ok(Relayed::Data(count)) = relayed { count } else { 0 };
+        self.control.queue_output(process, stream, buffer, count);
+        match relayed {
+            Ok(Relayed::Data(_)) => return true,
             Ok(Relayed::End) => self.control.queue(&ToHost::OutputClosed { process, stream }),
             Ok(Relayed::Empty | Relayed::NoCredit | Relayed::Closed) => {}
             Err(error) => {

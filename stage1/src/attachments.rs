@@ -131,6 +131,13 @@ impl Attachments {
         }
     }
 
+    /// So many bytes come of an output that is rkt's own, and nobody else's.
+    pub fn skip(&mut self, app: AppId, stream: StdioStream, bytes: usize) {
+        if let Some(app) = self.app(app) {
+            app.broadcast(stream).skip(bytes);
+        }
+    }
+
     /// rkt's own output has taken bytes; says what everybody has.
     pub fn own_output_took(&mut self, written: Written) -> Option<Written> {
         let Some(app) = self.app(written.app) else { return Some(written) };

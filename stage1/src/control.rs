@@ -2,12 +2,13 @@
 //!
 //! Responsible for: whole messages in and out of a non-blocking socket. Must not know: what they mean. Follows guest-api.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use guest_api::{FrameBuffer, FrameError, Incoming, ToGuest, append};
+use guest_api::{FrameBuffer, FrameError, Incoming, MAX_OUTPUT_FRONT_BYTES, OutputFront, ToGuest, append};
 use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 /// Bytes read at once: what a socket holds.
 const READ_BYTES: usize = 256 * 1024;
@@ -96,6 +97,40 @@ impl Control {
             }
             return Ok(false);
         }
+    }
+
+    /// What comes next, if it is an output of which nothing was read: its bytes stay in the socket.
+    pub fn next_output(&self) -> Result<Option<OutputFront>, ControlError> {
+        if !self.incoming.is_empty() {
+            return Ok(None);
+        }
+        let mut start = [0; MAX_OUTPUT_FRONT_BYTES];
+        match rustix::net::recv(&self.stream, &mut start, RecvFlags::PEEK) {
+            Ok((_, count)) => Ok(OutputFront::of(start.get(..count).unwrap_or_default())),
+            // Whoever reads learns of an end.
+            Err(Errno::AGAIN | Errno::INTR | Errno::PIPE | Errno::CONNRESET) => Ok(None),
+            Err(errno) => Err(ControlError::Socket(errno.into())),
+        }
+    }
+
+    /// Takes the front that [`Self::next_output`] has seen off the socket. What follows is for [`Self::descriptor`] to be read
+    /// from, or for [`Self::take_bytes`].
+    pub fn take_front(&mut self, front: OutputFront) -> Result<(), ControlError> {
+        let mut bytes = [0; MAX_OUTPUT_FRONT_BYTES];
+        let front = bytes.get_mut(..front.length).unwrap_or_default();
+        self.stream.read_exact(front).map_err(ControlError::Socket)
+    }
+
+    /// Reads as many of an output's bytes as have come and fit.
+    pub fn take_bytes(&mut self, into: &mut [u8]) -> Result<usize, ControlError> {
+        match rustix::io::read(&self.stream, into) {
+            Ok(0) => self.closed = true,
+            Ok(count) => return Ok(count),
+            Err(Errno::PIPE | Errno::CONNRESET) => self.closed = true,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(errno) => return Err(ControlError::Socket(errno.into())),
+        }
+        Ok(0)
     }
 
     /// The next whole message.

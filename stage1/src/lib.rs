@@ -70,6 +70,8 @@ mod apps_test;
 #[cfg(test)]
 mod cgroup_test;
 #[cfg(test)]
+mod control_test;
+#[cfg(test)]
 mod deadline_test;
 #[cfg(test)]
 mod diagnostics_test;

@@ -110,6 +110,13 @@ impl AppOutput {
         self.forgotten && done(&self.stdout) && done(&self.stderr)
     }
 
+    fn state(&self, stream: StdioStream) -> &Stream {
+        match stream {
+            StdioStream::Stdout => &self.stdout,
+            StdioStream::Stderr => &self.stderr,
+        }
+    }
+
     fn stream(&mut self, stream: StdioStream) -> &mut Stream {
         match stream {
             StdioStream::Stdout => &mut self.stdout,
@@ -176,21 +183,52 @@ impl<'fd> Outputs<'fd> {
         self.warn(started);
     }
 
+    /// Whether [`Self::splice`] is for this stream.
+    pub fn splices(&self, app: AppId, stream: StdioStream) -> bool {
+        let output = self.apps.iter().find(|output| output.is_of(app));
+        output.is_some_and(|output| output.state(stream).lines.is_raw()) && self.sinks(stream).0.splices()
+    }
+
+    /// The next bytes of a stream, which are in this socket: as many of them as can be written at once. Returns how many that
+    /// are; the rest is to be pushed.
+    pub fn splice(&mut self, app: AppId, stream: StdioStream, socket: BorrowedFd<'_>, bytes: usize) -> usize {
+        self.pass(app, stream, |sink| sink.splice(socket, bytes))
+    }
+
+    /// What passes as it is need not be copied first, if nothing is in front of it.
+    fn pass(
+        &mut self,
+        app: AppId,
+        stream: StdioStream,
+        write: impl FnOnce(&Sink<'fd, Tag>) -> usize,
+    ) -> usize {
+        let (sink, other) = self.sinks(stream);
+        let in_the_middle = self.one_reader && other.is_mid_line();
+        let output = self.apps.iter().find(|output| output.is_of(app));
+        let may_pass = output.is_some_and(|output| {
+            let state = output.state(stream);
+            state.lines.is_raw() && state.raw.is_empty()
+        });
+        let passed = if may_pass && !in_the_middle { write(sink) } else { 0 };
+        if let Some(bytes) = u32::try_from(passed).ok().filter(|bytes| *bytes > 0) {
+            add(&mut self.passed, Written { app, stream, bytes });
+        }
+        passed
+    }
+
+    /// That of the stream, and the other one.
+    fn sinks(&self, stream: StdioStream) -> (&Sink<'fd, Tag>, &Sink<'fd, Tag>) {
+        match stream {
+            StdioStream::Stdout => (&self.stdout, &self.stderr),
+            StdioStream::Stderr => (&self.stderr, &self.stdout),
+        }
+    }
+
     /// The next bytes of a stream.
     pub fn push(&mut self, app: AppId, stream: StdioStream, data: &[u8]) {
+        let passed = self.pass(app, stream, |sink| sink.pass(data));
         if let Some(output) = self.apps.iter_mut().find(|output| output.is_of(app)) {
-            let (sink, other) = match stream {
-                StdioStream::Stdout => (&self.stdout, &self.stderr),
-                StdioStream::Stderr => (&self.stderr, &self.stdout),
-            };
             let state = output.stream(stream);
-            // What passes as it is need not be copied first.
-            let may_pass = state.lines.is_raw() && state.raw.is_empty();
-            let in_the_middle = self.one_reader && other.is_mid_line();
-            let passed = if may_pass && !in_the_middle { sink.pass(data) } else { 0 };
-            if let Some(bytes) = u32::try_from(passed).ok().filter(|bytes| *bytes > 0) {
-                add(&mut self.passed, Written { app, stream, bytes });
-            }
             state.raw.extend(data.get(passed..).unwrap_or_default());
             let logged = if state.logged { self.logs.push(app, stream, data) } else { Vec::new() };
             self.warn(logged);

@@ -1,5 +1,6 @@
 use std::io::{Read, Write, pipe};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use guest_api::{AppId, StdioStream};
@@ -216,4 +217,42 @@ fn bytes_that_pass_as_they_are_arrive_in_order_however_slow_their_reader_is() {
     assert!(read == sent);
     assert_eq!(reported, sent.len());
     assert!(!outputs.is_waiting());
+}
+
+#[test]
+fn what_passes_as_it_is_goes_from_a_socket_into_the_pipe_as_far_as_the_reader_takes_it() {
+    let (mut reader, writer) = pipe().unwrap();
+    let (_errors, error_writer) = pipe().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let logs = LogFiles::new(directory.path());
+    let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
+    let own = Streams { stdin: Mode::Null, stdout: Mode::Interactive, stderr: Mode::Log };
+    outputs.started(APP, "app", 7, &own);
+    let sent: Vec<u8> = (0..150_000_u32).map(|index| (index / 251) as u8).collect();
+    let (mut guest, mut socket) = UnixStream::pair().unwrap();
+    guest.write_all(&sent).unwrap();
+    drop(guest);
+
+    assert!(outputs.splices(APP, StdioStream::Stdout) && !outputs.splices(APP, StdioStream::Stderr));
+    let mut moved = 0;
+    while let count @ 1.. = outputs.splice(APP, StdioStream::Stdout, socket.as_fd(), 100_000 - moved) {
+        moved += count;
+    }
+    // The pipe is full, or this was all: the next ones wait, and nothing gets in front of them.
+    let mut rest = vec![0; sent.len() - moved];
+    socket.read_exact(&mut rest).unwrap();
+    outputs.push(APP, StdioStream::Stdout, &rest);
+    let mut written = 0;
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        assert_eq!(outputs.splice(APP, StdioStream::Stdout, socket.as_fd(), 1), 0);
+        written += outputs.flush(NOW).iter().map(|written| written.bytes).sum::<u32>();
+        let mut chunk = vec![0; 10_000];
+        let count = reader.read(&mut chunk).unwrap();
+        received.extend_from_slice(&chunk[..count]);
+    }
+
+    assert!(moved > 0, "nothing was moved");
+    assert!(received == sent, "other bytes, or in another order");
+    assert_eq!(usize::try_from(written).unwrap(), sent.len());
 }

@@ -12,6 +12,7 @@ use memchr::{memchr, memrchr};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use rustix::pipe::SpliceFlags;
 
 /// Lines are written together up to this size: what a pipe takes in one piece, whoever else writes to it (`PIPE_BUF`, pipe(7)).
 /// An app that writes short lines would cost a system call for each.
@@ -152,6 +153,21 @@ impl<'fd, T> Sink<'fd, T> {
     /// are; the rest is to be queued, and errors are the queue's affair as well.
     pub fn pass(&self, bytes: &[u8]) -> usize {
         if self.closed || !self.is_empty() || bytes.is_empty() { 0 } else { self.write(bytes).unwrap_or(0) }
+    }
+
+    /// Whether [`Self::splice`] can do something.
+    pub fn splices(&self) -> bool {
+        matches!(self.channel, Channel::Pipe(_))
+    }
+
+    /// The same with so many bytes that are in a socket: the kernel moves them into the pipe, and the most of them are not copied.
+    pub fn splice(&self, socket: BorrowedFd<'_>, bytes: usize) -> usize {
+        let Channel::Pipe(pipe) = &self.channel else { return 0 };
+        if self.closed || !self.is_empty() {
+            return 0;
+        }
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        rustix::pipe::splice(socket, None, pipe, None, bytes, flags).unwrap_or(0)
     }
 
     fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {

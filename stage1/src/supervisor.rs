@@ -9,6 +9,7 @@ mod apps;
 mod clients;
 mod console;
 mod error;
+mod hearing;
 mod kernel_log;
 mod measures;
 mod user;
@@ -60,6 +61,7 @@ use crate::fault;
 use apps::SharedTree;
 use console::Console;
 use error::{file_server_verdict, vmm_verdict};
+use hearing::Passing;
 use kernel_log::KernelLog;
 use wait::poll_until;
 
@@ -191,6 +193,7 @@ struct Supervisor<'fd> {
     boot_timeout: Duration,
     conversation: Conversation,
     control: Control,
+    passing: Option<Passing>,
     outputs: Outputs<'fd>,
     /// With an interactive app.
     console: Option<Console<'fd>>,
@@ -265,6 +268,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         additions,
         tree: SharedTree::new(files.descriptor().try_clone_to_owned().map_err(SupervisorError::Wait)?),
         control: Control::new(control)?,
+        passing: None,
         outputs: Outputs::new(caller.stdout, caller.stderr, logs),
         console: guest.apps.iter().zip(&guest.streams).find_map(|(app, streams)| {
             let own = streams.stdin == Mode::Interactive;
@@ -338,8 +342,7 @@ impl Supervisor<'_> {
                 self.relay_kernel_messages();
             }
             if ready.control && self.may_hear_guest() {
-                self.control.fill()?;
-                self.converse()?;
+                self.hear_guest()?;
                 // The guest runs, so all walls are up.
                 if !std::mem::replace(&mut told_missing, true) {
                     self.tell_missing(vmm, files);
@@ -376,9 +379,7 @@ impl Supervisor<'_> {
             }
             if ready.vmm && !self.conversation.is_finished() {
                 // The guest's last words may still be in the socket.
-                while self.control.fill()? {
-                    self.converse()?;
-                }
+                while self.hear_guest()? {}
                 if !self.conversation.is_finished() {
                     return Ok(Ending::VmmGone);
                 }

@@ -25,10 +25,15 @@ pub struct Broadcast {
 impl Broadcast {
     /// The next bytes.
     pub fn push(&mut self, data: &[u8]) {
-        self.end = self.end.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        self.skip(data.len());
         if !self.clients.is_empty() {
             self.kept.extend(data);
         }
+    }
+
+    /// So many bytes come of an output that nobody can attach to.
+    pub fn skip(&mut self, bytes: usize) {
+        self.end = self.end.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 
     /// Nothing more comes.

@@ -11,6 +11,7 @@ use super::egress::Egress;
 use super::flag::FlagKind;
 use super::globals::GlobalFlags;
 use super::hypervisor::{self, HypervisorOptions};
+use crate::config::Configuration;
 use crate::pod::egress;
 use crate::pod::launch::{LaunchSettings, Networks};
 use crate::pod::name_files::{DnsConfig, Hosts, HostsEntry, NameFiles, ResolvConf};
@@ -76,7 +77,10 @@ impl LaunchFlags {
         let mut names = self.names.files().map_err(|why| format!("error with dns flags: {why}"))?;
         let egress = egress::resolve(&self.egress.egress, &mut names.hosts)?;
         let hypervisor = hypervisor::join(&self.hypervisor.hypervisor_options, egress.is_some())?;
+        let stage1 = Configuration::of(globals).stage1();
+        let stage1 = stage1.map_err(|error| format!("cannot get configuration: {error}"))?;
         Ok(LaunchSettings {
+            jail: stage1.jail,
             debug: globals.debug,
             local_config: &globals.local_config,
             insecure: globals.insecure_options,

@@ -54,10 +54,15 @@ fn entries(configuration: &Configuration) -> Result<Vec<Value>> {
         "data": paths.data.unwrap_or_default(), "stage1-images": paths.stage1_images.unwrap_or_default(),
     }));
     let stage1 = configuration.stage1()?;
-    entries.push(json!({
+    let mut shown = json!({
         "rktVersion": "v1", "rktKind": "stage1",
         "name": stage1.name.unwrap_or_default(), "version": stage1.version.unwrap_or_default(),
         "location": stage1.location.unwrap_or_default(),
-    }));
+    });
+    // Which is not one of the keys that it expects.
+    if let (Some(jail), Some(entry)) = (stage1.jail, shown.as_object_mut()) {
+        entry.insert("jail".to_owned(), json!(jail));
+    }
+    entries.push(shown);
     Ok(entries)
 }

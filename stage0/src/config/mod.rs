@@ -24,7 +24,7 @@ pub use auth::{AuthConfig, Credentials};
 pub use docker_auth::DockerAuthConfig;
 pub use lookaside::LookasideConfig;
 pub use paths::PathsConfig;
-pub use stage1::Stage1Config;
+pub use stage1::{Jail, Stage1Config};
 
 use crate::cli::globals::{DEFAULT_DATA_DIRECTORY, GlobalFlags};
 use crate::cli::values::resolve;

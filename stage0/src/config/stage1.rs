@@ -1,10 +1,10 @@
-//! `stage1.d`: which stage1 image runs pods.
+//! `stage1.d`: which stage1 image runs pods, and on what terms.
 //!
-//! Responsible for: its fields. Must not know: how the image is found. Follows rkt-reference.md 2.8 and 4.10.
+//! Responsible for: its fields. Must not know: how the image is found, what the terms mean to it. Follows rkt-reference.md 2.8 and 4.10.
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Merge, files};
 use crate::error::Result;
@@ -18,6 +18,16 @@ pub struct Stage1Config {
     pub version: Option<String>,
     /// Absolute path or URL of the image.
     pub location: Option<String>,
+    /// Pods are refused that this host cannot confine in every way.
+    pub jail: Option<Jail>,
+}
+
+/// What is asked of the walls around a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Jail {
+    /// All of them.
+    Strict,
 }
 
 impl Stage1Config {
@@ -39,6 +49,9 @@ impl Stage1Config {
             if one.location.is_some() && all.location.is_some() {
                 return Err(files::invalid(&path, "location of stage1 is already specified"));
             }
+            if one.jail.is_some() && all.jail.is_some() {
+                return Err(files::invalid(&path, "jail of stage1 is already specified"));
+            }
             all.override_with(one);
         }
         Ok(all)
@@ -50,6 +63,7 @@ impl Merge for Stage1Config {
         self.name = later.name.or(self.name.take());
         self.version = later.version.or(self.version.take());
         self.location = later.location.or(self.location.take());
+        self.jail = later.jail.or(self.jail);
     }
 }
 

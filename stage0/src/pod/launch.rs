@@ -18,6 +18,7 @@ use super::overlay;
 use super::prepared::PreparedPod;
 use crate::cli::insecure::InsecureOptions;
 use crate::cli::launch_flags::Ipc;
+use crate::config::Jail;
 use crate::error::{Context, Result, Stage0Error};
 use crate::group;
 use crate::log::Log;
@@ -55,6 +56,8 @@ pub struct LaunchSettings<'a> {
     pub ipc: Option<Ipc>,
     /// Apps come and go while the pod runs.
     pub mutable: bool,
+    /// What the configuration asks of the pod's walls.
+    pub jail: Option<Jail>,
 }
 
 impl LaunchSettings<'_> {
@@ -207,6 +210,6 @@ impl<'a> Launch<'a> {
         let arguments = run_arguments(&options, interface, &pod.uuid().to_string(), self.log);
         self.log.named("stage0").debug("Execing /".to_owned() + entrypoint);
         rustix::process::umask(self.umask.0 & SHARING_UMASK);
-        Err(exec_run(&pod.path(), entrypoint, &arguments, &pod.into_lock()))
+        Err(exec_run(&pod.path(), entrypoint, &arguments, self.settings.jail, &pod.into_lock()))
     }
 }

@@ -13,6 +13,7 @@ use rustix::io::FdFlags;
 
 use crate::cli::insecure::InsecureOptions;
 use crate::clock;
+use crate::config::Jail;
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::fault;
 use crate::log::Log;
@@ -59,6 +60,9 @@ pub struct RunOptions<'a> {
     /// How the pod's System V IPC relates to the host's.
     pub ipc: Option<&'a str>,
 }
+
+/// What stage1 is told by that it may run no pod with a wall missing. Not a flag, which other stage1 images would refuse.
+const JAIL_VARIABLE: &str = "RKT_HYPERVISOR_JAIL";
 
 /// Arguments of the run entrypoint, without the program itself, in rkt's order.
 pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: Log) -> Vec<OsString> {
@@ -121,7 +125,13 @@ pub fn run_arguments(options: &RunOptions<'_>, interface: u32, uuid: &str, log: 
 }
 
 /// Replaces this process by stage1's run entrypoint, which inherits the pod's lock. Returns only if that fails.
-pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &OwnedFd) -> Stage0Error {
+pub fn exec_run(
+    pod: &Path,
+    entrypoint: &str,
+    arguments: &[OsString],
+    jail: Option<Jail>,
+    lock: &OwnedFd,
+) -> Stage0Error {
     let program = program(pod, entrypoint);
     if let Err(error) =
         rustix::io::fcntl_setfd(lock, FdFlags::empty()).context("error clearing FD_CLOEXEC on lock fd")
@@ -129,14 +139,20 @@ pub fn exec_run(pod: &Path, entrypoint: &str, arguments: &[OsString], lock: &Own
         return error;
     }
     fault::point("run.handed-over");
-    let cause = Command::new(&program)
+    let mut command = Command::new(&program);
+    command
         .args(arguments)
         .current_dir(pod)
         .env("RKT_LOCK_FD", lock.as_raw_fd().to_string())
         .env("RKT_STARTED_NS", clock::process_start_ns().to_string())
         .env("RKT_SELINUX_CONTEXT", "")
-        .env("RKT_SELINUX_MOUNT_CONTEXT", "")
-        .exec();
+        .env("RKT_SELINUX_MOUNT_CONTEXT", "");
+    match jail {
+        Some(Jail::Strict) => drop(command.env(JAIL_VARIABLE, "strict")),
+        // The caller may have asked for it.
+        None => {}
+    }
+    let cause = command.exec();
     match Err::<(), _>(cause).file("execute", &program).context("error execing init") {
         Err(error) => error,
         Ok(()) => Stage0Error::refused("error execing init"),

@@ -73,7 +73,7 @@ impl Selection<'_> {
 
     /// The configured image; what the configuration does not say is said by this program.
     fn image(&self, configured: Stage1Config) -> Result<Key> {
-        let Stage1Config { name, version, location } = configured;
+        let Stage1Config { name, version, location, .. } = configured;
         let name = name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
         let version = version.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
         if is_final(&version)

@@ -7,6 +7,8 @@ use rkt_tests::command::{self, limit};
 use rkt_tests::rkt::{RKT_FAILED, TestRkt};
 use serde_json::{Value, json};
 
+use crate::held_pod;
+
 /// Writes a configuration file below the directory `root` of this rkt.
 fn write(rkt: &TestRkt, root: &str, file: &str, content: &Value) {
     let path = rkt.path(root).join(file);
@@ -19,6 +21,11 @@ fn basic(domain: &str, user: &str) -> Value {
         "rktKind": "auth", "rktVersion": "v1", "domains": [domain], "type": "basic",
         "credentials": { "user": user, "password": "p" },
     })
+}
+
+/// What asks for all walls around pods.
+fn strict(jail: &str) -> Value {
+    json!({ "rktKind": "stage1", "rktVersion": "v1", "jail": jail })
 }
 
 #[track_caller]
@@ -60,7 +67,7 @@ fn every_kind_is_shown_in_the_form_of_its_file() {
         json!({ "rktKind": "paths", "rktVersion": "v1", "data": "/srv/rkt", "stage1-images": "/srv/stage1" });
     let stage1 = json!({
         "rktKind": "stage1", "rktVersion": "v1", "name": "example.com/stage1", "version": "1",
-        "location": "/srv/stage1.aci",
+        "location": "/srv/stage1.aci", "jail": "strict",
     });
     let written = [basic("a.example.com:8443", "u"), oauth, aws, docker, paths, stage1];
     let files = [
@@ -114,6 +121,7 @@ fn a_wrong_file_is_named_with_what_is_wrong() {
         ("auth.d/x.json", json!({ "rktVersion": "v1" }), "no rktKind specified"),
         ("paths.d/x.json", json!({ "rktKind": "paths", "rktVersion": "v9" }), "version \"v9\""),
         ("paths.d/x.json", json!({ "rktKind": "paths", "rktVersion": "v1", "data": "a" }), "absolute path"),
+        ("stage1.d/x.json", strict("lax"), "unknown variant `lax`, expected `strict`"),
     ];
 
     for (file, content, expected) in cases {
@@ -157,4 +165,24 @@ fn users_without_privileges_may_see_what_they_may_read() {
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).expect("setting a mode");
 
     as_user().expect_code(RKT_FAILED).expect_err("a.json").expect_err("Permission denied");
+}
+
+#[test]
+fn a_host_that_is_configured_to_be_strict_has_stage1_run_no_pod_without_all_walls() {
+    let rkt = held_pod::rkt();
+    let asked = |uuid: &str| {
+        let notes = held_pod::note(&rkt, uuid, "stub-environment");
+        notes.iter().any(|line| line == "export RKT_HYPERVISOR_JAIL='strict'")
+    };
+
+    let lenient = held_pod::start(&rkt, "lenient", &["./app.aci"]);
+    write(&rkt, "system", "stage1.d/jail.json", &strict("strict"));
+    // Of another image, with which the word about walls has nothing to do.
+    let other = json!({ "rktKind": "stage1", "rktVersion": "v1", "location": "/srv/stage1.aci" });
+    write(&rkt, "local", "stage1.d/image.json", &other);
+    let strict = held_pod::start(&rkt, "strict", &["./app.aci"]);
+
+    assert!(!asked(&lenient.uuid) && asked(&strict.uuid));
+    held_pod::release(&rkt, lenient);
+    held_pod::release(&rkt, strict);
 }

@@ -11,6 +11,7 @@ use crate::entrypoints::attach::AttachError;
 use crate::entrypoints::enter::EnterError;
 use crate::entrypoints::stop::StopError;
 use crate::flags::FlagError;
+use crate::groups::GroupError;
 use crate::hypervisor_options::VhostNetError;
 use crate::kvm_device::KvmError;
 use crate::network::{NetworkError, PortError};
@@ -89,6 +90,12 @@ pub enum EntrypointError {
     /// The processes could not be connected.
     #[error("cannot create a socket pair")]
     Socket(#[source] io::Error),
+    /// The pod's control groups could not be made or removed.
+    #[error(transparent)]
+    Groups(#[from] GroupError),
+    /// A process could not enter one of them.
+    #[error("cannot open the pod's control groups")]
+    Place(#[source] io::Error),
     /// A process could not be started.
     #[error(transparent)]
     Process(#[from] ProcessError),

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, Reach, Terms};
 use crate::plan::SharePlan;
-use crate::process::{self, Child, Company, ProcessError};
+use crate::process::{self, Child, Company, Place, ProcessError};
 use crate::shares;
 
 /// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
@@ -54,15 +54,20 @@ pub enum FileServerEnd {
     Failed(String),
 }
 
-/// Starts the file server of the pod in the working directory, for the VMM at the other end of `frontend`.
-pub fn start(plan: &SharePlan, frontend: UnixStream, terms: Terms) -> Result<Child, ProcessError> {
+/// Starts the file server of the pod in the working directory, in these control groups, for the VMM at the other end of `frontend`.
+pub fn start(
+    plan: &SharePlan,
+    frontend: UnixStream,
+    terms: Terms,
+    place: &Place,
+) -> Result<Child, ProcessError> {
     let end = |result: Result<(), String>| match result {
         Ok(()) => FileServerEnd::HungUp,
         Err(reason) => FileServerEnd::Failed(reason),
     };
     let keep = [frontend.as_raw_fd()];
     let company = Company::with(terms.demand);
-    process::spawn("file server", company, &keep, move || end(serve(plan, frontend, terms)))
+    process::spawn_in(place, "file server", company, &keep, move || end(serve(plan, frontend, terms)))
 }
 
 fn serve(plan: &SharePlan, frontend: UnixStream, terms: Terms) -> Result<(), String> {

@@ -14,13 +14,30 @@ const RETAIN: &str = "os/linux/capabilities-retain-set";
 const REMOVE: &str = "os/linux/capabilities-remove-set";
 const NO_NEW_PRIVILEGES: &str = "os/linux/no-new-privileges";
 const OOM_SCORE: &str = "os/linux/oom-score-adj";
-const CPU_SHARES: &str = "os/linux/cpu-shares";
+pub const CPU_SHARES: &str = "os/linux/cpu-shares";
 const MEMORY: &str = "resource/memory";
 const CPU: &str = "resource/cpu";
 
-/// Isolators that have an effect: on the app, or on the size of its VM.
-pub const APPLIED: [&str; 9] =
-    [RETAIN, REMOVE, NO_NEW_PRIVILEGES, OOM_SCORE, CPU_SHARES, MEMORY, CPU, seccomp::RETAIN, seccomp::REMOVE];
+/// Bytes that a pod's processes may read from, and write to, each disk in a second.
+pub const BLOCK_BANDWIDTH: &str = "resource/block-bandwidth";
+
+/// How often they may do so.
+pub const BLOCK_IOPS: &str = "resource/block-iops";
+
+/// Isolators that have an effect: on the app, on the size of its VM, or on what the pod may take of its host.
+pub const APPLIED: [&str; 11] = [
+    RETAIN,
+    REMOVE,
+    NO_NEW_PRIVILEGES,
+    OOM_SCORE,
+    CPU_SHARES,
+    MEMORY,
+    CPU,
+    seccomp::RETAIN,
+    seccomp::REMOVE,
+    BLOCK_BANDWIDTH,
+    BLOCK_IOPS,
+];
 
 /// Characters of a value that an error message shows; the rest helps nobody find it.
 const SHOWN_CHARACTERS: usize = 200;
@@ -151,6 +168,8 @@ pub enum IsolationError {
 /// Decides what `app` may do and use.
 pub fn of(app: &App, flags: &RunFlags) -> Result<Isolation, IsolationError> {
     let capabilities = capabilities(app)?;
+    limit(app, BLOCK_BANDWIDTH, "a positive number of bytes a second as its limit", |limit| limit.value())?;
+    limit(app, BLOCK_IOPS, "a positive number of operations a second as its limit", |limit| limit.value())?;
     Ok(Isolation {
         capabilities: if flags.disable_capabilities_restriction { u64::MAX } else { capabilities },
         no_new_privileges: no_new_privileges(app)?,
@@ -237,7 +256,7 @@ fn number(
     })
 }
 
-fn limit(
+pub fn limit(
     app: &App,
     isolator: &'static str,
     expected: &'static str,

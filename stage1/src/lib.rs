@@ -10,7 +10,6 @@ mod activation;
 mod app_end;
 mod apps;
 mod attachments;
-mod cgroup;
 mod control;
 mod control_socket;
 mod deadline;
@@ -25,6 +24,7 @@ mod file_server;
 mod flags;
 #[doc(hidden)]
 pub mod fuzzing;
+mod groups;
 mod guest;
 mod host_clock;
 mod hypervisor_options;
@@ -67,8 +67,6 @@ mod activation_test;
 mod app_end_test;
 #[cfg(test)]
 mod apps_test;
-#[cfg(test)]
-mod cgroup_test;
 #[cfg(test)]
 mod control_test;
 #[cfg(test)]

@@ -97,8 +97,15 @@ impl PodMetrics {
         format!("{{{}}}\n", members.join(","))
     }
 
-    /// Everything as Prometheus' text. `cards` is how many network cards the machine has.
-    pub fn text(&self, uuid: Uuid, cards: usize, processes: &[PodProcess]) -> String {
+    /// Everything as Prometheus' text. `cards` is how many network cards the machine has, `group` what its control group is charged with and
+    /// may be.
+    pub fn text(
+        &self,
+        uuid: Uuid,
+        cards: usize,
+        processes: &[PodProcess],
+        group: Option<(u64, u64)>,
+    ) -> String {
         let mut text = Text { uuid, family: String::new(), text: String::new() };
         let machine = self.machine;
         let exits = &machine.exits;
@@ -140,6 +147,16 @@ impl PodMetrics {
             if let Some(bytes) = proportional_set_size(process.pid) {
                 text.sample(&[("process", process.name)], bytes);
             }
+        }
+        if let Some((bytes, limit)) = group {
+            text.family(
+                "rkt_pod_memory_cgroup_bytes",
+                "gauge",
+                "Memory that the pod's control group is charged with, that of files included.",
+            );
+            text.sample(&[], bytes);
+            text.family("rkt_pod_memory_cgroup_limit_bytes", "gauge", "What it can be charged with at most.");
+            text.sample(&[], limit);
         }
         text.text
     }

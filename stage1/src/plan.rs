@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use appc::{AcName, App, ImageManifest, PodManifest, RuntimeApp};
 use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
@@ -13,6 +13,7 @@ use guest_api::{AppId, AppSpec, MountSpec, NetworkSpec};
 use crate::activation::ActivationError;
 use crate::diagnostics::NETWORKING;
 use crate::flags::{IpcMode, RunFlags};
+use crate::groups::limits::{self, Limits};
 use crate::isolation::IsolationError;
 use crate::kubernetes_log::{KubernetesLogError, KubernetesPlan};
 use crate::name_files::{self, NameSources};
@@ -193,6 +194,8 @@ pub struct Plan {
     pub guest: GuestPlan,
     /// What the guest sees of the host.
     pub shares: SharePlan,
+    /// What all of its processes together may take of the host.
+    pub limits: Limits,
     /// Content of `/rkt/env/APP` by app.
     pub environment_files: Vec<(String, String)>,
     /// What to tell the user first.
@@ -254,6 +257,9 @@ pub fn plan(
 
     let size = sizing::size(pod, &sections, host.cpus, host.memory_bytes)?;
     warnings.extend(pod.isolators.iter().filter_map(sizing::unapplied));
+    let limits = limits::limits(pod, &sections, size, flags.mutable);
+    let named = apps.iter().zip(&sections);
+    warnings.extend(named.flat_map(|(app, section)| limits::unapplied(&app.name, section, &limits)));
     let used = activation::used(apps.iter().flat_map(|app| &app.sockets));
     let unused = (0..).zip(&host.passed_sockets).filter(|(number, _)| !used.contains(number));
     warnings.extend(unused.map(|(_, address)| Warning {
@@ -274,6 +280,7 @@ pub fn plan(
             volumes: shared.into_values().collect(),
             may_grow: flags.mutable,
         },
+        limits,
         guest: GuestPlan {
             hostname,
             apps,
@@ -302,6 +309,7 @@ pub fn added_app(
     let image = images.get(&runtime.name);
     let mut app = app(flags, pod, runtime, image, host, AppId(0))?;
     app.warnings.extend(sizing::beyond_machine(name, section(runtime, image)?, memory_mib));
+    app.warnings.extend(limits::unapplied_later(name, section(runtime, image)?));
     Ok(app)
 }
 
@@ -418,6 +426,16 @@ impl SharePlan {
     /// settled when it boots. The pod's own trees are the guest's alone.
     pub fn host_may_write(&self) -> bool {
         self.may_grow || self.volumes.iter().any(|volume| matches!(volume.source, VolumeSource::Host { .. }))
+    }
+
+    /// Where on the host volumes are that the pod did not bring.
+    pub fn host_paths(&self) -> Vec<&Path> {
+        let volumes = self.volumes.iter();
+        let path = volumes.filter_map(|volume| match &volume.source {
+            VolumeSource::Host { path, .. } => Some(path.as_path()),
+            _ => None,
+        });
+        path.collect()
     }
 }
 

@@ -15,7 +15,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, JailError, Reach, Terms};
-use crate::process::{self, Child, Company, End, ProcessError};
+use crate::process::{self, Child, Company, End, Place, ProcessError};
 
 /// How long after one process was started the next one may be, so that one which always ends at once keeps nobody busy.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -27,29 +27,37 @@ pub struct PortForwarder {
     reservation: Reservation,
     pod: Vec<PodAddress>,
     terms: Terms,
+    place: Place,
     /// None while the next one has to wait.
     process: Option<Child>,
     started: Instant,
 }
 
-/// Starts it if there are ports.
+/// Starts it if there are ports, in these control groups.
 pub fn start(
     reservation: Reservation,
     pod: Vec<PodAddress>,
     terms: Terms,
+    place: Place,
 ) -> Result<Option<PortForwarder>, ProcessError> {
     if reservation.sockets.is_empty() {
         return Ok(None);
     }
-    let process = Some(spawn(&reservation, &pod, terms)?);
-    Ok(Some(PortForwarder { reservation, pod, terms, process, started: Instant::now() }))
+    let process = Some(spawn(&reservation, &pod, terms, &place)?);
+    Ok(Some(PortForwarder { reservation, pod, terms, place, process, started: Instant::now() }))
 }
 
-fn spawn(reservation: &Reservation, pod: &[PodAddress], terms: Terms) -> Result<Child, ProcessError> {
+fn spawn(
+    reservation: &Reservation,
+    pod: &[PodAddress],
+    terms: Terms,
+    place: &Place,
+) -> Result<Child, ProcessError> {
     let name = "port forwarder";
     let reservation = reservation.try_clone().map_err(|cause| ProcessError::starting(name, cause))?;
     let keep: Vec<_> = reservation.sockets.iter().map(|reserved| reserved.socket.as_raw_fd()).collect();
-    process::spawn(name, Company::with(terms.demand), &keep, move || run(reservation, pod, terms))
+    let company = Company::with(terms.demand);
+    process::spawn_in(place, name, company, &keep, move || run(reservation, pod, terms))
 }
 
 impl PortForwarder {
@@ -76,7 +84,7 @@ impl PortForwarder {
         }
         if self.due().is_some_and(|due| due <= Instant::now()) {
             self.started = Instant::now();
-            match spawn(&self.reservation, &self.pod, self.terms) {
+            match spawn(&self.reservation, &self.pod, self.terms, &self.place) {
                 Ok(process) => self.process = Some(process),
                 Err(error) => said = Some(format!("warning: {}", sentence(&error))),
             }

@@ -7,6 +7,7 @@
 //! would cost a page cache walk and a relocation for nothing. That is sound because the supervisor is
 //! single-threaded whenever it forks.
 
+mod place;
 mod refusal;
 #[cfg(test)]
 mod refusal_test;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::jail::Demand;
 
+pub use place::Place;
 pub use refusal::{Refusal, report_refused_calls};
 
 /// The unit of times in /proc, the same on every x86-64 Linux (proc(5), sysconf(3)).
@@ -143,6 +145,21 @@ where
     R: Serialize,
     W: FnOnce() -> R,
 {
+    spawn_in(&Place::default(), name, company, keep, work)
+}
+
+/// The same for a child that is in these control groups from its first instruction.
+pub fn spawn_in<R, W>(
+    place: &Place,
+    name: &'static str,
+    company: Company,
+    keep: &[RawFd],
+    work: W,
+) -> Result<Child, ProcessError>
+where
+    R: Serialize,
+    W: FnOnce() -> R,
+{
     let failed = |cause: std::io::Error| ProcessError { name, doing: "start", cause };
     let (report, mut reporter) = std::io::pipe().map_err(failed)?;
     let null = File::options().read(true).write(true).open("/dev/null").map_err(failed)?;
@@ -157,13 +174,14 @@ where
     let sees_others = home.is_none();
 
     // SAFETY: the process has one thread, so the child starts with no lock held by a thread that does not exist in it.
-    let forked = unsafe { nix::unistd::fork() };
-    if let (Some(home), Ok(ForkResult::Parent { .. }) | Err(_)) = (&home, &forked) {
+    let forked = unsafe { place.fork() };
+    if let (Some(home), Ok((ForkResult::Parent { .. }, _)) | Err(_)) = (&home, &forked) {
         // Further children are for this process's name space again.
         rustix::thread::move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::ProcessID))
             .map_err(|errno| failed(errno.into()))?;
     }
-    match forked.map_err(|errno| failed(errno.into()))? {
+    let (forked, entered) = forked.map_err(|errno| failed(errno.into()))?;
+    match forked {
         ForkResult::Parent { child } => {
             let pid = Pid::from_raw(child.as_raw()).ok_or_else(|| failed(rustix::io::Errno::SRCH.into()))?;
             let pidfd =
@@ -173,12 +191,30 @@ where
         }
         ForkResult::Child => {
             PANIC_REPORT.store(reporter.as_raw_fd(), Ordering::Relaxed);
-            let detached = detach(&null, &mut keep);
-            if detached.is_ok() {
+            if let Err(error) = place.enter(entered) {
+                let text = format!("it cannot enter its control group: {error}");
+                send(&mut reporter, &Report::<R>::Panicked(text));
+            } else if detach(&null, &mut keep).is_ok() {
                 send(&mut reporter, &Report::Done(work()));
             }
             leave()
         }
+    }
+}
+
+/// Does `work` in a process that nobody waits for and that keeps nobody waiting: it holds nothing of the supervisor's, and outlives it.
+/// If there cannot be one, the work is not done.
+///
+/// Must be called while the process has one thread.
+pub fn detached(work: impl FnOnce()) {
+    // SAFETY: as of any child.
+    if let Ok(ForkResult::Child) = unsafe { nix::unistd::fork() } {
+        // What cannot be let go of keeps the work from nothing.
+        let _ = rustix::process::setsid();
+        let _ = close_range(0, RawFd::MAX);
+        let _ = rustix::process::chdir("/");
+        work();
+        leave()
     }
 }
 

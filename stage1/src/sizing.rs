@@ -3,9 +3,9 @@
 //! Responsible for: memory and virtual CPUs from the isolators of the pod, else from those of its apps. Must not know: how
 //! these are enforced app by app in the guest. Follows rkt-reference 5.3, the rule of rkt's kvm flavour, and docs/machine.md.
 
-use appc::machine::{CPU_ISOLATOR, MEMORY_ISOLATOR};
 use appc::{App, AppcError, Isolator, PodManifest};
 
+use crate::groups::limits;
 use crate::plan::Warning;
 
 /// Why a machine of the size that a pod asks for cannot be made.
@@ -63,9 +63,9 @@ pub fn size(pod: &PodManifest, apps: &[&App], host_cpus: usize, host_bytes: u64)
     Ok(Size { vcpus, memory_mib })
 }
 
-/// What is said of an isolator of the pod that sizes nothing.
+/// What is said of an isolator of the pod that nothing follows from.
 pub fn unapplied(isolator: &Isolator) -> Option<Warning> {
-    let applied = [MEMORY_ISOLATOR, CPU_ISOLATOR].contains(&isolator.name.as_str());
+    let applied = limits::OF_POD.contains(&isolator.name.as_str());
     let text = || format!("warning: isolator {} of the pod is not applied", isolator.name);
     (!applied).then(|| Warning { subsystem: "stage1", text: text() })
 }

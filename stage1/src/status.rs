@@ -6,10 +6,10 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fault;
-use crate::{cgroup, pod_directory};
+use crate::{groups, pod_directory};
 
 /// A record that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -47,8 +47,13 @@ fn link(path: PathBuf, text: &str) -> Result<(), StatusError> {
     }
 }
 
-/// Writes what is known before the VM starts, last of all `pid`: the supervisor's own, and the pod's start time.
-pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) -> Result<(), StatusError> {
+/// Writes what is known before the VM starts, last of all `pid`: the supervisor's own, and the pod's start time. A pod without a control
+/// group is in this process's.
+pub fn pod_starts(
+    environment_files: &[(String, String)],
+    runtime_config: &str,
+    group: Option<&Path>,
+) -> Result<(), StatusError> {
     link(PathBuf::from("flavor"), "kvm")?;
     for (app, content) in environment_files {
         environment(app, content)?;
@@ -56,7 +61,8 @@ pub fn pod_starts(environment_files: &[(String, String)], runtime_config: &str) 
     write(in_pod(), PathBuf::from("runtime-config"), runtime_config)?;
     fault::point("status.environment.written");
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    if let Some(path) = cgroup::path(&groups) {
+    let group = group.and_then(Path::to_str).or_else(|| groups::path_of_process(&groups));
+    if let Some(path) = group {
         write(in_pod(), PathBuf::from("subcgroup"), path)?;
     }
     write(in_pod(), PathBuf::from("pid"), &format!("{}\n", std::process::id()))?;

@@ -41,6 +41,7 @@ use crate::deadline::Deadline;
 use crate::diagnostics::sentence;
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
+use crate::groups::Groups;
 use crate::guest::Conversation;
 use crate::host_clock::HostClock;
 use crate::journal::Journal;
@@ -121,6 +122,8 @@ pub struct Pod {
     pub passed: Vec<(u16, OwnedFd)>,
     /// What it counts.
     pub metrics: PodMetrics,
+    /// Its control groups.
+    pub groups: Groups,
 }
 
 /// Standard streams of rkt.
@@ -209,6 +212,7 @@ struct Supervisor<'fd> {
     passed: Vec<(u16, OwnedFd)>,
     manager: ServiceManager,
     metrics: PodMetrics,
+    groups: Groups,
     /// Whose memory is the pod's.
     processes: [PodProcess; 3],
     /// When the VM is killed if it has not ended, and the reason that is given.
@@ -239,6 +243,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         additions,
         passed,
         metrics,
+        groups,
     } = pod;
     let mut entropy = [0; 32];
     File::open("/dev/urandom")
@@ -278,6 +283,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         sessions: Sessions::new(&guest.apps),
         manager: ServiceManager::of_caller(),
         metrics,
+        groups,
         processes: measures::processes(&vmm, &files),
         attachments: Attachments::new(attachments::directory::root()),
         tunnels: tunnels_of(&guest),
@@ -318,10 +324,11 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
     match ending? {
         Ending::Finished => Ok(supervisor.conversation.exit_code()),
         Ending::VmmGone => {
+            let short = supervisor.groups.ran_out_of_memory();
             if files_ended {
-                file_server_verdict(files)?;
+                file_server_verdict(files, short)?;
             }
-            if vmm_ended { vmm_verdict(vmm.wait()?) } else { Err(SupervisorError::GuestDied) }
+            if vmm_ended { vmm_verdict(vmm.wait()?, short) } else { Err(SupervisorError::GuestDied) }
         }
     }
 }
@@ -346,6 +353,7 @@ impl Supervisor<'_> {
                 // The guest runs, so all walls are up.
                 if !std::mem::replace(&mut told_missing, true) {
                     self.tell_missing(vmm, files);
+                    self.groups.limit_processors();
                 }
             }
             if ready.clients {

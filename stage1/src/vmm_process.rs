@@ -23,7 +23,7 @@ use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, JailError, Reach, Terms};
 use crate::network::Card;
 use crate::plan::VmPlan;
-use crate::process::{self, Child, Company, ProcessError};
+use crate::process::{self, Child, Company, Place, ProcessError};
 
 /// What the VM is made of, all of it open.
 #[derive(Debug)]
@@ -76,8 +76,8 @@ pub enum VmmEnd {
     Failed(String),
 }
 
-/// Starts the VMM.
-pub fn start(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<Child, ProcessError> {
+/// Starts the VMM, in these control groups.
+pub fn start(plan: &VmPlan, parts: VmParts, terms: Terms, place: &Place) -> Result<Child, ProcessError> {
     let mut keep = vec![
         parts.memory.as_raw_fd(),
         parts.kvm.as_raw_fd(),
@@ -90,7 +90,7 @@ pub fn start(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<Child, Proce
     keep.extend(parts.cards.iter().flat_map(|card| &card.queues).map(AsRawFd::as_raw_fd));
     keep.extend(parts.vhost.iter().flatten().map(AsRawFd::as_raw_fd));
     let work = move || run(plan, parts, terms).unwrap_or_else(VmmEnd::Failed);
-    process::spawn("VMM", Company::with(terms.demand), &keep, work)
+    process::spawn_in(place, "VMM", Company::with(terms.demand), &keep, work)
 }
 
 fn run(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<VmmEnd, String> {

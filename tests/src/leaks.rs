@@ -31,10 +31,19 @@ pub fn of_pod(uuid: &str) -> Vec<String> {
         let mut found = mounts(uuid);
         found.extend(processes(uuid).into_iter().map(|(_, what)| what));
         found.extend(sockets(uuid));
-        let ours = |name: &&String| name.contains(uuid) || name.contains(&uuid.replace('-', "\\x2d"));
-        found.extend(cgroups().iter().filter(ours).map(|name| format!("cgroup {name}")));
+        found.extend(groups(uuid));
         found
     })
+}
+
+/// The control groups that carry the pod's UUID in their names.
+pub fn cgroups_of(uuid: &str) -> Vec<String> {
+    settle(|| groups(uuid))
+}
+
+fn groups(uuid: &str) -> Vec<String> {
+    let ours = |name: &&String| name.contains(uuid) || name.contains(&uuid.replace('-', "\\x2d"));
+    cgroups().iter().filter(ours).map(|name| format!("cgroup {name}")).collect()
 }
 
 /// What the whole host has of the kinds of things that pods use. Only for tests that nothing else runs beside.

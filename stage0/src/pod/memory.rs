@@ -8,6 +8,8 @@ use std::fs;
 
 use serde::Serialize;
 
+use super::cgroup;
+
 /// Memory of all of a pod's processes on the host. For a virtual machine that is the guest's memory as far as it was used, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryReport {
@@ -15,15 +17,22 @@ pub struct MemoryReport {
     pss: u64,
     /// How many processes.
     processes: usize,
+    /// Bytes that the pod's control group is charged with, files that the kernel keeps for it included. None if it has no group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<u64>,
 }
 
 impl MemoryReport {
-    /// Of the process and all that descend from it. None if it has ended, or is not ours to look at.
-    pub fn of(pid: i32) -> Option<Self> {
+    /// Of the process of a pod of this UUID and all that descend from it. None if it has ended, or is not ours to look at.
+    pub fn of(pid: i32, uuid: &str) -> Option<Self> {
         let processes = descendants(pid, &parents());
         // Those that end meanwhile cost nothing.
         let sizes: Vec<u64> = processes.iter().filter_map(|pid| proportional_set_size(*pid)).collect();
-        (!sizes.is_empty()).then(|| MemoryReport { pss: sizes.iter().sum(), processes: sizes.len() })
+        (!sizes.is_empty()).then(|| MemoryReport {
+            pss: sizes.iter().sum(),
+            processes: sizes.len(),
+            cgroup: processes.iter().find_map(|pid| cgroup::memory(*pid, uuid)),
+        })
     }
 }
 
@@ -78,9 +87,10 @@ mod tests {
 
     #[test]
     fn this_process_takes_memory() {
-        let report = MemoryReport::of(std::process::id() as i32).unwrap();
+        let report = MemoryReport::of(std::process::id() as i32, "no-pod").unwrap();
 
         assert!(report.pss > 0 && report.processes >= 1, "{report:?}");
-        assert_eq!(MemoryReport::of(i32::MAX), None);
+        assert_eq!(report.cgroup, None);
+        assert_eq!(MemoryReport::of(i32::MAX, "no-pod"), None);
     }
 }

@@ -9,6 +9,7 @@ pub mod app_root;
 pub mod app_start;
 pub mod app_state;
 pub mod assemble;
+pub mod cgroup;
 pub mod collect;
 pub mod copy;
 pub mod egress;

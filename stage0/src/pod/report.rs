@@ -106,7 +106,7 @@ impl PodReport {
         Ok(PodReport {
             // Not every stage1 writes them, and not before the pod's first app runs.
             phases: phases.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
-            memory: pid.and_then(MemoryReport::of),
+            memory: pid.and_then(|pid| MemoryReport::of(pid, &pod.uuid().to_string())),
             ..Self::of(pod)?
         })
     }

@@ -23,6 +23,7 @@ use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
+use crate::groups::{Groups, Member};
 use crate::hypervisor_options::VHOST_NET_DEVICE;
 use crate::jail::{self, Demand, Terms};
 use crate::metrics::PodMetrics;
@@ -124,9 +125,12 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         (None, None)
     };
     let terms = Terms { demand, user: jail::user_of(flags.uuid) };
-    let forwarder = port_forwarder::start(reservation, networks.forward_to, terms)?;
+    let groups = Groups::make(Path::new("."), flags.uuid, plan.limits, &plan.shares.host_paths(), demand)?;
+    let place = |member| groups.place(member).map_err(EntrypointError::Place);
+    let helpers = place(Member::Helper)?;
+    let forwarder = port_forwarder::start(reservation, networks.forward_to, terms, helpers.clone())?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
-    let files = file_server::start(&plan.shares, files_server, terms)?;
+    let files = file_server::start(&plan.shares, files_server, terms, &helpers)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let pairs = networks.cards.iter().map(|card| card.queues.len());
@@ -145,9 +149,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         limits: flags.hypervisor.limits,
         vhost,
     };
-    let vmm = vmm_process::start(&plan.vm, parts, terms)?;
+    let vmm = vmm_process::start(&plan.vm, parts, terms, &place(Member::Vmm)?)?;
     fault::point("run.vmm.started");
-    status::pod_starts(&plan.environment_files, &runtime_config::text(flags))?;
+    status::pod_starts(&plan.environment_files, &runtime_config::text(flags), groups.path())?;
 
     let (uuid, guest) = (flags.uuid, plan.guest);
     let used = activation::used(guest.apps.iter().flat_map(|app| &app.sockets));
@@ -170,6 +174,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         additions,
         passed,
         metrics,
+        groups,
     };
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let caller = Caller { stdin: stdin.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };

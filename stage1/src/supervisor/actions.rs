@@ -105,7 +105,9 @@ impl Supervisor<'_> {
 
     /// What the pod's processes do without on this host.
     pub(super) fn tell_missing(&mut self, vmm: &Child, files: &Child) {
-        let missing: BTreeSet<String> = vmm.missing().into_iter().chain(files.missing()).collect();
+        let of_group = self.groups.missing().iter().map(|wall| (*wall).to_owned());
+        let missing: BTreeSet<String> =
+            vmm.missing().into_iter().chain(files.missing()).chain(of_group).collect();
         if !missing.is_empty() {
             let walls: Vec<String> = missing.into_iter().collect();
             let text =

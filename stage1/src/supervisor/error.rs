@@ -72,23 +72,31 @@ pub enum SupervisorError {
     /// The file server failed.
     #[error("the file server failed: {0}")]
     FileServer(String),
+    /// The pod's control group has no more memory.
+    #[error(
+        "the pod was killed for want of memory: it may take {} MiB of this host's, for its guest, for files and for itself",
+        _0 >> 20
+    )]
+    OutOfMemory(u64),
     /// The user lost patience, or the guest could not be stopped.
     #[error("the pod was killed: {0}")]
     Killed(&'static str),
 }
 
-/// The error that the file server's end before the VMM's stands for, if it is one.
-pub fn file_server_verdict(end: End<FileServerEnd>) -> Result<(), SupervisorError> {
+/// The error that the file server's end before the VMM's stands for, if it is one, in a pod whose memory was `short` at this limit.
+pub fn file_server_verdict(end: End<FileServerEnd>, short: Option<u64>) -> Result<(), SupervisorError> {
     match end {
+        End::Killed(libc::SIGKILL) if let Some(limit) = short => Err(SupervisorError::OutOfMemory(limit)),
         End::Done(FileServerEnd::HungUp) => Ok(()),
         End::Done(FileServerEnd::Failed(reason)) => Err(SupervisorError::FileServer(reason)),
         other => Err(SupervisorError::FileServer(other.describe())),
     }
 }
 
-/// The error that the VMM's end before the guest's stands for.
-pub fn vmm_verdict(end: End<VmmEnd>) -> Result<ExitCode, SupervisorError> {
+/// The same of the VMM's end before the guest's.
+pub fn vmm_verdict(end: End<VmmEnd>, short: Option<u64>) -> Result<ExitCode, SupervisorError> {
     Err(match end {
+        End::Killed(libc::SIGKILL) if let Some(limit) = short => SupervisorError::OutOfMemory(limit),
         End::Done(VmmEnd::Reset) => SupervisorError::GuestDied,
         End::Done(VmmEnd::TripleFault { vcpu, registers }) => {
             SupervisorError::TripleFault { vcpu, registers }

@@ -21,7 +21,7 @@ impl Supervisor<'_> {
     /// Everything that the pod counts, as Prometheus' text.
     pub(super) fn metrics_text(&self) -> String {
         let cards = self.guest.network.interfaces.len();
-        self.metrics.text(self.uuid, cards, &self.processes)
+        self.metrics.text(self.uuid, cards, &self.processes, self.groups.memory())
     }
 
     /// Writes down how far the pod came.

@@ -23,11 +23,12 @@ const SHARES_POINTS: [&str; 2] = ["shares.extended", "shares.withdrawn"];
 
 /// Points that `rkt stop` and `rkt gc` pass; all others are passed by `rkt run`.
 const STOP_POINT: &str = "stop.asked";
-const GC_POINTS: [&str; 5] = [
+const GC_POINTS: [&str; 6] = [
     "network.deleted",
     "network.namespace.unmounted",
     "network.namespace.removed",
     "network.firewall.removed",
+    "groups.removed",
     "gc.done",
 ];
 

@@ -110,6 +110,8 @@ mod output_test;
 #[cfg(test)]
 mod plan_test;
 #[cfg(test)]
+mod port_forwarder_test;
+#[cfg(test)]
 mod prefill_test;
 #[cfg(test)]
 mod process_test;

@@ -15,7 +15,7 @@ use std::io;
 
 use program::{compile, length};
 
-pub use program::{Argument, Rule, Verdict};
+pub use program::{Argument, Rule, Spare, Verdict};
 
 /// The filter of one kind of thread.
 #[derive(Debug)]
@@ -52,6 +52,17 @@ pub struct Alternative {
     pub value: Option<u32>,
 }
 
+impl Alternative {
+    /// Whether a pod may well do without it.
+    pub fn is_spare(&self) -> bool {
+        match self.rule.spare {
+            Spare::None => false,
+            Spare::Values(values) => self.value.is_some_and(|value| values.contains(&value)),
+            Spare::All => true,
+        }
+    }
+}
+
 impl Filter {
     /// All alternatives, in the order in which they are numbered.
     pub fn alternatives(&self) -> Vec<Alternative> {
@@ -72,20 +83,24 @@ impl Filter {
     /// has taken care of what happens at a refusal, which is a SIGSYS in place of the call.
     pub fn apply(&self) -> io::Result<()> {
         #[cfg(feature = "fault-injection")]
-        if let Some(program) = self.for_test() {
-            return load(&program);
+        if let Some(number) = self.for_test() {
+            return self.apply_without(number);
         }
         load(self.program)
     }
 
-    /// The filter without the alternative that a test names as `FILTER:NUMBER`.
-    #[cfg(feature = "fault-injection")]
-    fn for_test(&self) -> Option<Vec<libc::sock_filter>> {
-        let wanted = std::env::var("RKT_TEST_WITHOUT_RULE").ok()?;
-        let number = wanted.strip_prefix(self.name)?.strip_prefix(':')?.parse().ok()?;
+    /// The same, without the alternative of that number: by this, tests find out what a thread could do without.
+    pub fn apply_without(&self, number: usize) -> io::Result<()> {
         let mut program = self.program.to_vec();
         program::write(self.rules, Some(number), &mut program);
-        Some(program)
+        load(&program)
+    }
+
+    /// The number of the alternative that a test names as `FILTER:NUMBER`.
+    #[cfg(feature = "fault-injection")]
+    fn for_test(&self) -> Option<usize> {
+        let wanted = std::env::var("RKT_TEST_WITHOUT_RULE").ok()?;
+        wanted.strip_prefix(self.name)?.strip_prefix(':')?.parse().ok()
     }
 }
 

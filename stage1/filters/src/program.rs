@@ -45,8 +45,19 @@ pub struct Rule {
     pub verdict: Verdict,
     /// What the thread does with it.
     pub why: &'static str,
-    /// It is for hosts and situations that tests do not make.
-    pub spare: bool,
+    /// How much of it is for hosts and situations that tests do not make.
+    pub spare: Spare,
+}
+
+/// What a pod gets by without, mostly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spare {
+    /// Nothing of the rule.
+    None,
+    /// These values of the argument.
+    Values(&'static [u32]),
+    /// The whole rule.
+    All,
 }
 
 /// `linux/audit.h`: what the kernel calls 64-bit calls of x86. 32-bit ones have another number; x32 ones have a bit in their

@@ -1,16 +1,17 @@
 //! What many idle pods cost together, beside as many of QEMU's microvms: 1, 10 and 50 of one virtual CPU and 128 MiB, with the same
 //! kernel and program. Run by `cargo xtask bench density`.
 //!
-//! Times are from the first start to the last one's rest, all of them started at once; sizes are proportional, so that what pods
-//! share counts once.
+//! Times are from the first start to the last one's rest, all of them started at once; sizes are of a moment later, when the guests have
+//! given back what they do not need, and proportional, so that what pods share counts once.
 // A bench that meets something unexpected has nothing better to do than to end with a message.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::env;
+use std::thread;
 use std::time::Instant;
 
 use rkt_tests::dist;
-use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu};
+use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu, SETTLING};
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::spinner::Spinner;
 
@@ -58,6 +59,7 @@ fn pods(rkt: &TestRkt, count: usize) -> Crowd {
         (0..count).map(|number| IdlePod::start(rkt, &format!("idle-{number}"))).collect();
     pods.iter_mut().for_each(IdlePod::wait);
     let seconds = started.elapsed().as_secs_f64();
+    thread::sleep(SETTLING);
     let memory = pods.iter().flat_map(IdlePod::footprints).sum();
     pods.into_iter().for_each(IdlePod::end);
     rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
@@ -69,6 +71,7 @@ fn qemus(initramfs: &std::path::Path, count: usize) -> Crowd {
     let mut machines: Vec<IdleQemu> = (0..count).map(|_| IdleQemu::start(initramfs)).collect();
     machines.iter_mut().for_each(IdleQemu::wait);
     let seconds = started.elapsed().as_secs_f64();
+    thread::sleep(SETTLING);
     let memory = machines.iter().map(IdleQemu::footprint).sum();
     machines.into_iter().for_each(IdleQemu::end);
     Crowd { seconds, memory }

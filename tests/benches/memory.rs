@@ -11,11 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use rkt_tests::dist;
-use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu};
+use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu, SETTLING};
 use rkt_tests::rkt::TestRkt;
-
-/// For what a start leaves behind to be given back: page reporting waits two seconds.
-const SETTLING: Duration = Duration::from_secs(5);
 
 fn main() {
     assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench memory`");

@@ -7,6 +7,7 @@ use std::iter::Sum;
 use std::ops::Add;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
@@ -20,6 +21,9 @@ const READY: &str = "ready-to-idle";
 
 /// What it does.
 const STEPS: [&str; 4] = ["print-msg", READY, "sleep", "100000"];
+
+/// For what a start leaves behind to be given back: page reporting waits two seconds.
+pub const SETTLING: Duration = Duration::from_secs(5);
 
 /// Memory of each guest.
 pub const GUEST_MIB: u32 = 128;

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use std::fs;
 
 use uuid::Uuid;
-use vmm::Metrics;
 use vmm::metrics::{Counter, Mark, monotonic_ns};
+use vmm::{ConsoleTail, Metrics};
 
 /// `CLOCK_MONOTONIC`, in nanoseconds, of when the user's command began.
 const STARTED_VARIABLE: &str = "RKT_STARTED_NS";
@@ -72,6 +72,11 @@ impl PodMetrics {
         // Whoever runs stage1 without rkt has no such variable, and one of another boot's is no time of this one's.
         let begun_ns = began.filter(|time| (1..=now).contains(time)).unwrap_or(now);
         Self { begun_ns, machine, marks, counts: Counts::default() }
+    }
+
+    /// What the guest's kernel said last.
+    pub fn console(&self) -> &'static ConsoleTail {
+        &self.machine.console
     }
 
     /// Names and times of the phases so far.

@@ -30,16 +30,17 @@ const MAX_HOSTNAME_BYTES: usize = 64;
 
 /// Always on the guest kernel's command line. Nothing of the pod is: the VM is told over the control connection.
 ///
-/// `panic=-1` and `reboot=k` turn a panic into a reset that the VMM sees at once; the others take probing and
-/// self-tests out of the boot.
-const KERNEL_PARAMETERS: &str = "panic=-1 reboot=k nomodule tsc=reliable no_timer_check random.trust_cpu=1 \
-                                 cryptomgr.notests rdinit=/init";
+/// `panic=-1` and `reboot=k` turn a panic into a reset that the VMM sees at once, and `panic_print` has it repeat what it said before. Free
+/// memory is given back in pieces of 512 KiB (`page_reporting_order`); with the kernel's own 2 MiB an idle guest keeps 10 MiB more. The others take
+/// probing and self-tests out of the boot.
+const KERNEL_PARAMETERS: &str = "panic=-1 panic_print=32 reboot=k nomodule tsc=reliable no_timer_check random.trust_cpu=1 \
+                                 cryptomgr.notests page_reporting.page_reporting_order=7 rdinit=/init";
 
-/// Kernel messages on the serial port that the VM has with `--debug` only.
+/// Kernel messages on the serial port.
 const DEBUG_PARAMETERS: &str = "console=ttyS0 earlyprintk=ttyS0 8250.nr_uarts=1";
 
-/// No console at all.
-const QUIET_PARAMETERS: &str = "quiet loglevel=0 8250.nr_uarts=0";
+/// No console but the one that needs no driver, and nothing on it but emergencies: a level of 0 would silence even a panic.
+const QUIET_PARAMETERS: &str = "earlyprintk=ttyS0,keep loglevel=1 8250.nr_uarts=0";
 
 /// Why a pod cannot be run as asked.
 #[derive(Debug, thiserror::Error)]

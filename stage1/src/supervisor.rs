@@ -11,6 +11,8 @@ mod console;
 mod error;
 mod hearing;
 mod kernel_log;
+#[cfg(test)]
+mod kernel_log_test;
 mod measures;
 mod user;
 mod wait;
@@ -282,6 +284,7 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         running: guest.apps.len(),
         sessions: Sessions::new(&guest.apps),
         manager: ServiceManager::of_caller(),
+        kernel: KernelLog::new(serial, metrics.console()),
         metrics,
         groups,
         processes: measures::processes(&vmm, &files),
@@ -290,7 +293,6 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         forwarder,
         passed,
         guest,
-        kernel: KernelLog::new(serial),
         clients,
         clock: HostClock::watch().map_err(SupervisorError::Clock)?,
         kill_at: Deadline::default(),
@@ -313,6 +315,9 @@ pub fn supervise(pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result<Exi
         let actions = supervisor.conversation.vm_was_killed();
         supervisor.carry_out(actions)?;
         ending = Ok(Ending::Finished);
+    }
+    if matches!(ending, Ok(Ending::VmmGone) | Err(SupervisorError::GuestSilent { .. })) {
+        supervisor.relay_last_kernel_messages();
     }
     let wanted = !supervisor.forced && !matches!(ending, Err(SupervisorError::Killed(_)));
     supervisor.drain(wanted.then_some(signals))?;
@@ -647,6 +652,13 @@ impl Supervisor<'_> {
     /// Passes kernel messages on to standard error, line by line.
     fn relay_kernel_messages(&mut self) {
         for line in self.kernel.read() {
+            self.outputs.kernel_message(&line);
+        }
+    }
+
+    /// What the kernel had to say when nobody was listening.
+    fn relay_last_kernel_messages(&mut self) {
+        for line in self.kernel.last_lines() {
             self.outputs.kernel_message(&line);
         }
     }

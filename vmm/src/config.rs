@@ -31,7 +31,7 @@ pub struct VmConfig {
     pub fs: Option<FsConfig>,
     /// The socket device.
     pub vsock: Option<VsockConfig>,
-    /// Where the guest's serial console goes. `None` means there is no serial port at all.
+    /// Where the guest's serial console goes, beside [`Metrics::console`].
     pub serial: Option<File>,
     /// Where it counts what it does.
     pub metrics: &'static Metrics,

@@ -33,6 +33,7 @@ mod vm_test;
 
 pub use arch::x86_64::cpuid::KvmFeatures;
 pub use config::{Confinement, FsConfig, NetConfig, NetLimit, NetLimits, Rate, VmConfig, VsockConfig};
+pub use devices::console_tail::ConsoleTail;
 pub use error::Error;
 pub use exit::Exit;
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};

@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use vm_memory::mmap::MmapRegion;
 
 use crate::Error;
+use crate::devices::console_tail::ConsoleTail;
 use crate::virtio::net::counters::NetCounters;
 use crate::vm::MAX_NETWORK_CARDS;
 
@@ -88,7 +89,7 @@ pub struct MachineMarks {
     pub entered: Mark,
 }
 
-/// Everything that a machine counts.
+/// Everything that a machine counts, and what outlives it.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Exits of all virtual CPUs.
@@ -107,6 +108,8 @@ pub struct Metrics {
     pub cards: [NetCounters; MAX_NETWORK_CARDS],
     /// How far it came.
     pub marks: MachineMarks,
+    /// What its kernel said last on its serial port.
+    pub console: ConsoleTail,
 }
 
 impl Metrics {

@@ -21,7 +21,7 @@ use crate::arch::x86_64::{boot, cpuid, kernel, local_apic, mptable, msr, registe
 use crate::device_thread::DeviceThread;
 use crate::devices::bus::{Bus, BusDevice};
 use crate::devices::i8042::{self, ResetPort};
-use crate::devices::serial::{self, IrqLine, SerialPort};
+use crate::devices::serial::{self, IrqLine, Output, SerialPort};
 use crate::event_loop::EventLoop;
 use crate::exit::{Exit, ExitLatch};
 use crate::memory::{self, GuestRam, VIRTIO_MMIO_SIZE, VIRTIO_MMIO_START};
@@ -127,13 +127,13 @@ impl Vm {
 
         let mut devices = create_devices(fs, vsock, metrics, &exit)?;
         add_network_cards(&mut devices, net, metrics)?;
-        let serial = serial.map(serial_line).transpose()?;
-        let (ports, memory) = create_buses(&fd, &ram, &devices, &device_thread, serial.as_ref(), &exit)?;
+        let (serial_irq, serial) = serial_line(Output { tail: &metrics.console, file: serial })?;
+        let (ports, memory) = create_buses(&fd, &ram, &devices, &device_thread, serial, &exit)?;
         let features = cpuid::without(cpuid::supported(&kvm)?, hidden_features);
         let vcpus = create_vcpus(&features, &fd, vcpus, ports, memory, metrics, &exit)?;
 
         load(&ram, kernel, initramfs, command_line, &devices, &vcpus)?;
-        connect(&fd, &devices, serial.as_ref().map(|(irq, _)| irq))?;
+        connect(&fd, &devices, &serial_irq)?;
         metrics.marks.built.set();
         Ok(Vm { fd, ram, vcpus, devices, device_thread, exit, confinement })
     }
@@ -293,7 +293,7 @@ fn add_network_cards(
     Ok(())
 }
 
-fn serial_line(output: File) -> Result<(EventFd, Arc<Mutex<dyn BusDevice>>), Error> {
+fn serial_line(output: Output) -> Result<(EventFd, Arc<Mutex<dyn BusDevice>>), Error> {
     let irq = EventFd::new(EFD_NONBLOCK).map_err(Error::os("create an event descriptor"))?;
     let line = IrqLine(irq.try_clone().map_err(Error::os("duplicate an event descriptor"))?);
     Ok((irq, Arc::new(Mutex::new(SerialPort::new(line, output)))))
@@ -305,15 +305,13 @@ fn create_buses(
     ram: &GuestRam,
     devices: &[(Slot, DeviceHandle)],
     device_thread: &Arc<DeviceThread>,
-    serial: Option<&(EventFd, Arc<Mutex<dyn BusDevice>>)>,
+    serial: Arc<Mutex<dyn BusDevice>>,
     exit: &Arc<ExitLatch>,
 ) -> Result<(Arc<Bus>, Arc<Bus>), Error> {
     let mut ports = Bus::default();
     let reset = ResetPort::new(exit.clone());
     ports.insert(i8042::COMMAND_PORT..i8042::COMMAND_PORT + 1, Arc::new(Mutex::new(reset)));
-    if let Some((_, port)) = serial {
-        ports.insert(serial::PORTS, port.clone());
-    }
+    ports.insert(serial::PORTS, serial);
 
     let mut memory = Bus::default();
     let io_apic = IoApic::new(KvmRoutes(fd.clone()));
@@ -377,7 +375,7 @@ fn load(
 }
 
 /// Notifications of queues and interrupts of devices, all in one burst.
-fn connect(fd: &VmFd, devices: &[(Slot, DeviceHandle)], serial: Option<&EventFd>) -> Result<(), Error> {
+fn connect(fd: &VmFd, devices: &[(Slot, DeviceHandle)], serial_irq: &EventFd) -> Result<(), Error> {
     for (slot, handle) in devices {
         let address = IoEventAddress::Mmio(slot.window().start + NOTIFY_OFFSET);
         for (index, kick) in (0u32..).zip(handle.kicks.iter()) {
@@ -396,8 +394,5 @@ fn connect(fd: &VmFd, devices: &[(Slot, DeviceHandle)], serial: Option<&EventFd>
         fd.register_irqfd(handle.interrupt.event(), slot.irq())
             .map_err(Error::kvm("connect an interrupt"))?;
     }
-    if let Some(irq) = serial {
-        fd.register_irqfd(irq, serial::IRQ).map_err(Error::kvm("connect the serial port's interrupt"))?;
-    }
-    Ok(())
+    fd.register_irqfd(serial_irq, serial::IRQ).map_err(Error::kvm("connect the serial port's interrupt"))
 }

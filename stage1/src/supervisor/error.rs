@@ -54,8 +54,8 @@ pub enum SupervisorError {
     },
     /// The guest died without saying goodbye.
     #[error(
-        "the guest kernel panicked or its init died: the VM reset itself without halting (run again with --debug to \
-         see the guest kernel's messages)"
+        "the guest kernel panicked or its init died: the VM reset itself without halting (its last messages are above, if it had any; \
+         --debug shows all of them)"
     )]
     GuestDied,
     /// The guest died so badly that not even a panic was possible.

@@ -1,4 +1,4 @@
-//! The guest kernel's messages, which a pod has with `--debug` only.
+//! The guest kernel's messages: all of them with `--debug`, its last ones if it dies without.
 //!
 //! Responsible for: cutting what comes out of the serial port into lines. Must not know: where they go. Follows
 //! docs/architecture.md, "The machine".
@@ -7,22 +7,30 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use vmm::ConsoleTail;
+
 use crate::stdio::MAX_LINE_BYTES;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 4096;
+
+/// Of a kernel that died: its report of an oops takes about 40 lines, and what led to it stands before it.
+const LAST_LINES: usize = 60;
 
 /// The reading end of the VM's serial port.
 #[derive(Debug)]
 pub struct KernelLog {
     serial: Option<File>,
     partial: Vec<u8>,
+    /// Without somebody at the serial port.
+    tail: Option<&'static ConsoleTail>,
 }
 
 impl KernelLog {
-    /// Reads from `serial`; without it there are no messages.
-    pub fn new(serial: Option<File>) -> Self {
-        Self { serial, partial: Vec::new() }
+    /// Reads from `serial`; without it, `tail` has the last messages.
+    pub fn new(serial: Option<File>, tail: &'static ConsoleTail) -> Self {
+        let tail = serial.is_none().then_some(tail);
+        Self { serial, partial: Vec::new(), tail }
     }
 
     /// The descriptor to wait for, until the VMM has closed its end.
@@ -49,5 +57,14 @@ impl KernelLog {
             lines.push(std::mem::take(&mut self.partial));
         }
         lines
+    }
+    /// What it said before its end, unless that was read as it came. The VMM, which kept it, may have been the guest's.
+    pub fn last_lines(&self) -> Vec<Vec<u8>> {
+        let said = self.tail.map(ConsoleTail::bytes).unwrap_or_default();
+        let printable =
+            |line: &[u8]| line.iter().copied().filter(|byte| matches!(byte, b' '..=b'~')).collect();
+        let lines = said.split(|byte| *byte == b'\n').map(printable);
+        let mut lines: Vec<Vec<u8>> = lines.filter(|line: &Vec<u8>| !line.is_empty()).collect();
+        lines.split_off(lines.len().saturating_sub(LAST_LINES))
     }
 }

@@ -69,7 +69,12 @@ fn a_guest_kernel_that_panics_is_reported() {
 
     let mut pod = Pod::start_with_env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", parameters, &[INSPECT]);
 
-    pod.finish().expect_code(254).expect_err("kernel panicked");
+    // With what led to it.
+    pod.finish()
+        .expect_code(254)
+        .expect_err("kernel panicked")
+        .expect_err("Kernel panic - not syncing: VFS")
+        .expect_err("VFS: Cannot open root device");
     expect_exited_and_collectable(&pod);
 }
 
@@ -108,7 +113,11 @@ fn a_guest_init_that_dies_is_reported() {
 
     let output = pod.finish();
 
-    output.expect_code(254).expect_err("init died");
+    output
+        .expect_code(254)
+        .expect_err("init died")
+        .expect_err("Kernel panic - not syncing: Attempted to kill init")
+        .expect_err("RIP: 0033:");
     expect_exited_and_collectable(&pod);
 }
 

@@ -1,7 +1,7 @@
 //! The serial port, for kernel messages.
 //!
-//! Responsible for: a 16550 at COM1 whose output is a file. Must not know: who reads it. Follows the National
-//! Semiconductor 16550 data sheet, as vm-superio implements it.
+//! Responsible for: a 16550 at COM1, whose last bytes are kept, and all of which may go to a file. Must not know: who reads them. Follows the
+//! National Semiconductor 16550 data sheet, as vm-superio implements it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -12,6 +12,7 @@ use vm_superio::serial::{NoEvents, Serial};
 use vmm_sys_util::eventfd::EventFd;
 
 use crate::devices::bus::BusDevice;
+use crate::devices::console_tail::ConsoleTail;
 use crate::log_limit::guest_warn;
 
 /// COM1.
@@ -30,8 +31,27 @@ impl Trigger for IrqLine {
     }
 }
 
+/// Where the port's bytes go.
+pub struct Output {
+    /// The last of them.
+    pub tail: &'static ConsoleTail,
+    /// All of them, if somebody wants to see them at once.
+    pub file: Option<File>,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.tail.push(bytes);
+        self.file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), File::flush)
+    }
+}
+
 /// A serial port that writes to `W` and receives nothing.
-pub struct SerialPort<W: Write = File> {
+pub struct SerialPort<W: Write = Output> {
     uart: Serial<IrqLine, NoEvents, W>,
 }
 

@@ -92,7 +92,7 @@ fn kernel_command_line_says_nothing_of_the_pod() {
     .unwrap();
 
     assert_eq!(plain.vm.command_line, other.vm.command_line);
-    assert!(plain.vm.command_line.contains("quiet"));
+    assert!(plain.vm.command_line.contains("loglevel=1"));
     assert!(!plain.vm.command_line.contains("ttyS0"));
 }
 

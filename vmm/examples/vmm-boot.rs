@@ -150,7 +150,27 @@ fn run() -> Result<Exit, Box<dyn Error>> {
     Ok(machine.run()?)
 }
 
+/// What the VMM complains about goes to stderr.
+struct Log;
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{}", record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
 fn main() -> ExitCode {
+    if log::set_logger(&Log).is_ok() {
+        log::set_max_level(log::LevelFilter::Warn);
+    }
     match run() {
         Ok(exit) => {
             eprintln!("vmm-boot: {exit:?}");

@@ -18,6 +18,7 @@ mod filters;
 mod foreign_stage0;
 mod groups;
 mod hostile_apps;
+mod hostile_guest;
 mod interactive;
 mod isolation;
 mod life;

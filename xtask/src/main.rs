@@ -39,8 +39,9 @@ See it work:
                                machine  whole pods where KVM works
                                bench    every bench, for a moment
   bench NAME [ARG…]          measure, in the KVM machine on the instruction clock (wall time where KVM is real)
-  fuzz [TARGET…] [--seconds N]
-                             fuzz what reads strangers' bytes (300 s a target), and keep what is new in tests/fuzz/corpus
+  fuzz [TARGET…] [--seconds N | --runs N] [--planted]
+                             fuzz what reads strangers' bytes (300 s a target), and keep what is new in tests/fuzz/corpus;
+                             --planted: with a bug in each target, which must be found
 
 Work on it:
   machine [OPTION…] -- CMD…  run CMD where KVM works: on this host, or in an emulated machine that sees the host's files

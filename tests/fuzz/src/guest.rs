@@ -15,6 +15,8 @@ use guest_init::app::users;
 use rustix::fs::{Mode, OFlags};
 use tunnels::{Side, Target, Tunnels};
 
+/// Of a log; four of its longest records.
+const MAX_WRITTEN_BYTES: usize = 64 * 1024;
 /// Longest status that the host is told of.
 const MAX_STATUS_BYTES: usize = guest_api::MAX_STATUS_BYTES;
 
@@ -105,10 +107,14 @@ pub fn app_logs(data: &[u8]) -> bool {
             assert!(text.len() < line.len());
         }
     }
-    let (mut pieces, mut rest) = (Vec::new(), data);
-    while let Some(([head, repeat], behind)) = rest.split_first_chunk::<2>() {
+    let (mut pieces, mut rest, mut total) = (Vec::new(), data, 0);
+    while let Some(([head, repeat], behind)) =
+        rest.split_first_chunk::<2>().filter(|_| total < MAX_WRITTEN_BYTES)
+    {
         let (piece, left) = behind.split_at_checked(usize::from(head >> 1)).unwrap_or((behind, &[]));
-        pieces.push((head & 1 == 0, piece.repeat(1 + usize::from(*repeat))));
+        let piece = piece.repeat(1 + usize::from(*repeat));
+        total += piece.len();
+        pieces.push((head & 1 == 0, piece));
         rest = left;
     }
     let records =

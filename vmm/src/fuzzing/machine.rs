@@ -28,7 +28,7 @@ use crate::virtio::rng::Rng;
 use crate::virtio::vsock::Vsock;
 
 /// An input longer than that finds nothing more.
-const MAX_ACTS: usize = 256;
+const MAX_ACTS: usize = 128;
 /// A device that asks to be called again is, so many times.
 const MAX_TURNS: usize = 16;
 const MAGIC: u32 = 0x7472_6976;

@@ -16,7 +16,7 @@ use crate::exit::ExitLatch;
 use crate::memory::LOCAL_APIC_START;
 
 /// An input longer than that finds nothing more.
-const MAX_ACCESSES: usize = 512;
+const MAX_ACCESSES: usize = 128;
 /// Ports that a PC has.
 const PORTS: u64 = 1 << 16;
 

@@ -32,7 +32,7 @@ const QUEUE_BYTES: u64 = 0x3000;
 /// Where buffers are that have no better place.
 const BUFFERS: u16 = 0x9000;
 /// An input longer than that finds nothing more.
-const MAX_ACTS: usize = 128;
+const MAX_ACTS: usize = 64;
 /// A device that asks to be called again is, so many times.
 const MAX_TURNS: usize = 16;
 const DESCRIPTOR_BYTES: u64 = 16;
@@ -279,7 +279,8 @@ fn table(
 ) {
     read.push(start..start.saturating_add(entries * DESCRIPTOR_BYTES));
     let bytes = usize::try_from(start).ok().and_then(|start| content.get(start..)).unwrap_or_default();
-    for descriptor in bytes.chunks_exact(DESCRIPTOR_BYTES as usize).take(entries as usize) {
+    let descriptors = bytes.chunks_exact(DESCRIPTOR_BYTES as usize).take(entries as usize);
+    for descriptor in descriptors.filter(|descriptor| **descriptor != [0; DESCRIPTOR_BYTES as usize]) {
         let mut descriptor = Script::new(descriptor);
         let (address, length, flags) = (descriptor.number(8), descriptor.number(4), descriptor.short());
         if flags & FLAG_INDIRECT != 0 && may_lead_on {

@@ -19,7 +19,7 @@ use super::packet::{Header, Op, Payload, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 /// What the guest may send before the host has taken it: the most that a slow host program makes a connection hold.
 pub const BUFFER_BYTES: u32 = 256 * 1024;
 /// The guest hears of freed buffer when this much of it is news; it never waits with more than this free.
-const CREDIT_NEWS_BYTES: u32 = BUFFER_BYTES / 4;
+const CREDIT_NEWS_BYTES: u32 = BUFFER_BYTES / 2;
 /// Pieces of a packet that are written at once, of which Linux sends at most 18 (`MAX_SKB_FRAGS` and the first); a system call takes
 /// 1024.
 const MAX_PIECES: usize = 64;
@@ -80,6 +80,8 @@ pub struct Connection {
     pub phase: Phase,
     /// Waiting to be asked for its next packet.
     pub queued: bool,
+    /// The socket is watched for room to write.
+    pub is_watched_for_room: bool,
     /// The socket may have something to read. Cleared when a read finds nothing; the next edge sets it again.
     readable: bool,
     /// The host program will send no more: everything it sent was read.
@@ -111,6 +113,7 @@ impl Connection {
             stream,
             phase,
             queued: false,
+            is_watched_for_room: false,
             readable: true,
             host_sent_all: false,
             host_deaf: false,
@@ -174,6 +177,11 @@ impl Connection {
     pub fn set_hung_up(&mut self) {
         self.readable = true;
         self.drop_backlog();
+    }
+
+    /// Whether something waits for the socket to accept it.
+    pub fn waits_for_room(&self) -> bool {
+        !self.backlog.is_empty()
     }
 
     /// Takes data from the guest. `Err` means that the guest sent more than it was allowed to.

@@ -4,7 +4,7 @@
 //! queues. Follows the virtio specification 1.2, section 5.10.6; host programs connect as they do to Firecracker's
 //! hybrid vsock ("CONNECT <port>\n", "OK <port>\n").
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -26,7 +26,7 @@ const FIRST_HOST_PORT: u32 = 1 << 30;
 const EVENTS_PER_WAIT: usize = 32;
 const LISTENER: u64 = 0;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Ports {
     host: u32,
     guest: u32,
@@ -41,9 +41,9 @@ pub struct Multiplexer {
     /// The listener has connections that were not accepted for want of room.
     listener_ready: bool,
     offers: Vec<(u32, UnixStream)>,
-    connections: HashMap<u64, Connection>,
-    ports: HashMap<u64, Ports>,
-    by_ports: HashMap<Ports, u64>,
+    connections: BTreeMap<u64, Connection>,
+    ports: BTreeMap<u64, Ports>,
+    by_ports: BTreeMap<Ports, u64>,
     /// Connections that may have a packet, each once.
     ready: VecDeque<u64>,
     resets: VecDeque<Ports>,
@@ -73,9 +73,9 @@ impl Multiplexer {
             listener,
             listener_ready: false,
             offers,
-            connections: HashMap::new(),
-            ports: HashMap::new(),
-            by_ports: HashMap::new(),
+            connections: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            by_ports: BTreeMap::new(),
             ready: VecDeque::new(),
             resets: VecDeque::new(),
             paused: false,
@@ -190,7 +190,15 @@ impl Multiplexer {
 
     /// Ends the connection if it is over, else lets it send what it has to.
     fn settle(&mut self, id: u64) {
-        let Some(connection) = self.connections.get(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let waits = connection.waits_for_room();
+        if std::mem::replace(&mut connection.is_watched_for_room, waits) != waits {
+            let descriptor = connection.stream().as_raw_fd();
+            if let Err(error) = self.epoll.ctl(ControlOperation::Modify, descriptor, stream_events(id, waits))
+            {
+                log::error!("virtio-vsock: cannot watch a stream for room: {error}");
+            }
+        }
         if connection.is_over() {
             // A guest that has ended both directions waits for a reset as the last word.
             if let Some(ports) = self.ports.get(&id).copied() {
@@ -354,9 +362,8 @@ impl Multiplexer {
     fn insert(&mut self, stream: UnixStream, phase: Phase) -> Option<u64> {
         self.last_id += 1;
         let id = self.last_id;
-        let set = EventSet::IN | EventSet::OUT | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
         let watched = stream.set_nonblocking(true).and_then(|()| {
-            self.epoll.ctl(ControlOperation::Add, stream.as_raw_fd(), EpollEvent::new(set, id))
+            self.epoll.ctl(ControlOperation::Add, stream.as_raw_fd(), stream_events(id, false))
         });
         if let Err(error) = watched {
             log::warn!("virtio-vsock: cannot watch a stream: {error}");
@@ -407,9 +414,7 @@ impl Multiplexer {
 
     /// The guest has ended: delivers what it sent before, then drops all connections.
     pub fn finish(&mut self) {
-        for (_, connection) in self.connections.drain() {
-            connection.finish();
-        }
+        std::mem::take(&mut self.connections).into_values().for_each(Connection::finish);
         self.ports.clear();
         self.by_ports.clear();
         self.ready.clear();
@@ -420,6 +425,12 @@ impl Multiplexer {
     pub fn connection_count(&self) -> usize {
         self.connections.len()
     }
+}
+
+/// What a stream is watched for. Room only while something waits for it: every read at its other end would wake this thread.
+fn stream_events(id: u64, room: bool) -> EpollEvent {
+    let set = EventSet::IN | EventSet::READ_HANG_UP | EventSet::EDGE_TRIGGERED;
+    EpollEvent::new(if room { set | EventSet::OUT } else { set }, id)
 }
 
 // The buffer of all connections together bounds what a guest can make this process hold.

@@ -208,13 +208,16 @@ impl AppReport {
 
 impl MountReport {
     fn of(pod: &Path, manifest: &PodManifest, app: &RuntimeApp, mount: &appc::Mount) -> Option<Self> {
-        let volume = mount
-            .app_volume
-            .as_ref()
-            .or_else(|| manifest.volumes.iter().find(|volume| volume.name == mount.volume))?;
+        let of_pod = manifest.volumes.iter().find(|volume| volume.name == mount.volume);
+        let volume = mount.app_volume.as_ref().or(of_pod)?;
+        // An app's empty volume is the pod's if that is empty as well; beside one of the host's it has a name of its own.
+        let stands_alone = of_pod.is_some_and(|of_pod| of_pod.kind == VolumeKind::Host);
         let host_path = match volume.kind {
             VolumeKind::Host => volume.source.clone().unwrap_or_default(),
-            VolumeKind::Empty => pod.join("sharedVolumes").join(volume.name.as_str()).display().to_string(),
+            VolumeKind::Empty => {
+                let prefix = if stands_alone { format!("{}.", app.name) } else { String::new() };
+                pod.join("sharedVolumes").join(format!("{prefix}{}", volume.name)).display().to_string()
+            }
         };
         let mount_point = app.app.iter().flat_map(|app| &app.mount_points).find(|p| p.name == mount.volume);
         let read_only = volume.read_only.unwrap_or(mount_point.is_some_and(|point| point.read_only));

@@ -125,6 +125,42 @@ fn volumes_must_be_declared_and_their_sources_be_there() {
 }
 
 #[test]
+fn status_tells_an_apps_own_volume_from_one_of_the_hosts_with_its_name() {
+    let (rkt, mut manifest) = rkt_with_manifest();
+    let host = rkt.path("shared");
+    fs::create_dir(&host).expect("a directory");
+    manifest["volumes"] = json!([
+        { "name": "data", "kind": "host", "source": host },
+        { "name": "scratch", "kind": "empty" },
+    ]);
+    let own = |name: &str, path: &str| json!({ "volume": name, "path": path, "appVolume": { "name": name, "kind": "empty" } });
+    manifest["apps"][0]["mounts"] =
+        json!([{ "volume": "data", "path": "/pod" }, own("data", "/own"), own("scratch", "/scratch")]);
+    fs::write(rkt.path("pod.json"), manifest.to_string()).expect("writing");
+    let prepare = [
+        "prepare",
+        "--insecure-options=image",
+        "--stage1-path=stub.aci",
+        "--pod-manifest=pod.json",
+        "--no-overlay",
+    ];
+    let uuid = rkt.run(prepare).expect_code(0).out().trim().to_owned();
+
+    let status = rkt.run(["status", "--format=json", &uuid]).expect_code(0).out();
+
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let paths: Vec<_> = status["apps"][0]["mounts"]
+        .as_array()
+        .expect("mounts")
+        .iter()
+        .map(|mount| mount["host_path"].as_str().expect("a path").to_owned())
+        .collect();
+    let volume = |name: &str| format!("/{uuid}/sharedVolumes/{name}");
+    assert_eq!(paths[0], host.display().to_string());
+    assert!(paths[1].ends_with(&volume("one.data")) && paths[2].ends_with(&volume("scratch")), "{paths:?}");
+}
+
+#[test]
 fn ports_must_lead_to_a_port_of_an_app() {
     let (rkt, manifest) = rkt_with_manifest();
     let mut nowhere = manifest.clone();

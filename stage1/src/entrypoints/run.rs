@@ -16,6 +16,7 @@ use nix::sys::signalfd::SignalFd;
 use vmm::{KvmFeatures, MemoryFile, Metrics};
 
 use crate::activation;
+use crate::control::Control;
 use crate::control_socket::SOCKET_NAME;
 use crate::control_socket::server::Server;
 use crate::diagnostics;
@@ -31,7 +32,7 @@ use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
 use crate::plan::{self, HostFacts};
 use crate::streams::Streams;
-use crate::supervisor::{self, Additions, Caller, Pod};
+use crate::supervisor::{self, Additions, Caller, Pod, SupervisorError};
 use crate::vmm_process::{self, VmParts};
 use crate::{
     file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config, service_manager, shares,
@@ -160,6 +161,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     // They are the first apps'.
     host.passed_sockets.clear();
     let additions = Additions { flags: flags.clone(), host, memory_mib: plan.vm.memory_mib };
+    let control = Control::new(control).map_err(SupervisorError::from)?;
     let pod = Pod {
         uuid,
         guest,

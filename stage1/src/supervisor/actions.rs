@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use guest_api::{AppId, Destination, ToGuest};
 
+use super::ending::HALT_GRACE;
 use super::error::SupervisorError;
-use super::{HALT_GRACE, Run, Supervisor};
+use super::{Pod, Run, Supervisor, measures};
 use crate::diagnostics::sentence;
 use crate::guest::{Action, Violation};
-use crate::process::Child;
 use crate::status::{self, StatusError};
 
 impl Supervisor<'_> {
@@ -20,14 +20,14 @@ impl Supervisor<'_> {
         for action in actions {
             match action {
                 Action::Send(message) => {
-                    self.control.send(&message)?;
+                    self.pod.control.send(&message)?;
                     if *message == ToGuest::Stop {
                         self.sessions.pod_ends();
                         self.kill_within(self.stop_grace() + HALT_GRACE, "it did not stop in time");
                     }
                 }
                 Action::AppStarted { app, pid } => {
-                    self.metrics.marks.app.set();
+                    self.pod.metrics.marks.app.set();
                     self.start_console(app)?;
                     self.speaks(app, pid);
                     let effects = self.sessions.app_started(app);
@@ -57,7 +57,7 @@ impl Supervisor<'_> {
                 },
                 Action::PodReady => {
                     self.warn(status::pod_is_ready());
-                    self.record_phases();
+                    measures::record_phases(&self.pod.metrics);
                     self.manager.ready();
                     self.listen_for_apps()?;
                 }
@@ -81,7 +81,7 @@ impl Supervisor<'_> {
                     self.attachments.ended(app);
                     let effects = self.apps.exited(app);
                     self.carry_out_for_apps(effects)?;
-                    if self.additions.flags.mutable {
+                    if self.pod.additions.flags.mutable {
                         continue;
                     }
                     self.running = self.running.saturating_sub(1);
@@ -104,8 +104,9 @@ impl Supervisor<'_> {
     }
 
     /// What the pod's processes do without on this host.
-    pub(super) fn tell_missing(&mut self, vmm: &Child, files: &Child) {
-        let of_group = self.groups.missing().iter().map(|wall| (*wall).to_owned());
+    pub(super) fn tell_missing(&mut self) {
+        let Pod { vmm, files, groups, .. } = &self.pod;
+        let of_group = groups.missing().iter().map(|wall| (*wall).to_owned());
         let missing: BTreeSet<String> =
             vmm.missing().into_iter().chain(files.missing()).chain(of_group).collect();
         if !missing.is_empty() {
@@ -118,7 +119,7 @@ impl Supervisor<'_> {
 
     /// Whoever has connected to the sockets that came with rkt reaches the apps from now on.
     fn listen_for_apps(&mut self) -> Result<(), SupervisorError> {
-        for (number, socket) in std::mem::take(&mut self.passed) {
+        for (number, socket) in std::mem::take(&mut self.pod.passed) {
             let taken = self.tunnels.listen(Destination::Socket(number), socket);
             taken.map_err(|error| SupervisorError::PassedSocket(error.into()))?;
         }

@@ -105,7 +105,7 @@ impl Supervisor<'_> {
     }
 
     fn add(&mut self, name: String) -> Result<(), SupervisorError> {
-        match self.additions.plan(&name) {
+        match self.pod.additions.plan(&name) {
             Ok(plan) => {
                 for warning in &plan.warnings {
                     self.outputs.say(&warning.text);

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use rustix::event::PollFd;
 
+use super::Supervisor;
+use super::ending::LAST_WORDS_GRACE;
 use super::error::SupervisorError;
-use super::wait::poll_until;
-use super::{LAST_WORDS_GRACE, Supervisor};
+use super::waiting::poll_until;
 use crate::control_socket::protocol::{Reply, Request};
 use crate::control_socket::server::Event;
 use crate::control_socket::sessions::Effect;
@@ -21,25 +22,25 @@ const MAX_WAITING_FOR_GUEST_BYTES: usize = 1024 * 1024;
 impl Supervisor<'_> {
     /// Whether what clients say has somewhere to go.
     pub(super) fn may_hear_clients(&self) -> bool {
-        self.control.outgoing_bytes() < MAX_WAITING_FOR_GUEST_BYTES
+        self.pod.control.outgoing_bytes() < MAX_WAITING_FOR_GUEST_BYTES
     }
 
     /// Hears clients, and does what they ask for.
     pub(super) fn serve_clients(&mut self) -> Result<(), SupervisorError> {
-        let events = self.clients.serve(self.may_hear_clients(), Instant::now());
+        let events = self.pod.clients.serve(self.may_hear_clients(), Instant::now());
         self.take_events(events)
     }
 
     /// Writes what clients take.
     pub(super) fn flush_clients(&mut self) -> Result<(), SupervisorError> {
-        let events = self.clients.flush();
+        let events = self.pod.clients.flush();
         self.take_events(events)
     }
 
     /// Lets programs attach to apps, and passes on what they say.
     pub(super) fn hear_attached(&mut self) -> Result<(), SupervisorError> {
         for message in self.attachments.hear(self.may_hear_clients(), Instant::now()) {
-            self.control.send(&message)?;
+            self.pod.control.send(&message)?;
         }
         Ok(())
     }
@@ -58,7 +59,7 @@ impl Supervisor<'_> {
 
     fn take_events(&mut self, events: Vec<Event>) -> Result<(), SupervisorError> {
         for event in events {
-            self.metrics.counts.requests.add(u64::from(matches!(event, Event::Request(..))));
+            self.pod.metrics.counts.requests.add(u64::from(matches!(event, Event::Request(..))));
             let effects = match event {
                 Event::Request(client, Request::Metrics) => {
                     vec![Effect::Reply(client, Reply::Metrics(self.metrics_text()))]
@@ -83,13 +84,13 @@ impl Supervisor<'_> {
     pub(super) fn carry_out_effects(&mut self, effects: Vec<Effect>) -> Result<(), SupervisorError> {
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.control.send(&message)?,
+                Effect::Send(message) => self.pod.control.send(&message)?,
                 Effect::Reply(client, reply) => {
-                    let gone = self.clients.reply(client, reply);
+                    let gone = self.pod.clients.reply(client, reply);
                     self.take_events(gone.into_iter().collect())?;
                 }
                 Effect::Disconnect(client) => {
-                    let gone = self.clients.remove(client);
+                    let gone = self.pod.clients.remove(client);
                     self.take_events(gone.into_iter().collect())?;
                 }
                 Effect::Stop { force: false } => {
@@ -114,15 +115,15 @@ impl Supervisor<'_> {
         self.carry_out_for_apps(effects)?;
         let until = Instant::now() + LAST_WORDS_GRACE;
         loop {
-            self.clients.flush();
-            if !self.clients.owes_last_words() || Instant::now() >= until {
+            self.pod.clients.flush();
+            if !self.pod.clients.owes_last_words() || Instant::now() >= until {
                 return Ok(());
             }
-            let clients = self.clients.interests(true).into_iter();
+            let clients = self.pod.clients.interests(true).into_iter();
             let mut descriptors: Vec<PollFd<'_>> =
                 clients.map(|(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
             poll_until(&mut descriptors, Some(until))?;
-            self.clients.serve(true, Instant::now());
+            self.pod.clients.serve(true, Instant::now());
         }
     }
 }

@@ -4,7 +4,7 @@
 //! (`metrics`). Follows docs/metrics.md.
 
 use super::Supervisor;
-use crate::metrics::PodProcess;
+use crate::metrics::{PodMetrics, PodProcess};
 use crate::process::Child;
 use crate::status;
 
@@ -20,13 +20,13 @@ pub fn processes(vmm: &Child, files: &Child) -> [PodProcess; 3] {
 impl Supervisor<'_> {
     /// Everything that the pod counts, as Prometheus' text.
     pub(super) fn metrics_text(&self) -> String {
-        let cards = self.guest.network.interfaces.len();
-        self.metrics.text(self.uuid, cards, &self.processes, self.groups.memory())
+        let cards = self.pod.guest.network.interfaces.len();
+        self.pod.metrics.text(self.pod.uuid, cards, &self.processes, self.pod.groups.memory())
     }
+}
 
-    /// Writes down how far the pod came.
-    pub(super) fn record_phases(&self) {
-        // The pod does as well without, on a full disk for example, of which whoever writes more there hears.
-        let _ = status::phases(&self.metrics.phases_json());
-    }
+/// Writes down how far the pod came.
+pub fn record_phases(metrics: &PodMetrics) {
+    // The pod does as well without, on a full disk for example, of which whoever writes more there hears.
+    let _ = status::phases(&metrics.phases_json());
 }

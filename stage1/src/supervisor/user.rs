@@ -60,7 +60,7 @@ impl Supervisor<'_> {
             _ => return Ok(false),
         };
         if let Some(message) = message {
-            self.control.send(&message)?;
+            self.pod.control.send(&message)?;
         }
         Ok(true)
     }
@@ -69,7 +69,7 @@ impl Supervisor<'_> {
     fn hang_up(&mut self) -> Result<(), SupervisorError> {
         if let Some(console) = &self.console {
             let message = signal_of(console, Signal::SIGHUP);
-            self.control.send(&message)?;
+            self.pod.control.send(&message)?;
         }
         self.stop()
     }
@@ -80,7 +80,7 @@ impl Supervisor<'_> {
             return Ok(());
         };
         match console.start() {
-            Ok(message) => message.map_or(Ok(()), |message| self.control.send(&message))?,
+            Ok(message) => message.map_or(Ok(()), |message| self.pod.control.send(&message))?,
             Err(error) => self.outputs.say(&format!("warning: cannot use the terminal: {error}")),
         }
         Ok(())
@@ -90,7 +90,7 @@ impl Supervisor<'_> {
     pub(super) fn read_console(&mut self) -> Result<(), SupervisorError> {
         let Some(console) = &mut self.console else { return Ok(()) };
         match console.read(Instant::now()) {
-            Ok(Typed::Message(message)) => Ok(self.control.send(&message)?),
+            Ok(Typed::Message(message)) => Ok(self.pod.control.send(&message)?),
             Ok(Typed::Nothing) => Ok(()),
             Ok(Typed::End) => self.kill(),
             Ok(Typed::HungUp) => self.hang_up(),

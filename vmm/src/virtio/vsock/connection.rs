@@ -5,7 +5,7 @@
 //! Sockets".
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
 use std::num::Wrapping;
 use std::os::fd::AsRawFd;
@@ -247,7 +247,7 @@ impl Connection {
     /// Writes to the socket what it accepts.
     pub fn flush(&mut self) {
         while !self.backlog.is_empty() {
-            let written = (&self.stream).write(self.backlog.as_slices().0);
+            let written = write(&self.stream, self.backlog.as_slices().0);
             match self.wrote(written) {
                 Some(count) => drop(self.backlog.drain(..count.min(self.backlog.len()))),
                 None => break,
@@ -274,17 +274,28 @@ impl Connection {
         if self.backlog.is_empty() {
             return;
         }
-        let delivered = self
+        let patient = self
             .stream
             .set_nonblocking(false)
-            .and_then(|()| self.stream.set_write_timeout(Some(FINISH_TIMEOUT)))
-            .and_then(|()| self.stream.write_all(self.backlog.make_contiguous()));
+            .and_then(|()| self.stream.set_write_timeout(Some(FINISH_TIMEOUT)));
+        let delivered = patient.and_then(|()| self.deliver());
         if let Err(error) = delivered {
             log::warn!(
                 "virtio-vsock: the last {} bytes of a stream were not accepted: {error}",
                 self.backlog.len()
             );
         }
+    }
+
+    fn deliver(&mut self) -> io::Result<()> {
+        while !self.backlog.is_empty() {
+            match write(&self.stream, self.backlog.as_slices().0) {
+                Ok(count) => drop(self.backlog.drain(..count)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Reads more of the line with which a host program says what it wants. Not a byte beyond it is read.
@@ -306,7 +317,10 @@ impl Connection {
 
     /// Tells the host program that the guest has accepted. `Err` if it cannot be told.
     pub fn confirm(&mut self, host_port: u32) -> io::Result<()> {
-        self.stream.write_all(format!("OK {host_port}\n").as_bytes())
+        let line = format!("OK {host_port}\n");
+        // Nothing was written before it.
+        let count = write(&self.stream, line.as_bytes())?;
+        if count == line.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
     }
 
     /// Whether [`next_packet`](Self::next_packet) may have something.
@@ -401,6 +415,11 @@ impl Connection {
         self.announced = self.forwarded;
         (BUFFER_BYTES, self.forwarded.0)
     }
+}
+
+/// Writes bytes of the host's memory. The standard library sends them, with a system call that no other part of the machine needs.
+fn write(stream: &UnixStream, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::write(stream, bytes)?)
 }
 
 /// Writes guest memory without its first `skipped` bytes, all pieces at once: a reader that wakes up for each of them costs more than

@@ -45,18 +45,9 @@ const RECORD: &str = "cgroups";
 /// The period in which a share of time is counted, in microseconds: the kernel's own default.
 const CPU_PERIOD: u64 = 100_000;
 
-/// Who of the pod's processes it is. In the second version, the limits are those of a group that no process is in, and these are groups
-/// in it: nobody who does not know of them can take its controllers from it then, as systemd does with those it sees no use of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Member {
-    /// The VMM.
-    Vmm,
-    /// Those that serve it.
-    Helper,
-}
-
-/// Names of the groups of members.
-const LEAVES: [&str; 2] = ["vmm", "helpers"];
+/// In the second version, the limits are those of a group that no process is in, and all are in this one in it: nobody who does not know of it
+/// can take its controllers from it then, as systemd does with those that it sees no use of.
+const LEAF: &str = "processes";
 
 /// The pod has no group, and may not run without.
 #[derive(Debug, thiserror::Error)]
@@ -195,13 +186,17 @@ impl Groups {
                 Err(cause) => failure = Some(cause),
             }
         }
-        let mut leaves = Ok(());
+        let mut leaf = Ok(());
         if version == Version::Two {
-            parent::enable(&group.directory, &group.controllers)?;
-            leaves = LEAVES.iter().try_for_each(|leaf| fs::create_dir(group.directory.join(leaf)));
+            // What limits nothing costs the kernel work in each of them.
+            let wanted = self.wanted();
+            let passed: Vec<Controller> =
+                group.controllers.iter().copied().filter(|one| wanted.contains(one)).collect();
+            parent::enable(&group.directory, &passed)?;
+            leaf = fs::create_dir(group.directory.join(LEAF));
         }
         self.groups.push(group);
-        leaves?;
+        leaf?;
         failure.map_or(Ok(()), Err)
     }
 
@@ -252,8 +247,8 @@ impl Groups {
         }
     }
 
-    /// Where a process of the pod's begins.
-    pub fn place(&self, member: Member) -> io::Result<Place> {
+    /// Where the pod's processes begin.
+    pub fn place(&self) -> io::Result<Place> {
         let mut place = Place::default();
         for group in &self.groups {
             match group.version {
@@ -263,10 +258,8 @@ impl Groups {
                     place.tasks.push(Arc::new(tasks));
                 }
                 Version::Two => {
-                    let [vmm, helpers] = LEAVES;
-                    let leaf = if member == Member::Vmm { vmm } else { helpers };
                     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    let leaf = rustix::fs::open(group.directory.join(leaf), flags, Mode::empty())?;
+                    let leaf = rustix::fs::open(group.directory.join(LEAF), flags, Mode::empty())?;
                     place.unified = Some(Arc::new(leaf));
                 }
             }

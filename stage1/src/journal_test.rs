@@ -1,6 +1,6 @@
 use std::io::{Read, Seek};
 use std::os::unix::net::UnixDatagram;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guest_api::{AppId, StdioStream};
 use uuid::Uuid;
@@ -85,9 +85,17 @@ fn a_journald_that_is_replaced_gets_what_comes_next() {
     let next = UnixDatagram::bind(&path).unwrap();
     next.set_nonblocking(true).unwrap();
 
-    journal.push(APP, StdioStream::Stdout, b"still here\n");
+    let begun = Instant::now();
+    let first = loop {
+        journal.push(APP, StdioStream::Stdout, b"still here\n");
+        let first = received(&next);
+        // Children that other tests fork hold the old socket for a moment.
+        if !first.is_empty() || begun.elapsed() > Duration::from_secs(30) {
+            break first;
+        }
+    };
 
-    assert_eq!(received(&next), [entry(6, "stdout", "still here")]);
+    assert_eq!(first, [entry(6, "stdout", "still here")]);
 }
 
 #[test]
@@ -137,7 +145,7 @@ impl Journald {
     /// The root directory that journald sees.
     fn root(&self) -> std::path::PathBuf {
         let children = format!("/proc/{0}/task/{0}/children", self.0.id());
-        let deadline = Instant::now() + std::time::Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let child = std::fs::read_to_string(&children).unwrap_or_default();
             let root = std::path::PathBuf::from(format!("/proc/{}/root", child.trim()));
@@ -145,7 +153,7 @@ impl Journald {
                 return root;
             }
             assert!(Instant::now() < deadline, "journald does not start");
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
@@ -167,9 +175,9 @@ fn a_real_journald_finds_the_lines_of_a_pod() {
     journal.started(APP, "web", 17);
 
     journal.push(APP, StdioStream::Stderr, b"<4>two\twords\n");
-    assert_eq!(journal.finish(Instant::now().checked_add(std::time::Duration::from_secs(10))), None);
+    assert_eq!(journal.finish(Instant::now().checked_add(Duration::from_secs(10))), None);
 
-    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30);
     let found = loop {
         let mut command = std::process::Command::new("journalctl");
         command.arg("-D").arg(root.join("run/log/journal")).args(["-o", "json"]);
@@ -178,7 +186,7 @@ fn a_real_journald_finds_the_lines_of_a_pod() {
             break found;
         }
         assert!(Instant::now() < deadline, "journald has nothing");
-        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(50));
     };
     for (field, value) in [
         ("MESSAGE", "two\twords"),

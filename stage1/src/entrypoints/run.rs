@@ -24,7 +24,7 @@ use crate::error::EntrypointError;
 use crate::exit::ExitCode;
 use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
-use crate::groups::{Groups, Member};
+use crate::groups::Groups;
 use crate::hypervisor_options::VHOST_NET_DEVICE;
 use crate::jail::{self, Demand, Terms};
 use crate::metrics::PodMetrics;
@@ -127,11 +127,10 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     };
     let terms = Terms { demand, user: jail::user_of(flags.uuid) };
     let groups = Groups::make(Path::new("."), flags.uuid, plan.limits, &plan.shares.host_paths(), demand)?;
-    let place = |member| groups.place(member).map_err(EntrypointError::Place);
-    let helpers = place(Member::Helper)?;
-    let forwarder = port_forwarder::start(reservation, networks.forward_to, terms, helpers.clone())?;
+    let place = groups.place().map_err(EntrypointError::Place)?;
+    let forwarder = port_forwarder::start(reservation, networks.forward_to, terms, place.clone())?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
-    let files = file_server::start(&plan.shares, files_server, terms, &helpers)?;
+    let files = file_server::start(&plan.shares, files_server, terms, &place)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let pairs = networks.cards.iter().map(|card| card.queues.len());
@@ -150,7 +149,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         limits: flags.hypervisor.limits,
         vhost,
     };
-    let vmm = vmm_process::start(&plan.vm, parts, terms, &place(Member::Vmm)?)?;
+    let vmm = vmm_process::start(&plan.vm, parts, terms, &place)?;
     fault::point("run.vmm.started");
     status::pod_starts(&plan.environment_files, &runtime_config::text(flags), groups.path())?;
 

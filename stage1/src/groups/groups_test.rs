@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::hierarchies::of_host;
 use super::limits::Limits;
-use super::{Groups, Member, name_of, path_of_process, remove, weight};
+use super::{Groups, name_of, path_of_process, remove, weight};
 use crate::jail::Demand;
 use crate::process::{Company, End, spawn_in};
 
@@ -44,7 +44,7 @@ fn a_child_begins_in_groups_with_limits_and_nothing_is_left_of_them() {
     let uuid = Uuid::from_u128(0x1111_2222_3333_4444_0000_0000_0000_0000 | u128::from(std::process::id()));
     let Some(groups) = groups(directory.path(), uuid) else { return };
 
-    let place = groups.place(Member::Vmm).unwrap();
+    let place = groups.place().unwrap();
     let work = || fs::read_to_string("/proc/self/cgroup").unwrap();
     let child = spawn_in(&place, "probe", Company::Nobody, &[], work).unwrap();
     groups.limit_processors();
@@ -69,7 +69,7 @@ fn groups_whose_processes_live_on_are_removed_when_these_have_ended() {
     let directory = tempfile::tempdir().unwrap();
     let uuid = Uuid::from_u128(0x1111_2222_3333_4445_0000_0000_0000_0000 | u128::from(std::process::id()));
     let Some(groups) = groups(directory.path(), uuid) else { return };
-    let place = groups.place(Member::Helper).unwrap();
+    let place = groups.place().unwrap();
     let work = || std::thread::sleep(std::time::Duration::from_secs(1000));
     let child = spawn_in(&place, "probe", Company::Host, &[], work).unwrap();
 
@@ -88,7 +88,7 @@ fn a_process_that_takes_more_memory_than_its_group_may_is_killed_and_that_is_kno
     let directory = tempfile::tempdir().unwrap();
     let uuid = Uuid::from_u128(0x1111_2222_3333_4446_0000_0000_0000_0000 | u128::from(std::process::id()));
     let Some(groups) = groups(directory.path(), uuid) else { return };
-    let place = groups.place(Member::Vmm).unwrap();
+    let place = groups.place().unwrap();
     let work = || vec![1u8; 2 * LIMITS.memory_max as usize].iter().map(|byte| u64::from(*byte)).sum::<u64>();
 
     let child = spawn_in(&place, "probe", Company::Host, &[], work).unwrap();

@@ -11,7 +11,7 @@ use crate::plan::Warning;
 use crate::sizing::Size;
 
 /// Isolators of a pod that have an effect.
-pub const OF_POD: [&str; 4] = [MEMORY_ISOLATOR, CPU_ISOLATOR, BLOCK_BANDWIDTH, BLOCK_IOPS];
+pub const OF_POD: [&str; 5] = [MEMORY_ISOLATOR, CPU_ISOLATOR, CPU_SHARES, BLOCK_BANDWIDTH, BLOCK_IOPS];
 
 const MIB: u64 = 1 << 20;
 
@@ -32,7 +32,7 @@ const RESERVE: u64 = 64 * MIB;
 /// Half a processor, for what VMM and file server do beside the guest's own work.
 const CPU_OVERHEAD_MILLI: u64 = 500;
 
-/// Shares of an app that says nothing (cgroups version 1, `cpu.shares`).
+/// Shares of who says nothing (cgroups version 1, `cpu.shares`).
 const SHARES: u64 = 1024;
 
 /// Threads beside those of virtual CPUs: of VMM and file server, of the kernel for each of a machine's network queues, and two for each
@@ -73,7 +73,7 @@ pub fn limits(pod: &PodManifest, apps: &[&App], size: Size, may_grow: bool) -> L
         memory_max: high + RESERVE,
         threads: u64::from(size.vcpus) + THREADS,
         cpu_milli: cpu.map(|milli| milli.saturating_add(CPU_OVERHEAD_MILLI)),
-        cpu_shares: shares(apps),
+        cpu_shares: shares(pod, apps),
         bytes_per_second: sum(BLOCK_BANDWIDTH, |limit| limit.value()),
         operations_per_second: sum(BLOCK_IOPS, |limit| limit.value()),
     }
@@ -112,8 +112,14 @@ fn sum_of_apps(apps: &[&App], name: &str, amount: fn(Quantity) -> i128) -> Optio
     sum.filter(|sum| *sum > 0)
 }
 
-/// The sum of the apps' shares if one of them has any, or a request from which they follow as in Kubernetes.
-fn shares(apps: &[&App]) -> Option<u64> {
+/// The pod's, else the sum of the apps' shares if one of them has any, or a request from which they follow as in Kubernetes. What apps say is
+/// the word of their images, which is none for more than everybody has: no tenant gets ahead of another by it.
+fn shares(pod: &PodManifest, apps: &[&App]) -> Option<u64> {
+    let own = pod.isolators.iter().rev().find(|isolator| isolator.name.as_str() == CPU_SHARES);
+    own.and_then(|isolator| isolator.value.as_u64()).or_else(|| Some(shares_of_apps(apps)?.min(SHARES)))
+}
+
+fn shares_of_apps(apps: &[&App]) -> Option<u64> {
     let of = |app: &App| {
         let shares = app.isolator(CPU_SHARES).and_then(|isolator| isolator.value.as_u64());
         let request =

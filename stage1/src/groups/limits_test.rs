@@ -64,13 +64,16 @@ fn what_a_pod_says_of_itself_counts_whatever_its_apps_say() {
 }
 
 #[test]
-fn weight_follows_from_shares_and_requests() {
+fn weight_follows_from_shares_and_requests_but_only_the_pods_own_gets_it_ahead_of_others() {
     let shares = app(&[("os/linux/cpu-shares", json!(512))]);
     let request = app(&[("resource/cpu", json!({"request": "250m"}))]);
-    let none = app(&[]);
+    let greedy = app(&[("os/linux/cpu-shares", json!(262_144))]);
+    let own = pod(json!([{"name": "os/linux/cpu-shares", "value": 4096}]));
 
-    assert_eq!(of(&[&shares, &request, &none]).cpu_shares, Some(512 + 256 + 1024));
-    assert_eq!(of(&[&none]).cpu_shares, None);
+    assert_eq!(of(&[&shares, &request]).cpu_shares, Some(512 + 256));
+    assert_eq!(of(&[&greedy, &shares]).cpu_shares, Some(1024));
+    assert_eq!(of(&[&app(&[])]).cpu_shares, None);
+    assert_eq!(limits(&own, &[&shares], SIZE, false).cpu_shares, Some(4096));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{GroupError, LEAVES, RECORD, name_of};
+use super::{GroupError, LEAF, RECORD, name_of};
 use crate::fault;
 use crate::process;
 
@@ -69,8 +69,7 @@ fn remove_within(path: &Path, patience: Duration) -> io::Result<()> {
 }
 
 fn attempt(path: &Path) -> io::Result<()> {
-    let leaves = LEAVES.iter().map(|leaf| path.join(leaf));
-    for group in leaves.chain([path.to_owned()]) {
+    for group in [path.join(LEAF), path.to_owned()] {
         match fs::remove_dir(&group) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}

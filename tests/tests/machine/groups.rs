@@ -42,15 +42,15 @@ pub fn read(group: &Path, file: &str) -> String {
 
 #[test]
 fn a_pods_processes_are_in_groups_with_the_limits_of_its_isolators_which_go_when_it_ends() {
-    let isolators = ["--memory=600Mi", "--cpu=500m", "--cpu-shares=2048"];
+    let isolators = ["--memory=600Mi", "--cpu=500m", "--cpu-shares=512"];
     let mut pod = Pod::start(&[&[INSPECT], &isolators[..], &STAYING].concat());
     pod.wait_for("ready");
     let group = of_pod(&pod);
     let name = format!("machine-rkt\\x2d{}.scope", pod.uuid.replace('-', "\\x2d"));
 
     assert_eq!(group, Path::new(ROOT).join(&name));
-    assert_eq!(group_of(pod.vmm()), group.join("vmm"));
-    assert_eq!(group_of(pod.file_server()), group.join("helpers"));
+    assert_eq!(group_of(pod.vmm()), group.join("processes"));
+    assert_eq!(group_of(pod.file_server()), group.join("processes"));
     let supervisor = pod.running().pid();
     assert_eq!(group_of(supervisor), group_of(Pid::this()), "the supervisor is where rkt was started");
     // 600 MiB and rkt's 128 are the guest's; page tables, helpers, and as much again for files.
@@ -60,7 +60,7 @@ fn a_pods_processes_are_in_groups_with_the_limits_of_its_isolators_which_go_when
     assert_eq!(read(&group, "memory.max"), max.to_string());
     assert_eq!(read(&group, "pids.max"), "1025");
     assert_eq!(read(&group, "cpu.max"), "100000 100000");
-    assert_eq!(read(&group, "cpu.weight"), "174");
+    assert_eq!(read(&group, "cpu.weight"), "59");
 
     let status = pod.run(["status", "--format=json", &pod.uuid]).expect_code(0).out();
     let status: Value = serde_json::from_str(&status).expect("JSON");

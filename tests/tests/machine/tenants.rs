@@ -29,7 +29,7 @@ const HOST_TOLERANCE: u64 = 200 * MIB;
 
 /// How many requests the victim answers at least while the other one is at its work, and in what time each: a hundred times what one
 /// takes on an idle host.
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 6;
 const PATIENCE: u64 = 60;
 
 /// The hostile pod: each of its apps does one thing without end, as root of its guest.
@@ -47,11 +47,13 @@ fn hostile(victim: &str) -> String {
                   echo c > /proc/sysrq-trigger; chroot /proc/1/root true; echo under-way > /dev/stdout; \
                   while :; do echo flood flood flood flood flood flood flood flood; done";
     let first = json!({ "isolators": [{ "name": "os/linux/oom-score-adj", "value": 1000 }] });
+    // In its guest: the others' turns would make it take long to write enough.
+    let busy = json!({ "isolators": [{ "name": "os/linux/cpu-shares", "value": 262_144 }] });
     let none = json!({});
     let apps = [
         shell_app("bomb", bomb, &none),
         shell_app("memory", memory, &first),
-        shell_app("disk", disk, &none),
+        shell_app("disk", disk, &busy),
         shell_app("network", &network, &none),
         shell_app("escape", escape, &none),
     ];

@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rkt_tests::dist;
+use rkt_tests::microvm::{self, Memory};
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::spinner::Spinner;
 use serde_json::Value;
@@ -35,14 +36,10 @@ const LEAST_ROUNDS: usize = 9;
 const BOOT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Guest memory of every VM here: what a pod gets that asks for nothing.
-const MEMORY_MIB: &str = "512";
+const MEMORY_MIB: u32 = 512;
 
 /// What ends a boot: guest-init's first act.
 const INIT_SAYS: &[u8] = b"guest-init ";
-
-/// The kernel command line of both VMMs: no probing, no self-tests, no message but the first of guest-init.
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
-                            random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/init";
 
 /// The steps of `rkt run`, which together take all of its time: those between are the pod's own phases.
 const STEPS: [&str; 10] =
@@ -136,21 +133,23 @@ fn main() {
     println!("vm_exits_to_init {}", exits[exits.len() / 2]);
 }
 
-/// QEMU's microvm with the arguments that make it boot fastest.
+/// QEMU's microvm.
 fn qemu() -> Command {
-    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off";
-    let mut command = Command::new("qemu-system-x86_64");
-    command.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", MEMORY_MIB]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
-    command.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(dist::file("initramfs"));
-    command.args(["-append", COMMAND_LINE]);
+    let mut command = Command::new(microvm::QEMU);
+    let initramfs = dist::file("initramfs");
+    command.args(microvm::arguments(Memory::Private, MEMORY_MIB, &initramfs, &command_line()));
     command
+}
+
+/// Of both VMMs.
+fn command_line() -> String {
+    format!("{} rdinit=/init", microvm::KERNEL_PARAMETERS)
 }
 
 /// Our VMM with nothing around it.
 fn vmm_boot() -> Command {
     let mut command = Command::new(dist::file("vmm-boot"));
-    command.args(["--memory-mib", MEMORY_MIB, "--vcpus", "1", "--cmdline", COMMAND_LINE]);
+    command.args(["--memory-mib", &MEMORY_MIB.to_string(), "--vcpus", "1", "--cmdline", &command_line()]);
     command.arg("--kernel").arg(dist::file("vmlinux")).arg("--initramfs").arg(dist::file("initramfs"));
     command
 }

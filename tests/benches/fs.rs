@@ -24,6 +24,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use rkt_tests::command::{limit, run};
 use rkt_tests::dist;
+use rkt_tests::microvm::{self, Memory};
 use rkt_tests::registry::Registry;
 use rkt_tests::rkt::TestRkt;
 use rkt_tests::spinner::Spinner;
@@ -61,7 +62,7 @@ const SMOKE_LIMIT_SECONDS: u64 = 60;
 /// How often a place is tried.
 const ATTEMPTS: usize = 3;
 
-const MEMORY: &str = "512M";
+const MEMORY_MIB: u32 = 512;
 
 const IMAGE: &str = "example.com/file-work";
 
@@ -234,23 +235,18 @@ fn in_qemu(rkt: &TestRkt, root: &Path, amount: &Amount) -> Times {
         assert!(ended.is_none(), "virtiofsd ended: {ended:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off,\
-                   memory-backend=mem";
     let line = format!(
-        "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check random.trust_cpu=1 \
-         cryptomgr.notests 8250.nr_uarts=1 rdinit=/init files={} mebibytes={}",
-        amount.files, amount.mebibytes
+        "{} rdinit=/init files={} mebibytes={}",
+        microvm::KERNEL_PARAMETERS,
+        amount.files,
+        amount.mebibytes
     );
     // A guest that does not get as far as its work ends with this, not with the machine's patience.
     let mut qemu = Command::new("timeout");
-    qemu.args([&amount.limit.to_string(), "qemu-system-x86_64"]);
-    qemu.args(["-M", machine, "-global", "virtio-mmio.force-legacy=false"]);
-    qemu.args(["-cpu", "host", "-smp", "1", "-m", MEMORY]);
-    qemu.arg("-object").arg(format!("memory-backend-memfd,id=mem,size={MEMORY},share=on"));
-    qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
+    qemu.args([&amount.limit.to_string(), microvm::QEMU]);
+    qemu.args(microvm::arguments(Memory::File, MEMORY_MIB, &initramfs, &line));
     qemu.arg("-chardev").arg(format!("socket,id=fs,path={}", socket.display()));
     qemu.args(["-device", "vhost-user-fs-device,chardev=fs,tag=bench,queue-size=1024"]);
-    qemu.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(&initramfs).args(["-append", &line]);
     let mut qemu = Ended(qemu.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("QEMU starts"));
     let output = BufReader::new(qemu.0.stdout.take().expect("stdout is piped"));
     let mut text = String::new();

@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rkt_tests::dist;
+use rkt_tests::microvm::{self, Memory};
 use rkt_tests::spinner::Spinner;
 use serde_json::Value;
 
@@ -38,7 +39,7 @@ const SMOKE: Amount = Amount { rounds: 1, tcp: ["-n", "4M"], udp: ["-t", "1"], p
 const TAP: &str = "bench0";
 const HOST: &str = "10.91.0.1";
 const GUEST: &str = "10.91.0.2";
-const MEMORY_MIB: &str = "512";
+const MEMORY_MIB: u32 = 512;
 /// Payload of a frame of 64 bytes, check sequence included.
 const DATAGRAM_BYTES: &str = "18";
 /// A step that takes longer than this hangs. On the instruction clock that is some minutes of real time.
@@ -47,9 +48,6 @@ const LIMIT: Duration = Duration::from_secs(10);
 const TIMED_OUT: i32 = 124;
 /// Starts of one machine in one round.
 const ATTEMPTS: usize = 3;
-
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
-                            random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/init";
 
 /// What the guest runs.
 const INIT: &str = "#!/bin/busybox sh
@@ -103,29 +101,25 @@ fn main() {
     }
 }
 
-/// QEMU's microvm with its network card as it comes, but for the interface of virtio 1.
+/// QEMU's microvm with its network card as it comes.
 fn qemu(initramfs: &Path) -> Command {
-    let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off";
-    let mut command = Command::new("qemu-system-x86_64");
-    // What is kept from our guests because this machine's KVM has a fault in it is kept from this one, too.
-    let hidden = env::var("RKT_HYPERVISOR_HIDE_KVM_FEATURES").unwrap_or_default();
-    let hidden = hidden.split(',').filter(|name| !name.is_empty());
-    let cpu: String =
-        ["host".to_owned()].into_iter().chain(hidden.map(|name| format!(",{name}=off"))).collect();
-    command.args(["-M", machine, "-cpu", &cpu, "-smp", "1", "-m", MEMORY_MIB]);
-    command.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]);
-    command.args(["-global", "virtio-mmio.force-legacy=false"]);
+    let mut command = Command::new(microvm::QEMU);
+    command.args(microvm::arguments(Memory::Private, MEMORY_MIB, initramfs, &command_line()));
     command.arg("-netdev").arg(format!("tap,id=net,ifname={TAP},script=no,downscript=no,vhost=off"));
     command.args(["-device", "virtio-net-device,netdev=net,mac=52:54:00:00:00:01"]);
-    command.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(initramfs);
-    command.args(["-append", COMMAND_LINE]);
     command
+}
+
+/// Of both VMMs.
+fn command_line() -> String {
+    format!("{} rdinit=/init", microvm::KERNEL_PARAMETERS)
 }
 
 /// Our VMM with nothing around it.
 fn ours(initramfs: &Path, more: &[&str]) -> Command {
     let mut command = Command::new(dist::file("vmm-boot"));
-    command.args(["--memory-mib", MEMORY_MIB, "--vcpus", "1", "--cmdline", COMMAND_LINE, "--tap", TAP]);
+    command.args(["--memory-mib", &MEMORY_MIB.to_string(), "--vcpus", "1", "--tap", TAP]);
+    command.args(["--cmdline", &command_line()]);
     command.arg("--kernel").arg(dist::file("vmlinux")).arg("--initramfs").arg(initramfs).args(more);
     command
 }

@@ -13,8 +13,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::command::{Running, Stream, limit};
+use crate::leaks;
+use crate::microvm::{self, Memory};
 use crate::rkt::TestRkt;
-use crate::{dist, leaks};
 
 /// What an idle guest says when it has come to rest.
 const READY: &str = "ready-to-idle";
@@ -86,8 +87,10 @@ impl IdlePod {
         let memory = format!("--vm-memory={GUEST_MIB}Mi");
         let save = format!("--uuid-file-save={name}");
         let run = ["--insecure-options=image", "run", "--net=none", "--vm-cpus=1", &memory, &save];
-        let process = rkt.start([&run[..], &["example.com/inspect", "--"], &STEPS].concat());
         let file = rkt.path(name);
+        // That of a pod before it.
+        let _ = fs::remove_file(&file);
+        let process = rkt.start([&run[..], &["example.com/inspect", "--"], &STEPS].concat());
         let mut pod = IdlePod { process, uuid: String::new() };
         pod.uuid = rkt.wait_for_uuid(&mut pod.process, &file);
         pod
@@ -134,26 +137,10 @@ impl IdleQemu {
 
     /// Starts it.
     pub fn start(initramfs: &Path) -> Self {
-        let machine = "microvm,accel=kvm,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,acpi=off,\
-                       memory-backend=mem";
-        let line = format!(
-            "console=ttyS0 quiet loglevel=0 panic=-1 reboot=k nomodule tsc=reliable no_timer_check \
-             random.trust_cpu=1 cryptomgr.notests 8250.nr_uarts=1 rdinit=/inspect rest={READY}"
-        );
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-M", machine, "-cpu", "host", "-smp", "1", "-m", &GUEST_MIB.to_string()]);
-        command.arg("-object").arg(format!("memory-backend-memfd,id=mem,size={GUEST_MIB}M,share=on"));
-        command.args([
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-            "-serial",
-            "stdio",
-        ]);
-        command.arg("-kernel").arg(dist::file("vmlinux")).arg("-initrd").arg(initramfs);
-        IdleQemu(Running::start(command.args(["-append", &line]).stdin(Stdio::null())))
+        let line = format!("{} rdinit=/inspect rest={READY}", microvm::KERNEL_PARAMETERS);
+        let mut command = Command::new(microvm::QEMU);
+        command.args(microvm::arguments(Memory::File, GUEST_MIB, initramfs, &line));
+        IdleQemu(Running::start(command.stdin(Stdio::null())))
     }
 
     /// Waits until it is idle.

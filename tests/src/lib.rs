@@ -19,6 +19,7 @@ pub mod gpg;
 pub mod leaks;
 pub mod messages;
 pub mod metadata_service;
+pub mod microvm;
 pub mod oci;
 pub mod random;
 pub mod registry;

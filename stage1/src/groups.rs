@@ -186,18 +186,25 @@ impl Groups {
                 Err(cause) => failure = Some(cause),
             }
         }
-        let mut leaf = Ok(());
-        if version == Version::Two {
-            // What limits nothing costs the kernel work in each of them.
-            let wanted = self.wanted();
-            let passed: Vec<Controller> =
-                group.controllers.iter().copied().filter(|one| wanted.contains(one)).collect();
-            parent::enable(&group.directory, &passed)?;
-            leaf = fs::create_dir(group.directory.join(LEAF));
+        if version == Version::Two
+            && let Err(cause) = self.divide(&group)
+        {
+            // What is wrong here is told as what is lacking.
+            let _ = removal::attempt(&group.directory);
+            return Err(cause);
         }
         self.groups.push(group);
-        leaf?;
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Makes the group in the group that processes are in.
+    fn divide(&self, group: &Group) -> io::Result<()> {
+        // What limits nothing costs the kernel work in each of them.
+        let wanted = self.wanted();
+        let passed: Vec<Controller> =
+            group.controllers.iter().copied().filter(|one| wanted.contains(one)).collect();
+        parent::enable(&group.directory, &passed)?;
+        fs::create_dir(group.directory.join(LEAF))
     }
 
     /// Puts what is in force from the beginning in force.

@@ -68,7 +68,8 @@ fn remove_within(path: &Path, patience: Duration) -> io::Result<()> {
     }
 }
 
-fn attempt(path: &Path) -> io::Result<()> {
+/// Removes a group that no process is in.
+pub fn attempt(path: &Path) -> io::Result<()> {
     for group in [path.join(LEAF), path.to_owned()] {
         match fs::remove_dir(&group) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -23,6 +23,8 @@ const MAX_INPUT_BYTES: usize = 4 * 1024;
 const MAX_CORPUS_BYTES: u64 = 64 * 1024;
 /// Most inputs of a corpus.
 const MAX_CORPUS_INPUTS: usize = 64;
+/// Executions of one round in search of a planted bug.
+const ROUND_RUNS: u64 = 20_000;
 const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// Inputs that were written by hand. None shows a planted bug, which a test asserts.
 const SEED: &str = "seed-";
@@ -210,22 +212,40 @@ fn fuzz(fuzzer: &Path, name: &str, limit: Limit) -> Result<Figures> {
     Ok(Figures::of(&log, seconds))
 }
 
-/// Fuzzes a target with a bug in it, from the inputs on that were written by hand, and expects to find it.
+/// Fuzzes a target with a bug in it, from the inputs on that were written by hand, and expects to find it. In rounds: each begins with
+/// these, which would be few among all that a longer one finds.
 fn find_planted(fuzzer: &Path, name: &str, limit: Limit) -> Result<Figures> {
-    let (found, crashes) = (fresh("planted", name)?, fresh("planted-crashes", name)?);
+    let seeds = fresh("planted-seeds", name)?;
     for (_, path) in files(&corpora().join(name))? {
         let file_name = path.file_name().unwrap_or_default();
         if file_name.to_string_lossy().starts_with(SEED) {
-            fs::copy(&path, found.join(file_name)).with_context(|| format!("copying {}", path.display()))?;
+            fs::copy(&path, seeds.join(file_name)).with_context(|| format!("copying {}", path.display()))?;
         }
     }
-    let mut command = fuzzer_of(fuzzer, name);
-    command.env("RKT_FUZZ_PLANTED", "1").arg(limits(limit));
-    command.arg(format!("-artifact_prefix={}/", crashes.display())).arg(&found);
-    let (clean, log, seconds) = run(&mut command, name)?;
-    ensure!(!clean, "{name}: the planted bug was not found");
-    ensure!(log.contains("the planted bug"), "{name}: another bug was found: {}", last_lines(&log));
-    Ok(Figures::of(&log, seconds))
+    let mut sum = Figures::default();
+    for round in 1u32.. {
+        let (found, crashes) = (fresh("planted", name)?, fresh("planted-crashes", name)?);
+        let mut command = fuzzer_of(fuzzer, name);
+        command.env("RKT_FUZZ_PLANTED", "1").args([format!("-seed={round}"), format!("-runs={ROUND_RUNS}")]);
+        command.arg(format!("-artifact_prefix={}/", crashes.display())).args([&found, &seeds]);
+        let (clean, log, seconds) = run(&mut command, name)?;
+        let figures = Figures::of(&log, seconds);
+        sum = Figures {
+            executions: sum.executions + figures.executions,
+            seconds: sum.seconds + seconds,
+            ..figures
+        };
+        if !clean {
+            ensure!(log.contains("the planted bug"), "{name}: another bug was found: {}", last_lines(&log));
+            break;
+        }
+        let goes_on = match limit {
+            Limit::Seconds(seconds) => sum.seconds < seconds,
+            Limit::Runs(runs) => sum.executions < runs,
+        };
+        ensure!(goes_on, "{name}: the planted bug was not found");
+    }
+    Ok(sum)
 }
 
 /// What the fuzzer said last, panic and all.

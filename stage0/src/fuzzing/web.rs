@@ -16,8 +16,8 @@ pub fn discovery(data: &[u8]) -> bool {
     tags.iter().filter(|tag| tag.name == "ac-discovery-pubkeys").count() > 1
 }
 
-/// A header of a server's: what it wants to know, which part it sends, how long that is fresh. Deep: a challenge with three parameters,
-/// one of them quoted with a quote in it.
+/// A header of a server's: what it wants to know, which part it sends, how long that is fresh. Deep: a challenge with two parameters, one
+/// of them quoted with a quote in it.
 pub fn http_headers(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };
     if let Some(range) = content_range(text) {
@@ -27,7 +27,7 @@ pub fn http_headers(data: &[u8]) -> bool {
     let challenges = Challenge::parse_all(text);
     let deep = |challenge: &Challenge| {
         let value = |name| challenge.parameter(name).unwrap_or_default();
-        !value("service").is_empty() && !value("scope").is_empty() && value("realm").contains('"')
+        !value("service").is_empty() && value("realm").contains('"')
     };
     challenges.iter().any(deep)
 }

@@ -36,6 +36,10 @@ use directory::{Directory, Endpoints};
 /// Clients of a pod at once: as many as commands. Who comes later waits in the socket's queue.
 const MAX_CLIENTS: usize = guest_api::MAX_SESSIONS;
 
+/// How long an app waits for a client that takes nothing of its output, if nobody says otherwise. Longer than anybody holds a terminal
+/// with Ctrl-S to read something, short enough that a forgotten one stops no service for good.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long nobody is let in after the kernel could not hand out a descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -87,6 +91,8 @@ struct App {
 pub struct Attachments {
     /// Where apps' directories are.
     root: PathBuf,
+    /// How long an app waits for a client that takes nothing.
+    patience: Duration,
     apps: Vec<App>,
     next: u64,
     paused_until: Option<Instant>,
@@ -94,8 +100,8 @@ pub struct Attachments {
 
 impl Attachments {
     /// Of a pod whose apps have not been started, with their sockets below `root`.
-    pub fn new(root: PathBuf) -> Self {
-        Self { root, apps: Vec::new(), next: 0, paused_until: None }
+    pub fn new(root: PathBuf, patience: Duration) -> Self {
+        Self { root, patience, apps: Vec::new(), next: 0, paused_until: None }
     }
 
     /// An app runs, or the first of its processes: whoever wants to attach to it is let in. `Err` if nobody can be; the app does
@@ -274,7 +280,9 @@ impl Attachments {
                     };
                     // Of a stream that has ended, there is nothing to get and nothing to give.
                     let takes_input = listener.takes_input && !app.input_closed;
-                    let Ok(client) = Client::new(stream, takes_input, listener.output) else { continue };
+                    let Ok(client) = Client::new(stream, takes_input, listener.output, self.patience) else {
+                        continue;
+                    };
                     let id = ClientId(self.next);
                     self.next = self.next.wrapping_add(1);
                     match listener.output {
@@ -424,7 +432,7 @@ impl App {
                 outcome.warnings.push(format!(
                     "warning: a client attached to app {:?} has taken nothing of its output for {} s and was dropped",
                     self.name,
-                    client::PATIENCE.as_secs()
+                    client.patience.as_secs()
                 ));
             }
             if !is_there || is_late || broadcast.is_over_for(id) {

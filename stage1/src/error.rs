@@ -34,9 +34,14 @@ pub enum EntrypointError {
     /// The pod's lock was not handed over.
     #[error("RKT_LOCK_FD is not set to an open file descriptor: stage1 is started by rkt, not by hand")]
     NoLock,
-    /// The patience with the guest is no number.
-    #[error("RKT_HYPERVISOR_BOOT_TIMEOUT is {0:?}, want a number of seconds above zero")]
-    BootTimeout(String),
+    /// A time is no number.
+    #[error("{variable} is {value:?}, want a number of seconds above zero")]
+    Seconds {
+        /// What says it.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
     /// Features that nobody knows.
     #[error(
         "RKT_HYPERVISOR_HIDE_KVM_FEATURES is {0:?}, want names such as kvm-pv-eoi with commas between them"

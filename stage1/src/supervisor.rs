@@ -85,6 +85,8 @@ pub struct Pod {
     pub started: Instant,
     /// How long after that its guest may be silent.
     pub boot_timeout: Duration,
+    /// How long an app waits for an attached program that takes nothing.
+    pub attach_patience: Duration,
     /// The VMM.
     pub vmm: Child,
     /// The file server.
@@ -201,7 +203,7 @@ pub fn supervise(mut pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result
         sessions: Sessions::new(&guest.apps),
         manager: ServiceManager::of_caller(),
         processes: measures::processes(&pod.vmm, &pod.files),
-        attachments: Attachments::new(attachments::directory::root()),
+        attachments: Attachments::new(attachments::directory::root(), pod.attach_patience),
         tunnels: tunnels_of(guest),
         kernel: KernelLog::new(pod.serial.take(), pod.metrics.console()),
         clock: HostClock::watch().map_err(SupervisorError::Clock)?,

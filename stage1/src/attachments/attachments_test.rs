@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use guest_api::{AppId, INITIAL_CREDIT_BYTES, INITIAL_INPUT_CREDIT_BYTES, Process, StdioStream, ToGuest};
 
-use super::Attachments;
-use super::client::PATIENCE;
 use super::directory::{Directory, Endpoints};
+use super::{Attachments, PATIENCE};
 use crate::output::Written;
 use crate::streams::{Mode, Streams};
 
@@ -26,7 +25,7 @@ struct Fixture {
 impl Fixture {
     fn new(streams: Streams) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut attachments = Attachments::new(directory.path().to_owned());
+        let mut attachments = Attachments::new(directory.path().to_owned(), PATIENCE);
         attachments.started(APP, "app", &streams).unwrap();
         Self { directory, attachments }
     }
@@ -108,7 +107,7 @@ fn an_app_without_attachable_streams_leaves_nothing() {
 #[test]
 fn an_app_of_the_longest_name_can_be_attached_to() {
     let directory = tempfile::tempdir().unwrap();
-    let mut attachments = Attachments::new(directory.path().to_owned());
+    let mut attachments = Attachments::new(directory.path().to_owned(), PATIENCE);
     let name = "a".repeat(200);
     attachments.started(APP, &name, &STREAM).unwrap();
 

@@ -11,10 +11,6 @@ use std::time::{Duration, Instant};
 use guest_api::{MAX_INPUT_BYTES, StdioStream};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// How long an app waits for a client that takes nothing of its output. Longer than anybody holds a terminal with Ctrl-S to
-/// read something, short enough that a forgotten one stops no service for good.
-pub const PATIENCE: Duration = Duration::from_secs(60);
-
 /// What a client may say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -49,15 +45,22 @@ pub struct Client {
     pub has_shut_down: bool,
     /// It has hung up; what it said before has not been read yet.
     pub hung_up: bool,
+    /// How long it is waited for.
+    pub patience: Duration,
     waits_since: Option<Instant>,
 }
 
 impl Client {
     /// One that has just connected.
-    pub fn new(stream: UnixStream, takes_input: bool, output: Option<StdioStream>) -> io::Result<Self> {
+    pub fn new(
+        stream: UnixStream,
+        takes_input: bool,
+        output: Option<StdioStream>,
+        patience: Duration,
+    ) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let input = if takes_input { Input::Open } else { Input::Ended };
-        Ok(Self { stream, input, output, has_shut_down: false, hung_up: false, waits_since: None })
+        Ok(Self { stream, input, output, has_shut_down: false, hung_up: false, patience, waits_since: None })
     }
 
     /// The descriptor to wait for; hang-ups are told whatever is waited for. One that has hung up would wake for ever.
@@ -123,7 +126,7 @@ impl Client {
 
     /// When it is given up.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waits_since.and_then(|since| since.checked_add(PATIENCE))
+        self.waits_since.and_then(|since| since.checked_add(self.patience))
     }
 }
 

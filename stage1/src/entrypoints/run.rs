@@ -16,6 +16,7 @@ use nix::sys::signalfd::SignalFd;
 use vmm::{KvmFeatures, MemoryFile, Metrics};
 
 use crate::activation;
+use crate::attachments;
 use crate::control::Control;
 use crate::control_socket::SOCKET_NAME;
 use crate::control_socket::server::Server;
@@ -51,6 +52,9 @@ const HIDDEN_FEATURES_VARIABLE: &str = "RKT_HYPERVISOR_HIDE_KVM_FEATURES";
 /// Seconds until a guest that has not called is given up.
 const BOOT_TIMEOUT_VARIABLE: &str = "RKT_HYPERVISOR_BOOT_TIMEOUT";
 
+/// Seconds that an app waits for an attached program that takes nothing of its output.
+const ATTACH_PATIENCE_VARIABLE: &str = "RKT_ATTACH_PATIENCE";
+
 /// Whether a pod may run on a host that cannot confine it in every way: not if this says `strict`.
 const JAIL_VARIABLE: &str = "RKT_HYPERVISOR_JAIL";
 
@@ -62,7 +66,8 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let metrics = PodMetrics::new(machine);
     let mut signals = take_signals(flags.interactive)?;
     check_lock()?;
-    let boot_timeout = boot_timeout(std::env::var(BOOT_TIMEOUT_VARIABLE).ok())?;
+    let boot_timeout = seconds(BOOT_TIMEOUT_VARIABLE, supervisor::BOOT_TIMEOUT)?;
+    let attach_patience = seconds(ATTACH_PATIENCE_VARIABLE, attachments::PATIENCE)?;
     let demand = demand(std::env::var(JAIL_VARIABLE).ok())?;
 
     let hidden_features = hidden_features(std::env::var(HIDDEN_FEATURES_VARIABLE).ok())?;
@@ -166,6 +171,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         guest,
         started,
         boot_timeout,
+        attach_patience,
         vmm,
         files,
         forwarder,
@@ -221,11 +227,12 @@ fn check_lock() -> Result<(), EntrypointError> {
     rustix::fs::fstat(descriptor).map(|_| ()).map_err(|_| EntrypointError::NoLock)
 }
 
-fn boot_timeout(seconds: Option<String>) -> Result<Duration, EntrypointError> {
-    let Some(seconds) = seconds else { return Ok(supervisor::BOOT_TIMEOUT) };
-    match seconds.parse() {
+/// What the variable says, or else the default.
+fn seconds(variable: &'static str, default: Duration) -> Result<Duration, EntrypointError> {
+    let Ok(value) = std::env::var(variable) else { return Ok(default) };
+    match value.parse() {
         Ok(number @ 1..) => Ok(Duration::from_secs(number)),
-        _ => Err(EntrypointError::BootTimeout(seconds)),
+        _ => Err(EntrypointError::Seconds { variable, value }),
     }
 }
 

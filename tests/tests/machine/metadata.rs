@@ -76,6 +76,38 @@ fn an_app_without_a_network_asks_the_metadata_service() {
     assert_eq!(said[5..8], ["valid", "forged", "40"]);
 }
 
+/// More connections than a guest may have tunnels, and than the host makes at once, none of which says anything sensible.
+const FLOOD: &str = r#"
+for tool in head nc wget; do eval "$tool() { busybox $tool \"\$@\"; }"; done
+address=${AC_METADATA_URL#http://}; address=${address%%/*}
+echo flooding
+n=0
+while [ $n -lt 200 ]; do
+    head -c 200000 /dev/zero | nc ${address%:*} ${address#*:} > /dev/null 2>&1 &
+    n=$((n + 1))
+done
+wait
+wget -qO- $AC_METADATA_URL/acMetadata/v1/pod/uuid; echo
+"#;
+
+#[test]
+fn an_app_that_floods_the_metadata_service_with_connections_harms_nobody() {
+    let mut service = rkt().start(["metadata-service"]);
+    service.wait_for(Stream::Err, "metadata service running...", limit(30));
+    // It asks for more processors than any machine has, too: it gets those of the host.
+    let arguments = ["--mds-register", "example.com/busybox", "--cpu=64", "--", "-c", FLOOD];
+    let mut pod = Pod::start(&arguments);
+    pod.wait_for("flooding");
+
+    let entered = rkt().run(["enter", &pod.uuid, "/bin/busybox", "echo", "meanwhile"]);
+    let output = pod.finish_within(limit(120)).expect_code(0);
+
+    service.send(Signal::SIGTERM);
+    service.finish(limit(30)).expect_code(0);
+    entered.expect_code(0).expect_out("meanwhile");
+    assert_eq!(said(&output.stdout, "busybox"), ["flooding", pod.uuid.as_str()]);
+}
+
 /// What an added app asks.
 const ADDED: &str = r#"
 for tool in wget head tr grep; do eval "$tool() { busybox $tool \"\$@\"; }"; done

@@ -24,6 +24,14 @@ fn every_virtual_processor_comes_up() {
     output.expect_out("Brought up 1 node, 3 CPUs").expect_code(0);
 }
 
+#[test]
+fn a_machine_with_more_processors_than_its_kernel_knows_is_refused() {
+    let output = command::run(&mut vmm("33", &dist::file("initramfs")), limit(30));
+
+    assert_ne!(output.code(), 0, "{output:?}");
+    output.expect_err("33 virtual CPUs, want 1 to 32");
+}
+
 /// A tap with several queues that outlives the machine behind it.
 struct Tap;
 

@@ -175,6 +175,25 @@ fn a_stream_without_a_line_end_passes_whole_and_nobodys_memory_grows() {
     pod.finish_within(limit(60)).expect_code(0);
 }
 
+#[test]
+fn an_attached_program_that_takes_nothing_is_dropped_and_the_app_writes_on() {
+    let script = "echo ready; read go; head -c 3000000 /dev/zero | tr '\\0' x; echo; echo written";
+    let arguments = [BUSYBOX, "--stdin=stream", "--stdout=stream", "--", "-c", script];
+    let mut pod = Pod::start_with_env("RKT_ATTACH_PATIENCE", "2", &arguments);
+    pod.wait_for("ready");
+    let idle = connect(&pod, "busybox", "sock-stdout");
+    let mut typing = connect(&pod, "busybox", "sock-stdin");
+
+    typing.write_all(b"go\n").expect("the pod reads");
+    pod.wait_for("written");
+
+    let ended = pod.finish_within(limit(60)).expect_code(0);
+    ended.expect_err(
+        "a client attached to app \"busybox\" has taken nothing of its output for 2 s and was dropped",
+    );
+    drop(idle);
+}
+
 /// A number of KiB from a process's status.
 fn status(pid: Pid, key: &str) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");

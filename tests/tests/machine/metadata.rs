@@ -82,8 +82,8 @@ for tool in head nc wget; do eval "$tool() { busybox $tool \"\$@\"; }"; done
 address=${AC_METADATA_URL#http://}; address=${address%%/*}
 echo flooding
 n=0
-while [ $n -lt 200 ]; do
-    head -c 200000 /dev/zero | nc ${address%:*} ${address#*:} > /dev/null 2>&1 &
+while [ $n -lt 140 ]; do
+    head -c 20000 /dev/zero | nc ${address%:*} ${address#*:} > /dev/null 2>&1 &
     n=$((n + 1))
 done
 wait

@@ -254,7 +254,7 @@ fn last_lines(log: &str) -> String {
     lines.get(lines.len().saturating_sub(40)..).unwrap_or_default().join("\n")
 }
 
-/// Adds to a corpus what reaches code that it did not reach, the smallest inputs first, as far as they fit.
+/// Adds to a corpus some of what reaches code that it did not reach, small inputs and large ones, as far as they fit.
 fn keep(fuzzer: &Path, name: &str, corpus: &Path, found: &Path) -> Result<()> {
     let merged = fresh("merged", name)?;
     let present = files(corpus)?;
@@ -265,17 +265,16 @@ fn keep(fuzzer: &Path, name: &str, corpus: &Path, found: &Path) -> Result<()> {
     let (merging, log, _) = run(fuzzer_of(fuzzer, name).arg("-merge=1").args([&merged, found]), name)?;
     ensure!(merging, "{name}: the corpora cannot be merged: {}", last_lines(&log));
     let mut bytes: u64 = present.iter().map(|(size, _)| size).sum();
-    let new = files(&merged)?.into_iter().filter(|(_, path)| {
-        let name = path.file_name();
-        !present.iter().any(|(_, present)| present.file_name() == name)
-    });
-    for (size, path) in new.take(MAX_CORPUS_INPUTS.saturating_sub(present.len())) {
+    let is_new = |path: &Path| !present.iter().any(|(_, known)| known.file_name() == path.file_name());
+    let new: Vec<_> = files(&merged)?.into_iter().filter(|(_, path)| is_new(path)).collect();
+    let room = MAX_CORPUS_INPUTS.saturating_sub(present.len());
+    for (size, path) in new.iter().step_by(new.len().div_ceil(room.max(1)).max(1)).take(room) {
         bytes += size;
         if bytes > MAX_CORPUS_BYTES {
             break;
         }
         let kept = corpus.join(path.file_name().unwrap_or_default());
-        fs::copy(&path, kept).with_context(|| format!("keeping {}", path.display()))?;
+        fs::copy(path, kept).with_context(|| format!("keeping {}", path.display()))?;
     }
     Ok(())
 }

@@ -101,6 +101,11 @@ impl IdlePod {
         self.process.wait_for(Stream::Out, READY, limit(120));
     }
 
+    /// Whether it is.
+    pub fn rests(&self) -> bool {
+        self.process.so_far(Stream::Out).contains(READY)
+    }
+
     /// What its processes hold: the supervisor, then its helpers.
     pub fn footprints(&self) -> Vec<Footprint> {
         let supervisor = self.process.pid();
@@ -113,6 +118,12 @@ impl IdlePod {
     pub fn end(self) {
         self.process.send(Signal::SIGTERM);
         self.process.finish(limit(120));
+    }
+
+    /// The same, of one that does not listen.
+    pub fn kill(self) {
+        self.process.send(Signal::SIGKILL);
+        self.process.finish(limit(60));
     }
 }
 
@@ -146,6 +157,11 @@ impl IdleQemu {
     /// Waits until it is idle.
     pub fn wait(&mut self) {
         self.0.wait_for(Stream::Out, READY, limit(120));
+    }
+
+    /// Whether it is.
+    pub fn rests(&self) -> bool {
+        self.0.so_far(Stream::Out).contains(READY)
     }
 
     /// What it holds.

@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use crate::extract::{Archive, EntryKind, EntryName};
+use crate::extract::{Archive, EntryName};
 use crate::image::{AppcName, Reference};
 use crate::oci::{Digest, DockerReference, Document, ImageConfig, Origin, RawManifest, convert};
 use crate::pod::log_file::Record;
@@ -36,9 +36,10 @@ pub fn reference(data: &[u8]) -> bool {
     deep
 }
 
-/// An archive, an image's or a layer's: all entries with all their data. Deep: a sparse file behind a name longer than a header holds.
+/// An archive, an image's or a layer's: all entries with all their data. Deep: extended attributes, and a time that is not
+/// whole in seconds or halves.
 pub fn archive(data: &[u8]) -> bool {
-    let (mut long, mut deep) = (false, false);
+    let mut deep = false;
     let mut archive = Archive::new(data);
     let mut buffer = [0; 4096];
     while let Ok(Some(entry)) = archive.next_entry() {
@@ -48,8 +49,7 @@ pub fn archive(data: &[u8]) -> bool {
                 path.components().all(|component| matches!(component, std::path::Component::Normal(_)));
             assert!(inside, "{path:?} leads out of the image");
         }
-        long |= entry.name.len() > 100;
-        deep |= long && matches!(entry.kind, EntryKind::File(Some(_)));
+        deep |= !entry.xattrs.is_empty() && !entry.mtime.1.is_multiple_of(500_000_000);
         let mut content = archive.data();
         while content.read(&mut buffer).is_ok_and(|count| count > 0) {}
     }

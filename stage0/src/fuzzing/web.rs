@@ -6,18 +6,19 @@ use crate::image::{content_range, max_age, meta_tags};
 use crate::metadata::form_field;
 use crate::oci::Challenge;
 
-/// A page that is searched for the tags of discovery. Deep: two tags of keys.
+/// A page that is searched for the tags of discovery. Deep: a template that does not ask for the
+/// image's name.
 pub fn discovery(data: &[u8]) -> bool {
     let Ok(tags) = meta_tags(data) else { return false };
     for tag in &tags {
         let words = [&tag.prefix, &tag.template];
         assert!(words.iter().all(|word| !word.is_empty() && !word.contains(char::is_whitespace)), "{tag:?}");
     }
-    tags.iter().filter(|tag| tag.name == "ac-discovery-pubkeys").count() > 1
+    tags.iter().any(|tag| tag.name == "ac-discovery" && !tag.template.contains("{name}"))
 }
 
-/// A header of a server's: what it wants to know, which part it sends, how long that is fresh. Deep: a challenge with two parameters, one
-/// of them quoted with a quote in it.
+/// A header of a server's: what it wants to know, which part it sends, how long that is fresh. Deep: a challenge with more
+/// than three parameters.
 pub fn http_headers(data: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(data) else { return false };
     if let Some(range) = content_range(text) {
@@ -25,11 +26,7 @@ pub fn http_headers(data: &[u8]) -> bool {
     }
     assert!(max_age(Some(text)) <= 365 * 24 * 60 * 60);
     let challenges = Challenge::parse_all(text);
-    let deep = |challenge: &Challenge| {
-        let value = |name| challenge.parameter(name).unwrap_or_default();
-        !value("service").is_empty() && value("realm").contains('"')
-    };
-    challenges.iter().any(deep)
+    challenges.iter().any(|challenge| challenge.parameters() > 3)
 }
 
 /// A form that an app has signed. What is found is no longer than the form. Deep: all three fields are there, and none is as it was sent.

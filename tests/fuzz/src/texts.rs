@@ -2,17 +2,14 @@
 //!
 //! Responsible for: that what is accepted can be written down and is accepted again. Must not know: who reads them.
 
-/// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same. Deep: an app with a limit of
-/// memory and a place for a volume.
+/// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same. Deep: a range of more than nine
+/// ports.
 pub fn manifest(data: &[u8]) -> bool {
     let mut deep = false;
     if let Ok(manifest) = appc::ImageManifest::from_json(data) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
         assert_eq!(appc::ImageManifest::from_json(&text).ok().as_ref(), Some(&manifest));
-        deep = manifest.app.is_some_and(|app| {
-            let limited = app.isolators.iter().any(|isolator| isolator.name.as_str() == "resource/memory");
-            limited && !app.mount_points.is_empty()
-        });
+        deep = manifest.app.is_some_and(|app| app.ports.iter().any(|port| port.count > 9));
     }
     if let Ok(manifest) = appc::PodManifest::from_json(data) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();

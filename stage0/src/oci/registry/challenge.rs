@@ -19,6 +19,11 @@ impl Challenge {
         self.parameters.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// How many parameters there are.
+    pub fn parameters(&self) -> usize {
+        self.parameters.len()
+    }
+
     /// The challenges of a header, in order. What does not follow the grammar ends the list.
     pub fn parse_all(header: &str) -> Vec<Self> {
         let mut rest = Rest(header.get(..MAX_BYTES).unwrap_or(header));

@@ -123,7 +123,8 @@ pub fn guest_messages(data: &[u8]) -> bool {
 }
 
 /// The manifests of a pod and of its image, separated by a zero. What is planned can be told to a guest, and names nothing outside of
-/// its share. Deep: an app that is to be killed sooner than others when memory runs out.
+/// its share. Deep: an app that is to be killed clearly sooner than others when memory
+/// runs out.
 pub fn pod_plan(data: &[u8]) -> bool {
     let mut parts = data.splitn(2, |byte| *byte == 0);
     let Ok(pod) = PodManifest::from_json(parts.next().unwrap_or_default()) else { return false };
@@ -144,7 +145,7 @@ pub fn pod_plan(data: &[u8]) -> bool {
     }
     let told = encode(&PodSpec { apps: plan.guest.apps.clone(), ..specification() });
     assert!(told.is_ok(), "a plan that cannot be told: {told:?}");
-    plan.guest.apps.iter().any(|app| app.isolation.oom_score_adjustment.is_some_and(|score| score > 20))
+    plan.guest.apps.iter().any(|app| app.isolation.oom_score_adjustment.is_some_and(|score| score > 5))
 }
 
 /// What an app writes to either stream, piece by piece, as records of its log; the end of each stream too.

@@ -2,14 +2,14 @@
 //!
 //! Responsible for: that what is accepted can be written down and is accepted again. Must not know: who reads them.
 
-/// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same. Deep: a range of more than nine
+/// Manifests of images and pods. What is accepted is written so that it is accepted again and means the same. Deep: a range of more than two
 /// ports.
 pub fn manifest(data: &[u8]) -> bool {
     let mut deep = false;
     if let Ok(manifest) = appc::ImageManifest::from_json(data) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();
         assert_eq!(appc::ImageManifest::from_json(&text).ok().as_ref(), Some(&manifest));
-        deep = manifest.app.is_some_and(|app| app.ports.iter().any(|port| port.count > 9));
+        deep = manifest.app.is_some_and(|app| app.ports.iter().any(|port| port.count > 2));
     }
     if let Ok(manifest) = appc::PodManifest::from_json(data) {
         let text = serde_json::to_vec(&manifest).unwrap_or_default();

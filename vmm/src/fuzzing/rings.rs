@@ -369,18 +369,16 @@ pub fn vsock(data: &[u8]) -> bool {
     let config = VsockConfig { guest_cid: CID, guest_to_host: vec![(PORT, ours)], host_to_guest: None };
     let Ok(device) = Vsock::new(config) else { return false };
     let host = |device: &mut Vsock, act: u8, script: &mut Script| {
-        let mut heard = false;
         match act & 3 {
             0 => {
                 let count = script.byte();
                 let _ = theirs.write(script.bytes(usize::from(count)));
             }
-            1 => heard = theirs.read(&mut [0; 256]).is_ok_and(|count| count > 0),
-            2 => drop(theirs.shutdown(Shutdown::Write)),
+            1 => drop(theirs.shutdown(Shutdown::Write)),
             _ => {}
         }
         device.outside_event(0);
-        heard
+        theirs.read(&mut [0; 256]).is_ok_and(|count| count > 0)
     };
     run(device, data, host).1
 }

@@ -166,7 +166,7 @@ impl Figures {
 fn fuzzer_of(fuzzer: &Path, name: &str) -> Command {
     let mut command = Command::new(fuzzer);
     command.env("RKT_FUZZ_TARGET", name).arg(format!("-max_len={MAX_INPUT_BYTES}"));
-    command.args(["-timeout=10", "-rss_limit_mb=1024"]);
+    command.args(["-timeout=60", "-rss_limit_mb=1024"]);
     command
 }
 

@@ -9,6 +9,12 @@ use std::io::Write;
 /// Prefix of stage1's own lines.
 pub const STAGE1: &str = "stage1";
 
+/// Prefix of what the guest's kernel says.
+pub const KERNEL: &str = "kernel";
+
+/// Prefix of what the VMM says with `--debug`.
+pub const VMM: &str = "VMM";
+
 /// Prefix of what is said about networks.
 pub const NETWORKING: &str = "networking";
 

@@ -284,18 +284,20 @@ impl<'fd> Outputs<'fd> {
         self.stderr.push(diagnostics::line(diagnostics::STAGE1, text), None);
     }
 
-    /// A message of the guest's kernel. It is dropped if standard error is behind: nothing else bounds what the kernel
+    /// A message of the guest's kernel or the VMM. It is dropped if standard error is behind: nothing else bounds what the kernel
     /// says, and a kernel that waits for its console stops every app.
-    pub fn kernel_message(&mut self, text: &[u8]) {
+    pub fn machine_message(&mut self, speaker: &str, text: &[u8]) {
         if self.stderr.waiting_bytes() >= WAITING_BYTES {
             self.lost_messages = self.lost_messages.saturating_add(1);
             return;
         }
         let lost = std::mem::take(&mut self.lost_messages);
         if lost > 0 {
-            self.stderr.push(diagnostics::line("kernel", &format!("({lost} messages lost)")), None);
+            self.stderr
+                .push(diagnostics::line(diagnostics::KERNEL, &format!("({lost} messages lost)")), None);
         }
-        self.stderr.push([b"kernel: ", text.trim_ascii_end(), b"\n"].concat(), None);
+        let text = String::from_utf8_lossy(text.trim_ascii_end());
+        self.stderr.push(diagnostics::line(speaker, &text), None);
     }
 
     /// Whether something waits for a reader.

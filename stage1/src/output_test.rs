@@ -158,7 +158,7 @@ fn kernel_that_talks_to_nobody_loses_its_messages_and_nothing_else() {
     let logs = LogFiles::new(directory.path());
     let mut outputs = Outputs::new(writer.as_fd(), error_writer.as_fd(), logs);
     for _ in 0..10_000 {
-        outputs.kernel_message(&[b'k'; 100]);
+        outputs.machine_message("kernel", &[b'k'; 100]);
         outputs.flush(NOW);
     }
     assert!(outputs.waiting_line_bytes() < 300 * 1024);
@@ -168,7 +168,7 @@ fn kernel_that_talks_to_nobody_loses_its_messages_and_nothing_else() {
         errors.read_exact(&mut piece[..1000]).unwrap();
         outputs.flush(NOW);
     }
-    outputs.kernel_message(b"late\n");
+    outputs.machine_message("kernel", b"late\n");
     outputs.flush(NOW);
     drop(outputs);
     drop(error_writer);

@@ -36,7 +36,7 @@ use crate::control::Control;
 use crate::control_socket::server::Server;
 use crate::control_socket::sessions::Sessions;
 use crate::deadline::Deadline;
-use crate::diagnostics::sentence;
+use crate::diagnostics::{self, sentence};
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
 use crate::groups::Groups;
@@ -62,7 +62,7 @@ use console::Console;
 use ending::HALT_GRACE;
 use error::{file_server_verdict, vmm_verdict};
 use hearing::Passing;
-use kernel_log::KernelLog;
+use kernel_log::{KernelLog, Line};
 
 /// Where the metadata service answers pods. It is a file, so it is reached from whatever network name space the supervisor is in.
 const METADATA_SERVICE_SOCKET: &str = "/run/rkt/metadata-svc-public.sock";
@@ -354,17 +354,20 @@ impl Supervisor<'_> {
         self.carry_out(actions)
     }
 
-    /// Passes kernel messages on to standard error, line by line.
+    /// Passes messages of the kernel and the VMM on to standard error, line by line.
     fn relay_kernel_messages(&mut self) {
         for line in self.kernel.read() {
-            self.outputs.kernel_message(&line);
+            match line {
+                Line::Kernel(text) => self.outputs.machine_message(diagnostics::KERNEL, &text),
+                Line::Vmm(text) => self.outputs.machine_message(diagnostics::VMM, &text),
+            }
         }
     }
 
     /// What the kernel had to say when nobody was listening.
     fn relay_last_kernel_messages(&mut self) {
         for line in self.kernel.last_lines() {
-            self.outputs.kernel_message(&line);
+            self.outputs.machine_message(diagnostics::KERNEL, &line);
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! It is confined as `jail` says: its root directory is an empty, read-only tmpfs, it has no network and no
 //! capability. What it holds is guest memory, /dev/kvm, the kernel and the initramfs (open for reading), the two sockets
-//! of its devices, the queues of its taps, `/dev/vhost-net` if that was asked for, and the write end of a pipe for kernel messages with `--debug`.
+//! of its devices, the queues of its taps, `/dev/vhost-net` if that was asked for, and the write end of a pipe for the kernel's messages and its own with `--debug`.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -15,8 +15,8 @@ use rustix::process::Resource;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 use vmm::{
-    Confinement, Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig,
-    VsockConfig,
+    Confinement, Exit, FsConfig, KvmFeatures, LOG_MARK, Logger, MemoryFile, Metrics, NetConfig, NetLimits,
+    Vm, VmConfig, VsockConfig,
 };
 
 use crate::diagnostics::sentence;
@@ -42,7 +42,7 @@ pub struct VmParts {
     pub files: UnixStream,
     /// Connection to the supervisor that the guest gets when it calls the control port.
     pub control: UnixStream,
-    /// Where kernel messages go.
+    /// Where kernel messages and the VMM's go.
     pub serial: Option<File>,
     /// Network cards.
     pub cards: Vec<Card>,
@@ -97,6 +97,9 @@ fn run(plan: &VmPlan, parts: VmParts, terms: Terms) -> Result<VmmEnd, String> {
     confine(terms).map_err(|error| sentence(&error))?.tell_missing();
     share_one_heap();
     process::report_refused_calls().map_err(|error| sentence(&error))?;
+    if let Some(Ok(log)) = parts.serial.as_ref().map(File::try_clone) {
+        Logger::new(log, &[LOG_MARK]).install();
+    }
     let vm = Vm::build(config(plan, parts)).map_err(|error| sentence(&error))?;
     Ok(match vm.run().map_err(|error| sentence(&error))? {
         Exit::Reset => VmmEnd::Reset,

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::ExitCode;
 
 use vmm::{
-    Exit, FsConfig, KvmFeatures, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig,
+    Exit, FsConfig, KvmFeatures, Logger, MemoryFile, Metrics, NetConfig, NetLimits, Vm, VmConfig, VsockConfig,
 };
 
 const USAGE: &str = "\
@@ -150,26 +150,9 @@ fn run() -> Result<Exit, Box<dyn Error>> {
     Ok(machine.run()?)
 }
 
-/// What the VMM complains about goes to stderr.
-struct Log;
-
-impl log::Log for Log {
-    fn enabled(&self, metadata: &log::Metadata) -> bool {
-        metadata.level() <= log::Level::Warn
-    }
-
-    fn log(&self, record: &log::Record) {
-        if self.enabled(record.metadata()) {
-            eprintln!("{}", record.args());
-        }
-    }
-
-    fn flush(&self) {}
-}
-
 fn main() -> ExitCode {
-    if log::set_logger(&Log).is_ok() {
-        log::set_max_level(log::LevelFilter::Warn);
+    if let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() {
+        Logger::new(stderr.into(), b"").install();
     }
     match run() {
         Ok(exit) => {

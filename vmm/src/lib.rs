@@ -11,7 +11,7 @@ mod error;
 mod event_loop;
 mod exit;
 pub mod fuzzing;
-mod log_limit;
+mod logger;
 mod memory;
 pub mod metrics;
 mod vcpu;
@@ -23,7 +23,7 @@ mod device_thread_test;
 #[cfg(test)]
 mod exit_test;
 #[cfg(test)]
-mod log_limit_test;
+mod logger_test;
 #[cfg(test)]
 mod memory_test;
 #[cfg(test)]
@@ -36,6 +36,7 @@ pub use config::{Confinement, FsConfig, NetConfig, NetLimit, NetLimits, Rate, Vm
 pub use devices::console_tail::ConsoleTail;
 pub use error::Error;
 pub use exit::Exit;
+pub use logger::{LOG_MARK, Logger};
 pub use memory::{MAX_MEMORY_MIB, MemoryFile};
 pub use metrics::Metrics;
 pub use virtio::net::counters::NetCounters;

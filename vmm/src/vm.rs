@@ -135,6 +135,7 @@ impl Vm {
         load(&ram, kernel, initramfs, command_line, &devices, &vcpus)?;
         connect(&fd, &devices, &serial_irq)?;
         metrics.marks.built.set();
+        log::debug!("the machine is built: virtual CPUs {}, devices {}", vcpus.len(), devices.len());
         Ok(Vm { fd, ram, vcpus, devices, device_thread, exit, confinement })
     }
 

@@ -85,7 +85,12 @@ fn a_panicking_kernel_says_why_with_debug() {
     let mut pod =
         Pod::start_with_env("RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS", parameters, &["--debug", INSPECT]);
 
-    pod.finish().expect_code(254).expect_err("Kernel panic - not syncing");
+    let output = pod.finish();
+
+    output
+        .expect_code(254)
+        .expect_err("kernel: Kernel panic - not syncing")
+        .expect_err("VMM: the machine is built");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use crate::devices::bus::BusDevice;
 use crate::devices::console_tail::ConsoleTail;
-use crate::log_limit::guest_warn;
+use crate::logger::LOG_MARK;
 
 /// COM1.
 pub const PORTS: Range<u64> = 0x3f8..0x400;
@@ -41,8 +41,15 @@ pub struct Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.tail.push(bytes);
-        self.file.as_mut().map_or(Ok(bytes.len()), |file| file.write(bytes))
+        // Of the port's holding register, which has one byte at a time.
+        for byte in bytes {
+            let byte = [if *byte == LOG_MARK { b'?' } else { *byte }];
+            self.tail.push(&byte);
+            if let Some(file) = &mut self.file {
+                file.write_all(&byte)?;
+            }
+        }
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -75,7 +82,7 @@ impl<W: Write + Send> BusDevice for SerialPort<W> {
         let Ok(register) = u8::try_from(offset) else { return };
         for byte in data {
             if let Err(error) = self.uart.write(register, *byte) {
-                guest_warn!("serial port: {error:?}");
+                log::warn!("serial port: {error:?}");
             }
         }
     }

@@ -11,7 +11,6 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice, serve_again};
 use super::queue::{ActiveQueue, Chain, Served};
-use crate::log_limit::guest_warn;
 use crate::memory::{self, GuestRam};
 
 /// The queues to take and give back pages, which every balloon has and this one never uses; then that of reports, which Linux
@@ -78,7 +77,7 @@ impl VirtioDevice for Balloon {
             Ok(Served::Everything) => {}
             Ok(Served::Part) => serve_again(self.kicks.as_deref().unwrap_or_default(), index),
             Err(error) => {
-                guest_warn!("virtio-balloon: {error}");
+                log::warn!("virtio-balloon: {error}");
                 *slot = None;
             }
         }
@@ -89,7 +88,7 @@ impl VirtioDevice for Balloon {
 fn release(ram: &GuestRam, chain: Chain) {
     for range in chain.writable().take(MAX_RANGES) {
         if let Err(error) = memory::release(ram, range.addr(), u64::from(range.len())) {
-            guest_warn!("virtio-balloon: {error}");
+            log::warn!("virtio-balloon: {error}");
         }
     }
 }

@@ -12,7 +12,6 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::Queue;
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
 
 /// No legacy interface.
@@ -49,7 +48,7 @@ impl Interrupt {
         // The driver ignores an interrupt whose status reads zero, so the status comes first.
         self.status.fetch_or(reason, Ordering::SeqCst);
         if let Err(error) = self.event.write(1) {
-            guest_warn!("virtio: cannot raise an interrupt: {error}");
+            log::warn!("virtio: cannot raise an interrupt: {error}");
         }
     }
 
@@ -104,7 +103,7 @@ pub struct Activation {
 /// Has queue `index` served again once other devices had their turn, as if the driver had notified it.
 pub fn serve_again(kicks: &[EventFd], index: usize) {
     if let Some(Err(error)) = kicks.get(index).map(|kick| kick.write(1)) {
-        guest_warn!("virtio: cannot come back to a queue: {error}");
+        log::warn!("virtio: cannot come back to a queue: {error}");
     }
 }
 

@@ -30,7 +30,6 @@ use super::queue::{QueueError, QueueSetup};
 use crate::Error;
 use crate::device_thread::DeviceThread;
 use crate::devices::bus::BusDevice;
-use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
 use crate::metrics::DeviceCounters;
 
@@ -235,7 +234,7 @@ impl MmioTransport {
     fn notify(&self, value: u32) {
         let kick = usize::try_from(value).ok().and_then(|index| self.handle.kicks.get(index));
         if let Some(Err(error)) = kick.map(|kick| kick.write(1)) {
-            guest_warn!("virtio: cannot pass a notification on: {error}");
+            log::warn!("virtio: cannot pass a notification on: {error}");
         }
     }
 
@@ -261,7 +260,7 @@ impl MmioTransport {
             (STATUS_FEATURES_OK, STATUS_RUNNING) => self.activate(),
             (current, value) if current == value => {}
             (current, value) => {
-                guest_warn!("virtio: driver went from status {current:#x} to {value:#x}");
+                log::warn!("virtio: driver went from status {current:#x} to {value:#x}");
             }
         }
     }
@@ -279,7 +278,7 @@ impl MmioTransport {
             self.at_device(move |device| device.activate(activation)).unwrap_or(Ok(()))
         });
         if let Err(error) = activated {
-            guest_warn!("virtio: device {} does not start: {error}", self.handle.lock().id());
+            log::warn!("virtio: device {} does not start: {error}", self.handle.lock().id());
             self.handle.interrupt.fail();
         }
     }

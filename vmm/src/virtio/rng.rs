@@ -11,7 +11,6 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::device::{ActivateError, Activation, FEATURES_COMMON, VirtioDevice, serve_again};
 use super::queue::{ActiveQueue, Chain, Served};
-use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
 
 /// One request at a time is what Linux makes.
@@ -61,7 +60,7 @@ impl VirtioDevice for Rng {
             Ok(Served::Everything) => {}
             Ok(Served::Part) => serve_again(kicks, index),
             Err(error) => {
-                guest_warn!("virtio-rng: {error}");
+                log::warn!("virtio-rng: {error}");
                 self.queue = None;
             }
         }
@@ -74,7 +73,7 @@ fn fill(ram: &GuestRam, chain: Chain) -> u32 {
     for buffer in chain.writable() {
         let length = buffer.len().min(MAX_REQUEST_BYTES - filled);
         if let Err(error) = fill_buffer(ram, buffer.addr(), length) {
-            guest_warn!("virtio-rng: {error}");
+            log::warn!("virtio-rng: {error}");
             break;
         }
         filled += length;

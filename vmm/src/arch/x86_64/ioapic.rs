@@ -13,7 +13,6 @@ use kvm_bindings::{
 use kvm_ioctls::VmFd;
 
 use crate::devices::bus::BusDevice;
-use crate::log_limit::guest_warn;
 use crate::memory::LOCAL_APIC_START;
 
 /// Interrupt pins. The original part has 24; the kernel makes eight accesses for each when it boots, and every one is an exit.
@@ -63,10 +62,10 @@ impl RouteTable for KvmRoutes {
         match KvmIrqRouting::from_entries(&entries) {
             Ok(table) => {
                 if let Err(error) = self.0.set_gsi_routing(&table) {
-                    guest_warn!("I/O APIC: KVM refuses the routes {routes:?}: {error}");
+                    log::warn!("I/O APIC: KVM refuses the routes {routes:?}: {error}");
                 }
             }
-            Err(error) => guest_warn!("I/O APIC: {error:?}"),
+            Err(error) => log::warn!("I/O APIC: {error:?}"),
         }
     }
 }

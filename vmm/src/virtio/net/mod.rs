@@ -46,7 +46,6 @@ use self::tap::{MAX_QUEUE_PAIRS, Tap};
 use self::transmit::Transmitter;
 use super::device::{ActivateError, Activation, Outside, VirtioDevice, serve_again};
 use super::queue::{ActiveQueue, Served};
-use crate::log_limit::guest_warn;
 use crate::{Error, NetConfig, NetLimits};
 
 /// Entries of a data queue. Linux fills the receiving one with buffers of 1.5 KiB, so that this many take six of the largest frames.
@@ -129,7 +128,7 @@ impl Timer {
         let once = Itimerspec { it_interval: Timespec::default(), it_value: value };
         match timerfd_settime(&self.descriptor, TimerfdTimerFlags::empty(), &once) {
             Ok(_) => self.set_to = Some(now + wait),
-            Err(error) => guest_warn!("virtio-net: cannot set a timer: {error}"),
+            Err(error) => log::warn!("virtio-net: cannot set a timer: {error}"),
         }
     }
 }
@@ -184,7 +183,7 @@ impl Net {
         match receiver.turn(tap.file(), &mut self.receive_limiter, &self.counters) {
             Ok(turn) => follow(turn, &running.kicks, 2 * pair, self.timer.as_mut()),
             Err(error) => {
-                guest_warn!("virtio-net: {error}");
+                log::warn!("virtio-net: {error}");
                 queues.receiver = None;
             }
         }
@@ -197,7 +196,7 @@ impl Net {
         match transmitter.turn(tap.file(), &mut self.transmit_limiter, &self.counters) {
             Ok(turn) => follow(turn, &running.kicks, 2 * pair + 1, self.timer.as_mut()),
             Err(error) => {
-                guest_warn!("virtio-net: {error}");
+                log::warn!("virtio-net: {error}");
                 queues.transmitter = None;
             }
         }
@@ -223,7 +222,7 @@ impl Net {
                 running.control = Some(queue);
                 serve_again(&running.kicks, index);
             }
-            Err(error) => guest_warn!("virtio-net: {error}"),
+            Err(error) => log::warn!("virtio-net: {error}"),
         }
         // Queues that have just come into use may have something already.
         if commands.iter().any(|command| matches!(command, Command::QueuePairs(_))) {
@@ -271,7 +270,7 @@ impl Running {
         let changed = taps.iter().enumerate().filter(|(index, _)| (*index < pairs) != (*index < self.in_use));
         for (index, tap) in changed {
             if let Err(error) = tap.set_in_use(index < pairs) {
-                guest_warn!("virtio-net: cannot use {pairs} queues of the tap: {error}");
+                log::warn!("virtio-net: cannot use {pairs} queues of the tap: {error}");
                 return false;
             }
         }

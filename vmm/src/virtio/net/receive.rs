@@ -15,7 +15,6 @@ use super::features::Features;
 use super::header::{BUFFER_COUNT_OFFSET, HEADER_BYTES, MAX_FRAME_BYTES, packets_of};
 use super::rate::Limiter;
 use super::{BYTES_PER_TURN, FRAMES_PER_TURN, Turn};
-use crate::log_limit::guest_warn;
 use crate::virtio::queue::{ActiveQueue, QueueError};
 
 /// What the first frames are expected to take: one of an Ethernet's usual MTU.
@@ -199,7 +198,7 @@ impl Receiver {
     fn read(&mut self, tap: &File, counters: &NetCounters) -> Read {
         self.vectors.clear_for_read();
         if self.vectors.add_pieces(self.queue.ram(), &self.pieces, 0).is_none() {
-            guest_warn!("virtio-net: memory that was checked is gone");
+            log::warn!("virtio-net: memory that was checked is gone");
             return Read::Nothing;
         }
         match self.vectors.read(tap, &mut self.overflow) {
@@ -217,7 +216,7 @@ impl Receiver {
             Err(error) if error.kind() == ErrorKind::Interrupted => Read::Again,
             Err(error) => {
                 if error.kind() != ErrorKind::WouldBlock {
-                    guest_warn!("virtio-net: cannot read from the tap: {error}");
+                    log::warn!("virtio-net: cannot read from the tap: {error}");
                 }
                 Read::Nothing
             }
@@ -254,7 +253,7 @@ impl Receiver {
             1
         };
         if written.is_none() {
-            guest_warn!("virtio-net: memory that was checked is gone");
+            log::warn!("virtio-net: memory that was checked is gone");
         }
 
         let mut left = frame.bytes;

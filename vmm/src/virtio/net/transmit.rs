@@ -13,7 +13,6 @@ use super::features::Features;
 use super::header::{CHECKED_BYTES, HEADER_BYTES, Header, MAX_FRAME_BYTES, MIN_FRAME_BYTES};
 use super::rate::Limiter;
 use super::{BYTES_PER_TURN, FRAMES_PER_TURN, Turn};
-use crate::log_limit::guest_warn;
 use crate::virtio::queue::{ActiveQueue, QueueError};
 
 /// The sending half of a pair of queues.
@@ -119,7 +118,7 @@ impl Transmitter {
         let header = match Header::check(start, frame_bytes, self.features) {
             Ok(header) => header,
             Err(error) => {
-                guest_warn!("virtio-net: not sent: {error}");
+                log::warn!("virtio-net: not sent: {error}");
                 counters.transmit_bad_header.add(1);
                 return Sent::Dropped;
             }
@@ -130,7 +129,7 @@ impl Transmitter {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Sent::Blocked,
                 Err(error) => {
-                    guest_warn!("virtio-net: the host does not take a frame: {error}");
+                    log::warn!("virtio-net: the host does not take a frame: {error}");
                     counters.transmit_refused.add(1);
                     return Sent::Dropped;
                 }

@@ -25,7 +25,6 @@ use self::multiplexer::Multiplexer;
 use self::packet::HOST_CID;
 use super::device::{ActivateError, Activation, FEATURES_COMMON, Outside, VirtioDevice, serve_again};
 use super::queue::{ActiveQueue, QueueError, Served};
-use crate::log_limit::guest_warn;
 use crate::{Error, VsockConfig};
 
 const RECEIVE: usize = 0;
@@ -75,7 +74,7 @@ impl Vsock {
     fn take_turn(&mut self) -> Served {
         let Some(queues) = &mut self.queues else { return Served::Everything };
         queues.take_turn(&mut self.multiplexer).unwrap_or_else(|error| {
-            guest_warn!("virtio-vsock: {error}");
+            log::warn!("virtio-vsock: {error}");
             self.queues = None;
             self.multiplexer.forget_guest();
             Served::Everything
@@ -99,7 +98,7 @@ impl Queues {
             }
             match packet::read(ram, chain) {
                 Ok((header, payload)) => multiplexer.receive_from_guest(&header, payload),
-                Err(error) => guest_warn!("virtio-vsock: {error}"),
+                Err(error) => log::warn!("virtio-vsock: {error}"),
             }
             Some(0)
         })
@@ -116,7 +115,7 @@ impl Queues {
             match packet::Slot::new(ram, chain) {
                 Ok(mut slot) => multiplexer.send_to_guest(slot.payload()).map(|header| slot.finish(&header)),
                 Err(error) => {
-                    guest_warn!("virtio-vsock: {error}");
+                    log::warn!("virtio-vsock: {error}");
                     Some(0)
                 }
             }

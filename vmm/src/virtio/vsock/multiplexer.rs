@@ -15,7 +15,6 @@ use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use super::connection::{BUFFER_BYTES, Connection, Handshake, Phase};
 use super::packet::{HOST_CID, Header, Op, Payload, SHUTDOWN_BOTH, TYPE_STREAM};
 use crate::Error;
-use crate::log_limit::guest_warn;
 
 /// Each connection holds a descriptor and up to [`BUFFER_BYTES`] of memory; a pod uses a handful.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -108,12 +107,12 @@ impl Multiplexer {
     pub fn receive_from_guest(&mut self, header: &Header, payload: Payload) {
         let ports = Ports { host: header.dst_port, guest: header.src_port };
         if header.src_cid != self.guest_cid {
-            guest_warn!("virtio-vsock: packet from context {}", header.src_cid);
+            log::warn!("virtio-vsock: packet from context {}", header.src_cid);
             return;
         }
         let known = self.by_ports.get(&ports).copied();
         let (Some(op), TYPE_STREAM, HOST_CID) = (header.op, header.kind, header.dst_cid) else {
-            guest_warn!("virtio-vsock: packet that no stream socket sends: {header:?}");
+            log::warn!("virtio-vsock: packet that no stream socket sends: {header:?}");
             return self.refuse(ports, known);
         };
         match (known, op) {
@@ -173,7 +172,7 @@ impl Multiplexer {
             _ => Err(()),
         };
         if accepted.is_err() {
-            guest_warn!("virtio-vsock: port {} breaks the rules with {op:?}", ports.guest);
+            log::warn!("virtio-vsock: port {} breaks the rules with {op:?}", ports.guest);
             return self.refuse(ports, Some(id));
         }
         self.settle(id);

@@ -6,7 +6,6 @@
 use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
 use vm_memory::{Bytes, GuestMemoryBackend, GuestMemoryError, VolatileSlice};
 
-use crate::log_limit::guest_warn;
 use crate::memory::GuestRam;
 use crate::virtio::queue::Chain;
 
@@ -253,7 +252,7 @@ impl<'a> Slot<'a> {
         match self.0.set_header_from_raw(&header.encode()) {
             Ok(()) => PKT_HEADER_SIZE as u32 + header.len,
             Err(error) => {
-                guest_warn!("virtio-vsock: {error}");
+                log::warn!("virtio-vsock: {error}");
                 0
             }
         }

@@ -70,7 +70,9 @@ mod frame;
 mod message;
 mod network;
 mod output;
+mod spec;
 mod tunnel;
+mod tunnel_message;
 
 #[cfg(test)]
 mod frame_test;
@@ -85,16 +87,19 @@ mod tunnel_test;
 
 pub use frame::{FrameBuffer, FrameError, MAX_FRAME_BYTES, append, encode};
 pub use message::{
-    AppExit, AppId, AppSpec, Destination, Endpoint, FileMount, Handler, HandlerEnd, Hello, Identity,
-    Isolation, Lifecycle, ListeningSocket, MountSpec, Notice, PodSpec, Process, SessionId, SessionSpec,
-    Stdio, StdioStream, ToGuest, ToHost, TunnelId, TunnelMessage, WindowSize,
+    AppExit, AppId, HandlerEnd, Hello, Notice, Process, SessionId, StdioStream, ToGuest, ToHost, WindowSize,
 };
 pub use network::{
     AddressSpec, InterfaceSpec, MAX_INTERFACES, MAX_SETTING_BYTES, NetworkFault, NetworkSpec, Prefix,
     RouteSpec, RuleSpec, SettingSpec, is_interface_name,
 };
 pub use output::{Incoming, MAX_OUTPUT_FRONT_BYTES, Output, OutputFront, output_front};
+pub use spec::{
+    AppSpec, Endpoint, FileMount, Handler, Identity, Isolation, Lifecycle, ListeningSocket, MountSpec,
+    PodSpec, SessionSpec, Stdio,
+};
 pub use tunnel::{TunnelFault, TunnelState};
+pub use tunnel_message::{Destination, TunnelId, TunnelMessage};
 
 /// Version of the messages in this crate. The host refuses a guest that says another one: both sides ship in the
 /// same stage1 image, so a mismatch is a packaging error and not something to negotiate around.

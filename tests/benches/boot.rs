@@ -35,6 +35,9 @@ const LEAST_ROUNDS: usize = 9;
 /// A boot that takes longer than this hangs. On the instruction clock that is some minutes of real time.
 const BOOT_LIMIT: Duration = Duration::from_secs(20);
 
+/// For what the run before leaves to the kernel: name spaces and control groups are taken apart after their last process has ended.
+const SETTLING: Duration = Duration::from_millis(100);
+
 /// Guest memory of every VM here: what a pod gets that asks for nothing.
 const MEMORY_MIB: u32 = 512;
 
@@ -212,6 +215,7 @@ fn run_pod(rkt: &TestRkt, network: &str) -> Run {
 
 fn start(command: &mut Command) -> (Instant, Child) {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    thread::sleep(SETTLING);
     let started = Instant::now();
     (started, command.spawn().unwrap_or_else(|error| panic!("starting {command:?}: {error}")))
 }

@@ -10,11 +10,14 @@ mod device;
 pub mod fuzzing;
 mod numbers;
 mod ring;
+mod set_id;
 
 #[cfg(test)]
 mod numbers_test;
 #[cfg(test)]
 mod serve_test;
+#[cfg(test)]
+mod set_id_test;
 
 use std::fs::File;
 use std::io;

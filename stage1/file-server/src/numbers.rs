@@ -1,7 +1,7 @@
 //! One file system out of many: inode numbers that stay apart, whatever host file system a file is on.
 //!
-//! Responsible for: telling the mounts of the shared tree apart and putting that into every inode number; set-ID bits that
-//! a request of FUSE's cannot ask to be cleared. Must not know: pods. All else is passed on to virtiofsd's file system.
+//! Responsible for: telling the mounts of the shared tree apart and putting that into every inode number. Must not know: pods. Set-ID bits
+//! are kept by `set_id`; all else is passed on to virtiofsd's file system.
 //!
 //! FUSE would rather make each mount a file system of its own in the guest (`FUSE_ATTR_SUBMOUNT`). But Linux gives those
 //! neither ACLs nor `SB_NOSEC`, without which every write asks for file capabilities first; both are set in
@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::FileType;
 use virtiofsd::filesystem::{
     Context, DirEntry, DirectoryIterator, Entry, Extensions, FileSystem, FsOptions, GetxattrReply,
     ListxattrReply, OpenOptions, SetattrValid, SetxattrFlags, ZeroCopyReader, ZeroCopyWriter,
@@ -24,8 +24,9 @@ use virtiofsd::read_dir::ReadDir;
 use virtiofsd::soft_idmap::Id;
 
 use crate::Writers;
+use crate::set_id;
 
-type Inode = <PassthroughFs as FileSystem>::Inode;
+pub(crate) type Inode = <PassthroughFs as FileSystem>::Inode;
 type Handle = <PassthroughFs as FileSystem>::Handle;
 
 /// Where a mount's number goes in an inode number: above what file systems use, below the bits by which overlayfs tells its
@@ -46,6 +47,8 @@ struct Known {
     root: bool,
     /// How often the guest was told of it, less how often it forgot it.
     lookups: u64,
+    /// Whether it had set-ID bits, other than a directory's, when the guest was last told of its attributes.
+    set_id: bool,
 }
 
 #[derive(Debug, Default)]
@@ -74,6 +77,12 @@ impl Table {
         next
     }
 
+    fn note(&mut self, inode: Inode, attr: &Attr) {
+        if let Some(known) = self.known.get_mut(&inode) {
+            known.set_id = set_id::mode_at_stake(attr).is_some();
+        }
+    }
+
     fn forget(&mut self, inode: Inode, count: u64) {
         if let Some(known) = self.known.get_mut(&inode) {
             known.lookups = known.lookups.saturating_sub(count);
@@ -90,7 +99,7 @@ fn number_in(mount: Mount, number: u64) -> u64 {
 
 /// virtiofsd's file system with inode numbers of our own.
 pub(crate) struct NumberedFs {
-    inner: PassthroughFs,
+    pub(crate) inner: PassthroughFs,
     writers: Writers,
     table: Mutex<Table>,
 }
@@ -126,16 +135,25 @@ impl NumberedFs {
         let mount = if begins_mount { table.mount_at(parent, name) } else { parents };
         entry.attr.flags &= !ATTR_SUBMOUNT;
         let root = begins_mount && (is_directory || file_type == FileType::RegularFile);
-        let first = Known { mount, number: entry.attr.ino, root, lookups: 0 };
+        let first = Known { mount, number: entry.attr.ino, root, lookups: 0, set_id: false };
         let known = table.known.entry(entry.inode).or_insert(first);
         known.lookups += 1;
+        known.set_id = set_id::mode_at_stake(&entry.attr).is_some();
         entry.attr.ino = number_in(known.mount, entry.attr.ino);
         entry
     }
 
     fn attributes(&self, inode: Inode, mut attr: Attr) -> Attr {
-        attr.ino = number_in(self.table().of(inode).0, attr.ino);
+        let mut table = self.table();
+        table.note(inode, &attr);
+        attr.ino = number_in(table.of(inode).0, attr.ino);
         attr
+    }
+
+    /// Whether a file may have set-ID bits: it has not if the guest knows that it has none, and nobody else could have set them.
+    pub(crate) fn may_have_set_id(&self, inode: Inode) -> bool {
+        self.writers == Writers::GuestAndHost
+            || self.table().known.get(&inode).is_none_or(|known| known.set_id)
     }
 }
 
@@ -196,8 +214,11 @@ impl FileSystem for NumberedFs {
         handle: Option<Handle>,
         valid: SetattrValid,
     ) -> io::Result<(Attr, Duration)> {
-        let (attr, timeout) = self.inner.setattr(ctx, inode, attr, handle, valid)?;
-        Ok((self.attributes(inode, attr), timeout))
+        let set = || self.inner.setattr(ctx, inode, attr, handle, valid);
+        let others = SetattrValid::MODE | SetattrValid::UID | SetattrValid::GID | SetattrValid::KILL_SUIDGID;
+        let keeps = valid.contains(SetattrValid::SIZE) && !valid.intersects(others);
+        let ((attr, timeout), kept) = self.keeping_set_id(ctx, inode, keeps, set)?;
+        Ok((self.attributes(inode, kept.unwrap_or(attr)), timeout))
     }
 
     fn readlink(&self, ctx: Context, inode: Inode) -> io::Result<Vec<u8>> {
@@ -272,7 +293,9 @@ impl FileSystem for NumberedFs {
         kill: bool,
         flags: u32,
     ) -> io::Result<(Option<Handle>, OpenOptions)> {
-        let (handle, options) = self.inner.open(ctx, inode, kill, flags)?;
+        let keeps = !kill && flags & libc::O_TRUNC as u32 != 0;
+        let open = || self.inner.open(ctx, inode, kill, flags);
+        let ((handle, options), _) = self.keeping_set_id(ctx, inode, keeps, open)?;
         Ok((handle, self.without_flush(options, flags)))
     }
 
@@ -319,7 +342,9 @@ impl FileSystem for NumberedFs {
         kill: bool,
         flags: u32,
     ) -> io::Result<usize> {
-        self.inner.write(ctx, inode, handle, reader, size, offset, owner, delayed, kill, flags)
+        let write =
+            || self.inner.write(ctx, inode, handle, reader, size, offset, owner, delayed, kill, flags);
+        Ok(self.keeping_set_id(ctx, inode, !kill, write)?.0)
     }
 
     fn flush(&self, ctx: Context, inode: Inode, handle: Handle, owner: u64) -> io::Result<()> {
@@ -339,20 +364,14 @@ impl FileSystem for NumberedFs {
         offset: u64,
         length: u64,
     ) -> io::Result<()> {
-        self.inner.fallocate(ctx, inode, handle, mode, offset, length)?;
-        // The request has no flag for it, as a write has, so that the host keeps the bits for its root.
+        let allocate = || self.inner.fallocate(ctx, inode, handle, mode, offset, length);
+        // The request has no flag for it, as a write has, and says whose it is in old guests only (before Linux 6.12).
         if ctx.uid.into_inner() == 0 {
-            return Ok(());
+            self.keeping_set_id(ctx, inode, true, allocate).map(drop)
+        } else {
+            allocate()?;
+            self.clear_set_id(ctx, inode)
         }
-        let (attr, _) = self.inner.getattr(ctx, inode, None)?;
-        let mode = Mode::from_raw_mode(attr.mode);
-        let group = if mode.contains(Mode::XGRP) { Mode::SGID } else { Mode::empty() };
-        let cleared = mode - Mode::SUID - group;
-        if cleared != mode {
-            let change = SetattrIn { mode: cleared.bits(), ..SetattrIn::default() };
-            self.inner.setattr(ctx, inode, change, None, SetattrValid::MODE)?;
-        }
-        Ok(())
     }
 
     fn release(
@@ -440,7 +459,20 @@ impl FileSystem for NumberedFs {
         length: u64,
         flags: u64,
     ) -> io::Result<usize> {
-        self.inner.copyfilerange(ctx, from, from_handle, from_offset, to, to_handle, to_offset, length, flags)
+        let copy = || {
+            self.inner.copyfilerange(
+                ctx,
+                from,
+                from_handle,
+                from_offset,
+                to,
+                to_handle,
+                to_offset,
+                length,
+                flags,
+            )
+        };
+        Ok(self.keeping_set_id(ctx, to, true, copy)?.0)
     }
 
     /// The guest knows of one file system and asks for its root; all that are below it are meant.

@@ -5,7 +5,8 @@
 //!
 //! It is confined as `jail` says, to a root directory with the apps' root file systems and the volumes and nothing
 //! else. It runs as the caller's user (root) with [`CAPABILITIES`], because the guest's users own files; each is
-//! there for one operation on files, none for anything else.
+//! there for one operation on files, none for anything else, and all of them in a user name space of its own. Device nodes,
+//! which nobody may make in there, are made by another process (`device_nodes`).
 
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,6 +19,7 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
+use crate::device_nodes;
 use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, Reach, Terms};
 use crate::plan::SharePlan;
@@ -26,7 +28,7 @@ use crate::shares;
 
 /// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
 /// reading and writing what the guest's kernel has already permitted (`DAC_OVERRIDE`), creating files as the guest's
-/// users (`SETUID`, `SETGID`), device nodes (`MKNOD`; they cannot be opened here) and file capabilities (`SETFCAP`).
+/// users (`SETUID`, `SETGID`) and file capabilities (`SETFCAP`).
 /// Not `DAC_READ_SEARCH`: it adds nothing but open_by_handle_at(2), which leads to every file of a file system that any
 /// part of the tree is on.
 pub const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
@@ -35,7 +37,6 @@ pub const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::FSETID)
     .union(CapabilitySet::SETGID)
     .union(CapabilitySet::SETUID)
-    .union(CapabilitySet::MKNOD)
     .union(CapabilitySet::SETFCAP);
 
 /// Every file the guest remembers costs a descriptor. The kernel's own ceiling is `fs.nr_open`, 2^20 by default; where
@@ -54,10 +55,12 @@ pub enum FileServerEnd {
     Failed(String),
 }
 
-/// Starts the file server of the pod in the working directory, in these control groups, for the VMM at the other end of `frontend`.
+/// Starts the file server of the pod in the working directory, in these control groups, for the VMM at the other end of `frontend`. At the
+/// other end of `nodes` is who makes its device nodes.
 pub fn start(
     plan: &SharePlan,
     frontend: UnixStream,
+    nodes: OwnedFd,
     terms: Terms,
     place: &Place,
 ) -> Result<Child, ProcessError> {
@@ -65,17 +68,18 @@ pub fn start(
         Ok(()) => FileServerEnd::HungUp,
         Err(reason) => FileServerEnd::Failed(reason),
     };
-    let keep = [frontend.as_raw_fd()];
+    let keep = [frontend.as_raw_fd(), nodes.as_raw_fd()];
     let company = Company::with(terms.demand);
-    process::spawn_in(place, "file server", company, &keep, move || end(serve(plan, frontend, terms)))
+    process::spawn_in(place, "file server", company, &keep, move || end(serve(plan, frontend, nodes, terms)))
 }
 
-fn serve(plan: &SharePlan, frontend: UnixStream, terms: Terms) -> Result<(), String> {
+fn serve(plan: &SharePlan, frontend: UnixStream, nodes: OwnedFd, terms: Terms) -> Result<(), String> {
     let guest_descriptors = raise_descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
     let (jail, own_descriptors) = confine(plan, terms)?;
     jail.tell_missing();
     process::report_refused_calls()
         .map_err(|error| format!("cannot handle refused system calls: {error}"))?;
+    device_nodes::ask(nodes);
     jail.filter(&filters::FILE_SERVER).map_err(|error| sentence(&error))?;
     let writers = if plan.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
     let tree = Tree {
@@ -94,8 +98,10 @@ pub fn confine(plan: &SharePlan, terms: Terms) -> Result<(Jail<Confined>, OwnedF
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
         .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
+    let own = jail.own_entry().map_err(|error| sentence(&error))?;
     let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
-    let jail = jail.stay_root().keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
+    let jail = jail.stay_root_for_files(&own).map_err(|error| sentence(&error))?;
+    let jail = jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
     let jail = jail.restrict(&Reach::Paths, &[]).map_err(|error| sentence(&error))?;
     Ok((jail, own_descriptors))
 }

@@ -6,6 +6,9 @@
 //! The name space of PIDs comes before everything, with the process ([`crate::process`]); the filter of system calls after everything
 //! ([`filters`]), for which the types ask for a [`Jail<Confined>`].
 
+mod same_numbers;
+#[cfg(test)]
+mod same_numbers_test;
 mod walls;
 
 use std::io;
@@ -21,6 +24,8 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use crate::process;
+
+use same_numbers::Moved;
 
 pub use walls::{Reach, user_of};
 
@@ -82,6 +87,10 @@ pub struct Bounded;
 #[derive(Debug)]
 pub struct Confined;
 
+/// What /proc says of the process.
+#[derive(Debug)]
+pub struct OwnEntry(OwnedFd);
+
 /// A process on its way into confinement.
 #[derive(Debug)]
 pub struct Jail<Stage> {
@@ -136,6 +145,11 @@ impl Jail<Namespaced> {
         Ok(Self { demand, missing: Vec::new(), stage: Namespaced })
     }
 
+    /// What a process is asked for that is to [stay root for files](Jail::stay_root_for_files), while it sees /proc.
+    pub fn own_entry(&self) -> Result<OwnEntry, JailError> {
+        same_numbers::own_entry().map(OwnEntry).map_err(failed("opening /proc/self"))
+    }
+
     /// Makes `root`, a detached mount, the root directory, and lets go of the old one with everything mounted there.
     pub fn change_root(self, root: &OwnedFd) -> Result<Jail<Rooted>, JailError> {
         rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
@@ -167,9 +181,20 @@ impl Jail<Rooted> {
         Ok(self.becomes(Identified))
     }
 
-    /// Stays root of the host's user name space, for what only that may do with files: make device nodes, and keep all owners apart.
+    /// Stays root of the host, because it creates files of root's.
     pub fn stay_root(self) -> Jail<Identified> {
         self.becomes(Identified)
+    }
+
+    /// Stays root by its number, which is what counts for files, in a user name space of its own, so that its capabilities mean nothing
+    /// but for files.
+    pub fn stay_root_for_files(mut self, own: &OwnEntry) -> Result<Jail<Identified>, JailError> {
+        let wall = "a user name space";
+        match same_numbers::enter(&own.0).map_err(failed("entering a user name space"))? {
+            Moved::In => {}
+            Moved::Stayed(cause) => self.put_up(wall, || Err(cause))?,
+        }
+        Ok(self.becomes(Identified))
     }
 }
 

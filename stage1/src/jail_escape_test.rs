@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -18,9 +19,9 @@ use uuid::Uuid;
 
 use super::jail::{Confined, Demand, Jail, Terms, user_of};
 use super::plan::SharePlan;
-use super::process::{Company, End, report_refused_calls, spawn};
+use super::process::{Company, End, Place, report_refused_calls, spawn};
 use super::volumes::{SharedVolume, VolumeSource};
-use super::{file_server, port_forwarder, vmm_process};
+use super::{device_nodes, file_server, port_forwarder, vmm_process};
 
 const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7000_1234 };
 
@@ -39,6 +40,9 @@ impl Host {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("secret"), "of another pod").unwrap();
         fs::create_dir(directory.path().join("volume")).unwrap();
+        if is_root() {
+            make_null(directory.path().join("volume/null").to_str().unwrap()).unwrap();
+        }
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let abstract_name = format!("rkt-test-{}", directory.path().display());
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
@@ -72,6 +76,11 @@ impl Drop for Host {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
     }
+}
+
+fn make_null(path: &str) -> io::Result<()> {
+    let (character, null) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
+    Ok(rustix::fs::mknodat(rustix::fs::CWD, path, character, 0o666.into(), null)?)
 }
 
 /// Something that has to fail.
@@ -238,19 +247,19 @@ fn a_lost_file_server_reaches_its_shares_and_nothing_else() {
         fs::write("volumes/v/file", "").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", "volumes/v/link").unwrap();
         fs::set_permissions("volumes/v/file", fs::Permissions::from_mode(0o755)).unwrap();
-        let null = rustix::fs::makedev(1, 3);
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            "volumes/v/null",
-            rustix::fs::FileType::CharacterDevice,
-            0o666.into(),
-            null,
-        )
-        .unwrap();
         attempts.extend([
             ("go up from a share", File::open("volumes/v/../../../secret").map(drop)),
             ("follow a link of the guest's out", File::open("volumes/v/link").map(drop)),
             ("open a device", File::open("volumes/v/null").map(drop)),
+            ("make a device", make_null("volumes/v/another")),
+            (
+                "make a directory's mount its own",
+                syscall(libc::SYS_mount, [0, c"/volumes/v".as_ptr().addr(), 0, libc::MS_REMOUNT as usize, 0]),
+            ),
+            ("raise a limit", {
+                let core = rustix::process::Rlimit { current: Some(1), maximum: Some(1) };
+                rustix::process::setrlimit(rustix::process::Resource::Core, core).map_err(io::Error::from)
+            }),
             (
                 "run a program from a share",
                 syscall(libc::SYS_execve, [c"/volumes/v/file".as_ptr().addr(), 0, 0, 0, 0]),
@@ -262,6 +271,139 @@ fn a_lost_file_server_reaches_its_shares_and_nothing_else() {
 
     assert_eq!(done, Vec::<String>::new());
     assert!(fs::exists(host.path("volume/file")).unwrap());
+}
+
+#[test]
+fn a_lost_maker_of_device_nodes_reaches_no_file_process_or_network_of_the_host() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let confine = || device_nodes::confine(TERMS).map_err(|error| error.to_string());
+
+    let done = done_in(confine, || {
+        let mut attempts = attempts_of_anybody(&host);
+        attempts.extend(attempts_at_networks(&host));
+        attempts.extend([
+            ("make a device where it has no directory", make_null("/null")),
+            ("be somebody else", syscall(libc::SYS_setresuid, [1, 1, 1, 0, 0])),
+        ]);
+        attempts
+    });
+
+    assert_eq!(done, Vec::<String>::new());
+}
+
+#[test]
+fn a_file_server_is_root_by_its_number_in_a_user_name_space_of_its_own() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let plan = host.shares();
+    // What there is to see is in /proc, which it does not see itself.
+    let (mut seen, mut ready) = (io::pipe().unwrap(), io::pipe().unwrap());
+    let keep = [seen.0.as_raw_fd(), ready.1.as_raw_fd()];
+
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let confined = file_server::confine(&plan, TERMS).map(drop);
+        io::Write::write_all(&mut ready.1, b"x").unwrap();
+        io::Read::read_exact(&mut seen.0, &mut [0]).unwrap();
+        confined
+    })
+    .unwrap();
+    io::Read::read_exact(&mut ready.0, &mut [0]).unwrap();
+    let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
+    let words = |map: String| map.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let own = words(fs::read_to_string("/proc/self/uid_map").unwrap());
+    let (users, groups) = (words(of("uid_map")), words(of("gid_map")));
+    let (space, here) = (namespace(&child.id().to_string()), namespace("self"));
+    let capabilities =
+        of("status").lines().find_map(|line| line.strip_prefix("CapPrm:\t").map(str::to_owned)).unwrap();
+    io::Write::write_all(&mut seen.1, b"x").unwrap();
+    let end = child.wait::<Result<(), String>>().unwrap();
+
+    assert_eq!(end, End::Done(Ok(())));
+    assert_ne!(space, here);
+    assert_eq!(users.len(), own.len());
+    assert!(users.chunks(3).all(|line| line[0] == line[1]), "{users:?}");
+    assert!(groups.chunks(3).all(|line| line[0] == line[1]), "{groups:?}");
+    let capabilities = u64::from_str_radix(&capabilities, 16).unwrap();
+    assert_eq!(capabilities, file_server::CAPABILITIES.bits());
+}
+
+#[test]
+fn file_capabilities_that_a_file_server_writes_are_those_that_the_host_reads() {
+    use rustix::fs::{CWD, OFlags, XattrFlags, getxattr, openat, setxattr};
+    if !is_root() {
+        return;
+    }
+    const NAME: &str = "security.capability";
+    // Version 2, effective; CAP_NET_BIND_SERVICE (linux/capability.h).
+    const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let host = Host::new();
+    let plan = host.shares();
+
+    let child = spawn("probe", Company::Nobody, &[], || {
+        let _confined = file_server::confine(&plan, TERMS).unwrap();
+        let flags = OFlags::CREATE | OFlags::WRONLY;
+        openat(CWD, "volumes/v/program", flags, 0o755.into()).unwrap();
+        setxattr("volumes/v/program", NAME, &VALUE, XattrFlags::empty()).unwrap();
+        let mut read = vec![0; 64];
+        let count = getxattr("volumes/v/program", NAME, &mut read[..]).unwrap();
+        read.truncate(count);
+        read
+    });
+    let End::Done(read) = child.unwrap().wait::<Vec<u8>>().unwrap() else { panic!("it was ended") };
+
+    let mut on_host = [0; 64];
+    let count = getxattr(host.path("volume/program"), NAME, &mut on_host[..]).unwrap();
+    assert_eq!(read, VALUE);
+    assert_eq!(on_host[..count], VALUE);
+}
+
+#[test]
+fn a_file_server_that_makes_a_device_node_has_it_made() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let plan = host.shares();
+    let (mut nodes, asking) = device_nodes::prepare(TERMS, Place::default()).unwrap();
+    let keep = [asking.as_raw_fd()];
+
+    let child = spawn("probe", Company::Nobody, &keep, move || {
+        let (jail, _) = file_server::confine(&plan, TERMS).unwrap();
+        report_refused_calls().unwrap();
+        device_nodes::ask(asking);
+        jail.filter(&filters::FILE_SERVER).unwrap();
+        let (flags, mode) = (rustix::fs::OFlags::PATH, rustix::fs::Mode::empty());
+        let volume = rustix::fs::openat(rustix::fs::CWD, "volumes/v", flags, mode).unwrap();
+        let make = |name: &str| {
+            let (character, null) = (rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 3));
+            let made = rustix::fs::mknodat(&volume, name, character, 0o666.into(), null);
+            made.map_err(rustix::io::Errno::raw_os_error)
+        };
+        let made = [make("made"), make("made"), make("../made"), make(".."), make("")];
+        // Closing takes a further call in a build with debug assertions.
+        std::mem::forget(volume);
+        made
+    })
+    .unwrap();
+    let wanted = nodes.descriptor().unwrap().try_clone_to_owned().unwrap();
+    let mut wanted = [rustix::event::PollFd::new(&wanted, rustix::event::PollFlags::IN)];
+    rustix::event::poll(&mut wanted, None).unwrap();
+    assert_eq!(nodes.tend(), None);
+    let made = match child.wait::<[Result<(), i32>; 5]>().unwrap() {
+        End::Done(made) => made,
+        other => panic!("{other:?}"),
+    };
+
+    let stat = rustix::fs::lstat(host.path("volume/made")).unwrap();
+    assert_eq!((stat.st_rdev, stat.st_uid, stat.st_gid), (rustix::fs::makedev(1, 3), 0, 0));
+    let exists = Err(libc::EEXIST);
+    assert_eq!(made, [Ok(()), exists, Err(libc::EINVAL), exists, Err(libc::ENOENT)]);
 }
 
 #[test]
@@ -311,6 +453,11 @@ fn the_device_thread_makes_no_call_that_is_not_on_its_list() {
 #[test]
 fn the_file_server_makes_no_call_that_is_not_on_its_list() {
     expect_all_others_refused(&filters::FILE_SERVER);
+}
+
+#[test]
+fn the_maker_of_device_nodes_makes_no_call_that_is_not_on_its_list() {
+    expect_all_others_refused(&filters::DEVICE_NODES);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod attachments;
 mod control;
 mod control_socket;
 mod deadline;
+mod device_nodes;
 mod diagnostics;
 mod entrypoints;
 mod environment;

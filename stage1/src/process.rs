@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::jail::Demand;
 
 pub use place::Place;
-pub use refusal::{Refusal, report_refused_calls};
+pub use refusal::{Call, Refusal, answer_refused_calls, report_refused_calls};
 
 /// The unit of times in /proc, the same on every x86-64 Linux (proc(5), sysconf(3)).
 const TICKS_PER_SECOND: u64 = 100;

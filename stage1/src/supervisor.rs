@@ -36,6 +36,7 @@ use crate::control::Control;
 use crate::control_socket::server::Server;
 use crate::control_socket::sessions::Sessions;
 use crate::deadline::Deadline;
+use crate::device_nodes::DeviceNodes;
 use crate::diagnostics::{self, sentence};
 use crate::exit::ExitCode;
 use crate::file_server::FileServerEnd;
@@ -91,6 +92,8 @@ pub struct Pod {
     pub vmm: Child,
     /// The file server.
     pub files: Child,
+    /// Who makes its device nodes.
+    pub nodes: DeviceNodes,
     /// What serves its ports, if it has any.
     pub forwarder: Option<PortForwarder>,
     /// Our end of the guest's control connection.
@@ -217,11 +220,12 @@ pub fn supervise(mut pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result
 
     // Nothing of the guest is needed any more: it has halted, or cannot be trusted to. The VMM has no file open, so nobody
     // waits for its teardown, which takes KVM tens of milliseconds. The file server is waited for: until it is gone it may
-    // write to the pod's files, and the pod's lock, which says that nobody does, falls with this process.
+    // write to the pod's files, as who makes its nodes may, and the pod's lock, which says that nobody does, falls with this process.
     let vmm_ended = supervisor.pod.vmm.has_ended();
     let files_ended = supervisor.pod.files.has_ended();
     supervisor.pod.vmm.kill()?;
     supervisor.pod.files.kill()?;
+    supervisor.pod.nodes.kill()?;
     fault::point("supervisor.children.killed");
     if supervisor.forced && supervisor.conversation.has_begun() && !matches!(ending, Ok(Ending::Finished)) {
         // What the guest could not do in time, the VMM's end has done: every app was killed.
@@ -235,8 +239,9 @@ pub fn supervise(mut pod: Pod, signals: &SignalFd, caller: Caller<'_>) -> Result
     let wanted = !supervisor.forced && !matches!(ending, Err(SupervisorError::Killed(_)));
     supervisor.drain(wanted.then_some(signals))?;
     supervisor.dismiss_clients()?;
-    let Supervisor { pod: Pod { vmm, files, metrics, groups, .. }, conversation, .. } = supervisor;
+    let Supervisor { pod: Pod { vmm, files, nodes, metrics, groups, .. }, conversation, .. } = supervisor;
     let files = files.wait::<FileServerEnd>()?;
+    nodes.wait()?;
     fault::point("supervisor.files.ended");
     metrics.marks.exit.set();
     measures::record_phases(&metrics);
@@ -292,6 +297,11 @@ impl Supervisor<'_> {
             }
             if ready.forwarder
                 && let Some(said) = self.pod.forwarder.as_mut().and_then(PortForwarder::tend)
+            {
+                self.outputs.say(&said);
+            }
+            if ready.nodes
+                && let Some(said) = self.pod.nodes.tend()
             {
                 self.outputs.say(&said);
             }

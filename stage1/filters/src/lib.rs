@@ -40,6 +40,8 @@ pub static VCPU: Filter = filter!("vcpu", table::VCPU);
 pub static DEVICES: Filter = filter!("devices", table::DEVICES);
 /// Of the file server.
 pub static FILE_SERVER: Filter = filter!("file-server", table::FILE_SERVER);
+/// Of the process that makes device nodes.
+pub static DEVICE_NODES: Filter = filter!("device-nodes", table::DEVICE_NODES);
 /// Of the process that forwards ports.
 pub static PORT_FORWARDER: Filter = filter!("port-forwarder", table::PORT_FORWARDER);
 

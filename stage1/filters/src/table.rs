@@ -188,6 +188,9 @@ pub const DEVICES: &[Rule] = &[
     spare(always(libc::SYS_exit_group, "the end")),
 ];
 
+/// The bit that devices have in the type of their mode, and pipes, sockets and files have not.
+const DEVICE: u32 = libc::S_IFCHR;
+
 /// The file server. It does for the guest what a program does with files; what it can reach is limited by its root directory.
 pub const FILE_SERVER: &[Rule] = &[
     always(libc::SYS_ppoll, "waiting for the guest and the VMM"),
@@ -202,7 +205,13 @@ pub const FILE_SERVER: &[Rule] = &[
     always(libc::SYS_readlinkat, "symbolic links"),
     always(libc::SYS_getdents64, "directories"),
     always(libc::SYS_mkdirat, "directories"),
-    always(libc::SYS_mknodat, "nodes, which cannot be opened here"),
+    without(
+        libc::SYS_mknodat,
+        2,
+        DEVICE,
+        "pipes, sockets and files; devices are asked for in the handler of the refusal",
+    ),
+    always(libc::SYS_rt_sigreturn, "going on after that"),
     always(libc::SYS_symlinkat, "symbolic links"),
     always(libc::SYS_linkat, "links"),
     always(libc::SYS_unlinkat, "removing"),
@@ -260,6 +269,24 @@ pub const FILE_SERVER: &[Rule] = &[
     spare(among(libc::SYS_futex, 1, FUTEX, "locks")),
     spare(always(libc::SYS_getrandom, "keys of hash tables")),
     spare(always(libc::SYS_clock_gettime, "where the host's clock takes a system call")),
+    spare(always(libc::SYS_restart_syscall, "waiting on after the process was stopped and continued")),
+    spare(always(libc::SYS_exit_group, "the end")),
+];
+
+/// The process that makes device nodes: one call, for whoever asks on its socket.
+pub const DEVICE_NODES: &[Rule] = &[
+    always(libc::SYS_recvmsg, "what is wanted, and where"),
+    always(libc::SYS_fstatfs, "whether a device can be opened there"),
+    always(libc::SYS_setresgid, "of which group it is to be"),
+    always(libc::SYS_umask, "the mode that was asked for and no other"),
+    always(libc::SYS_mknodat, "making it"),
+    always(libc::SYS_close, "letting go of the directory"),
+    spare(among(libc::SYS_fcntl, 1, &[libc::F_GETFD as u32], "the same, in a build with debug assertions")),
+    always(libc::SYS_sendmsg, "the answer"),
+    spare(always(libc::SYS_write, "the report at the end")),
+    spare(always(libc::SYS_brk, "memory for the report")),
+    spare(without(libc::SYS_mmap, 2, PROT_EXEC, "the same where the heap cannot grow")),
+    spare(always(libc::SYS_munmap, "and giving it back")),
     spare(always(libc::SYS_restart_syscall, "waiting on after the process was stopped and continued")),
     spare(always(libc::SYS_exit_group, "the end")),
 ];

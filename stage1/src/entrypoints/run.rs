@@ -36,8 +36,8 @@ use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod, SupervisorError};
 use crate::vmm_process::{self, VmParts};
 use crate::{
-    file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config, service_manager, shares,
-    signals, status, terminal,
+    device_nodes, file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config,
+    service_manager, shares, signals, status, terminal,
 };
 
 /// Number of the descriptor that holds the pod's lock (rkt-reference 2.4).
@@ -135,7 +135,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let place = groups.place().map_err(EntrypointError::Place)?;
     let forwarder = port_forwarder::start(reservation, networks.forward_to, terms, place.clone())?;
     // The file server first: it has its tree to build while the VMM loads the kernel.
-    let files = file_server::start(&plan.shares, files_server, terms, &place)?;
+    let (nodes, nodes_server) =
+        device_nodes::prepare(terms, place.clone()).map_err(EntrypointError::Socket)?;
+    let files = file_server::start(&plan.shares, files_server, nodes_server, terms, &place)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let pairs = networks.cards.iter().map(|card| card.queues.len());
@@ -174,6 +176,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
         attach_patience,
         vmm,
         files,
+        nodes,
         forwarder,
         control,
         serial,

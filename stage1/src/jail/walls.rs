@@ -61,6 +61,8 @@ pub enum Reach {
     Ports(Vec<u16>),
     /// All paths that it sees: what it sees is what it serves, and a look at each would cost every file operation. No TCP port.
     Paths,
+    /// No path but to make device nodes at, no TCP port.
+    DeviceNodes,
 }
 
 /// Takes away, by Landlock, whatever is not in `reach`; and signals to, and abstract sockets of, other processes.
@@ -80,6 +82,10 @@ fn restricted(reach: &Reach) -> Result<LandlockStatus, RulesetError> {
     let mut rules = match reach {
         Reach::Paths => rules,
         Reach::Nothing | Reach::Ports(_) => rules.handle_access(AccessFs::from_all(LANDLOCK))?,
+        Reach::DeviceNodes => {
+            let nodes = AccessFs::MakeChar | AccessFs::MakeBlock;
+            rules.handle_access(AccessFs::from_all(LANDLOCK) & !nodes)?
+        }
     }
     .create()?;
     if let Reach::Ports(ports) = reach {

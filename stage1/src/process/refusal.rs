@@ -1,6 +1,7 @@
 //! The last words of a process that made a system call its filter does not allow.
 //!
-//! Responsible for: saying which call it was, in the signal handler that the kernel runs in place of the call. Must not know: filters.
+//! Responsible for: saying which call it was, in the signal handler that the kernel runs in place of the call, unless somebody answers the
+//! call there. Must not know: filters.
 //! Follows seccomp(2), SECCOMP_RET_TRAP; signal-safety(7).
 //!
 //! The filter could have the kernel kill the process without a word, and nobody would learn why a pod ended. The process is no
@@ -9,6 +10,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -35,6 +37,26 @@ impl fmt::Display for Refusal {
              for that"
         )
     }
+}
+
+/// A refused call as somebody sees it who may answer it in the kernel's place.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// Its number.
+    pub number: u32,
+    /// Its first four arguments.
+    pub arguments: [u64; 4],
+}
+
+/// What a refused call returns, where that is not the end: a result, or an error's number less than zero. It is run in a signal's handler.
+pub type Answer = fn(&Call) -> Option<i64>;
+
+static ANSWER: OnceLock<Answer> = OnceLock::new();
+
+/// Has refused calls answered by `answer` first, for good.
+pub fn answer_refused_calls(answer: Answer) {
+    // A second one is a bug; its calls end the process.
+    let _ = ANSWER.set(answer);
 }
 
 /// `Report::Refused` among the variants of that type.
@@ -111,18 +133,28 @@ fn act(signal: libc::c_int, handler: libc::sighandler_t, flags: libc::c_int) -> 
 
 extern "C" fn on_refusal(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel passes a handler with SA_SIGINFO the context that it interrupted, valid until the handler returns.
-    let context = unsafe { context.cast::<libc::ucontext_t>().as_ref() };
-    let registers = context.map(|context| context.uc_mcontext.gregs).unwrap_or_default();
+    let mut context = unsafe { context.cast::<libc::ucontext_t>().as_mut() };
+    let registers = context.as_ref().map(|context| context.uc_mcontext.gregs).unwrap_or_default();
     let register = |index: libc::c_int| {
         usize::try_from(index)
             .ok()
             .and_then(|index| registers.get(index))
             .map_or(0, |value| value.cast_unsigned())
     };
-    let refusal = Refusal {
-        call: register(libc::REG_RAX) as u32,
-        arguments: [register(libc::REG_RDI), register(libc::REG_RSI), register(libc::REG_RDX)],
+    let call = Call {
+        number: register(libc::REG_RAX) as u32,
+        arguments: [libc::REG_RDI, libc::REG_RSI, libc::REG_RDX, libc::REG_R10].map(register),
     };
+    if let Some(result) = ANSWER.get().and_then(|answer| answer(&call))
+        && let Some(slot) = context.as_mut().and_then(|context| {
+            context.uc_mcontext.gregs.get_mut(usize::try_from(libc::REG_RAX).unwrap_or(usize::MAX))
+        })
+    {
+        *slot = result;
+        return;
+    }
+    let [first, second, third, _] = call.arguments;
+    let refusal = Refusal { call: call.number, arguments: [first, second, third] };
     let reporter = PANIC_REPORT.load(Ordering::Relaxed);
     if reporter >= 0 {
         // SAFETY: a child's reporting pipe stays open until the process ends.

@@ -18,6 +18,7 @@ enum Source {
     Signals,
     Vmm,
     Files,
+    Nodes,
     Forwarder,
     Serial,
     Sink,
@@ -36,6 +37,7 @@ pub(super) struct Ready {
     pub(super) signals: bool,
     pub(super) vmm: bool,
     pub(super) files: bool,
+    pub(super) nodes: bool,
     pub(super) forwarder: bool,
     pub(super) serial: bool,
     pub(super) clients: bool,
@@ -59,6 +61,9 @@ impl Supervisor<'_> {
         add(Source::Vmm, self.pod.vmm.descriptor(), PollFlags::IN);
         if files_alive {
             add(Source::Files, self.pod.files.descriptor(), PollFlags::IN);
+        }
+        if let Some(nodes) = self.pod.nodes.descriptor() {
+            add(Source::Nodes, nodes, PollFlags::IN);
         }
         if let Some(forwarder) = self.pod.forwarder.as_ref().and_then(PortForwarder::descriptor) {
             add(Source::Forwarder, forwarder, PollFlags::IN);
@@ -105,6 +110,7 @@ impl Supervisor<'_> {
                 Source::Signals => ready.signals = woken,
                 Source::Vmm => ready.vmm = woken,
                 Source::Files => ready.files = woken,
+                Source::Nodes => ready.nodes = woken,
                 Source::Forwarder => ready.forwarder |= woken,
                 Source::Serial => ready.serial = woken,
                 Source::Clients => ready.clients |= woken,

@@ -3,17 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
+use nix::sys::signal::Signal;
+use nix::sys::stat::makedev;
 use nix::unistd::Pid;
 
-use crate::pod::{INSPECT, Pod, open_files};
+use crate::pod::{INSPECT, Pod, fresh_path, open_files};
 
 /// Name spaces that neither process shares with the host.
 const OWN_NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
 
 /// The file server's capabilities, as the bits of capabilities(7): CHOWN, DAC_OVERRIDE, FOWNER, FSETID, SETGID, SETUID,
-/// MKNOD, SETFCAP.
-const FILE_SERVER_CAPABILITIES: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 27 | 1 << 31;
+/// SETFCAP.
+const FILE_SERVER_CAPABILITIES: u64 = 1 << 0 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 7 | 1 << 31;
+
+/// The same of who makes its device nodes: DAC_OVERRIDE, FSETID, SETGID, MKNOD.
+const MAKER_CAPABILITIES: u64 = 1 << 1 | 1 << 4 | 1 << 6 | 1 << 27;
 
 /// A pod that says `ready` and stays.
 fn staying() -> Pod {
@@ -136,6 +143,60 @@ fn the_file_server_has_a_named_list_of_capabilities_and_can_gain_no_other() {
     assert_eq!(capabilities(server, "CapInh") | capabilities(server, "CapAmb"), 0);
     assert_eq!(status(server, "NoNewPrivs"), "1");
     expect_filters(server);
+}
+
+#[test]
+fn the_file_server_is_in_a_user_name_space_of_its_own_where_everybody_has_the_hosts_number() {
+    let pod = staying();
+    let server = pod.file_server();
+
+    let of = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/user")).expect("a name space");
+    assert_ne!(of(server), of(Pid::this()), "it is the host's");
+    assert_ne!(of(server), of(pod.vmm()), "it is the VMM's");
+    for map in ["uid_map", "gid_map"] {
+        let read = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/{map}")).expect("the process runs");
+        assert_eq!(read(server), read(Pid::this()), "{map}");
+    }
+    assert!(status(server, "Uid").split_whitespace().all(|user| user == "0"));
+}
+
+#[test]
+fn device_nodes_of_a_pod_are_made_by_a_process_of_its_own_and_are_what_was_asked_for() {
+    let volume = fresh_path("volume");
+    fs::create_dir(&volume).expect("creating");
+    let make = "umask 027; mkdir -m 2775 /v/d; busybox chgrp 4321 /v/d; \
+                mknod /v/c c 259 70000 && mknod /v/d/b b 7 8 && mknod /root-null c 1 3 && mkfifo /v/p; \
+                echo made; sleep 100000";
+    let source = format!("--volume=v,kind=host,source={}", volume.display());
+    let mut pod =
+        Pod::start(&[source.as_str(), "example.com/busybox", "--mount=volume=v,target=/v", "--", "-c", make]);
+    pod.wait_for("made");
+
+    let node = |path: &str| fs::symlink_metadata(volume.join(path)).expect("it was made");
+    let (character, block) = (node("c"), node("d/b"));
+    assert!(character.file_type().is_char_device() && block.file_type().is_block_device());
+    assert_eq!(character.rdev(), makedev(259, 70_000));
+    assert_eq!(block.rdev(), makedev(7, 8));
+    assert_eq!((character.uid(), character.gid(), character.mode() & 0o7777), (0, 0, 0o640));
+    assert_eq!((block.uid(), block.gid(), block.mode() & 0o7777), (0, 4321, 0o640));
+    assert!(node("p").file_type().is_fifo());
+
+    let helpers = pod.helpers();
+    let known = [pod.vmm(), pod.file_server()];
+    let makers: Vec<Pid> = helpers.iter().map(|(pid, _)| *pid).filter(|pid| !known.contains(pid)).collect();
+    let [maker] = makers[..] else { panic!("{helpers:?}") };
+    for set in ["CapPrm", "CapBnd"] {
+        assert_eq!(capabilities(maker, set), MAKER_CAPABILITIES, "{set}");
+    }
+    assert_eq!(status(maker, "NoNewPrivs"), "1");
+    expect_filters(maker);
+    expect_own_namespaces(maker);
+    assert_eq!(root_of(maker), BTreeSet::new());
+    let groups = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process runs");
+    assert_eq!(groups(maker), groups(pod.file_server()), "its control groups are not the pod's");
+    pod.running().send(Signal::SIGTERM);
+    pod.finish();
+    assert!(!Path::new(&format!("/proc/{maker}")).exists(), "it is left behind");
 }
 
 #[test]

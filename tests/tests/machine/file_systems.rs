@@ -14,7 +14,7 @@ use rkt_tests::dist;
 use crate::pod::{INSPECT, Pod, fresh_path, said};
 
 /// Verdicts that are not those of a local ext4, and why; nothing else may differ.
-const DIFFERENCES: [(&str, &str); 5] = [
+const DIFFERENCES: [(&str, &str); 6] = [
     ("open/tmpfile", "the file server has no unnamed files; programs fall back to named ones"),
     ("open/tmpfile-exclusive", "as above"),
     ("open/tmpfile-owner", "as above"),
@@ -22,6 +22,10 @@ const DIFFERENCES: [(&str, &str); 5] = [
     (
         "write/keeps-setgid-without-execute",
         "the file server, which clears the bit, is in none of the file's groups",
+    ),
+    (
+        "fallocate/keeps-set-id-for-root",
+        "the request does not say whose it is, so the bits go as they do for somebody who may not keep them",
     ),
 ];
 
@@ -162,4 +166,17 @@ fn a_pods_file_systems_answer_as_a_local_one_does() {
         .filter(|name| places.values().all(|found| found.get(*name) == control.get(*name)));
     assert_eq!(same_after_all.collect::<Vec<_>>(), [""; 0]);
     assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
+}
+
+/// The table runs beside volumes of the host, where the file server looks at a file's mode before every write. Here it goes by what the
+/// guest was told.
+#[test]
+fn set_id_bits_stay_in_a_pod_that_has_its_files_for_itself() {
+    let script = "cp /bin/busybox /f; all() { [ -u /f ] && [ -g /f ] && echo $1 kept || echo $1 lost; }; \
+                  chmod 6755 /f; all chmod; echo x >> /f; all append; : > /f; all truncate; \
+                  echo y 1<> /f; all write; busybox truncate -s 9 /f; all size";
+    let output = Pod::start(&["example.com/busybox", "--", "-c", script]).finish();
+
+    let said = said(&output.stdout, "busybox");
+    assert_eq!(said, ["chmod kept", "append kept", "truncate kept", "write kept", "size kept"]);
 }

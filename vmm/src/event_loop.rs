@@ -10,6 +10,7 @@ use event_manager::{EventManager, EventOps, EventSet, Events, MutEventSubscriber
 use crate::Error;
 use crate::device_thread::DeviceThread;
 use crate::exit::ExitLatch;
+use crate::scheduling::Scheduling;
 use crate::virtio::device::Outside;
 use crate::virtio::mmio::DeviceHandle;
 
@@ -17,9 +18,9 @@ use crate::virtio::mmio::DeviceHandle;
 const OUTSIDE: u32 = 1 << 16;
 
 enum Source {
-    Device(DeviceHandle),
+    Device(DeviceHandle, Arc<Scheduling>),
     Exit(Arc<ExitLatch>),
-    Calls(Arc<DeviceThread>),
+    Calls(Arc<DeviceThread>, Arc<Scheduling>),
 }
 
 impl MutEventSubscriber for Source {
@@ -31,10 +32,10 @@ impl MutEventSubscriber for Source {
         };
         match self {
             Source::Exit(exit) => watch(Events::new(exit.event(), EventSet::IN)),
-            Source::Calls(calls) => {
+            Source::Calls(calls, _) => {
                 watch(Events::new(calls.event(), EventSet::IN | EventSet::EDGE_TRIGGERED));
             }
-            Source::Device(handle) => {
+            Source::Device(handle, _) => {
                 let device = handle.lock();
                 for (index, kick) in (0..).zip(handle.kicks.iter()) {
                     if device.wants_notifications(index as usize) {
@@ -59,14 +60,23 @@ impl MutEventSubscriber for Source {
         match self {
             // It only has to end the wait.
             Source::Exit(_) => {}
-            Source::Calls(calls) => calls.serve(),
-            Source::Device(handle) => match events.data().checked_sub(OUTSIDE) {
-                Some(index) => handle.lock().outside_event(index as usize),
-                None => {
+            Source::Calls(calls, scheduling) => {
+                scheduling.set_unhurried(false);
+                calls.serve();
+            }
+            Source::Device(handle, scheduling) => {
+                let outside = events.data().checked_sub(OUTSIDE);
+                if outside.is_none() {
                     handle.counters.notifications.add(1);
-                    handle.lock().notified(events.data() as usize);
                 }
-            },
+                let mut device = handle.lock();
+                match outside {
+                    Some(index) => device.outside_event(index as usize),
+                    None => device.notified(events.data() as usize),
+                }
+                // A stream that nobody waits for does not delay what comes beside it more than once.
+                scheduling.set_unhurried(device.is_unhurried());
+            }
         }
     }
 }
@@ -76,10 +86,11 @@ pub struct EventLoop {
     manager: EventManager<Source>,
     exit: Arc<ExitLatch>,
     calls: Arc<DeviceThread>,
+    scheduling: Arc<Scheduling>,
 }
 
 impl EventLoop {
-    /// A loop over `devices` and `calls` of virtual CPUs that ends when `exit` is set.
+    /// To be run by the calling thread: a loop over `devices` and `calls` of virtual CPUs that ends when `exit` is set.
     pub fn new(
         devices: &[DeviceHandle],
         calls: Arc<DeviceThread>,
@@ -87,11 +98,12 @@ impl EventLoop {
     ) -> Result<Self, Error> {
         let mut manager = EventManager::new().map_err(Error::EventLoop)?;
         manager.add_subscriber(Source::Exit(exit.clone()));
-        manager.add_subscriber(Source::Calls(calls.clone()));
+        let scheduling = Arc::new(Scheduling::of_this_thread());
+        manager.add_subscriber(Source::Calls(calls.clone(), scheduling.clone()));
         for device in devices {
-            manager.add_subscriber(Source::Device(device.clone()));
+            manager.add_subscriber(Source::Device(device.clone(), scheduling.clone()));
         }
-        Ok(EventLoop { manager, exit, calls })
+        Ok(EventLoop { manager, exit, calls, scheduling })
     }
 
     /// Serves devices until the machine ends. A virtual CPU that waits for one of them then goes on.
@@ -102,5 +114,6 @@ impl EventLoop {
             }
         }
         self.calls.close();
+        self.scheduling.set_unhurried(false);
     }
 }

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod logger;
 mod memory;
 pub mod metrics;
+mod scheduling;
 mod vcpu;
 mod virtio;
 mod vm;
@@ -28,6 +29,8 @@ mod logger_test;
 mod memory_test;
 #[cfg(test)]
 mod metrics_test;
+#[cfg(test)]
+mod scheduling_test;
 #[cfg(test)]
 mod vm_test;
 

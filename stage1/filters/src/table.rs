@@ -103,6 +103,9 @@ const THREADS_FUTEX: &[u32] = &[
     (libc::FUTEX_WAIT_BITSET | libc::FUTEX_CLOCK_REALTIME) as u32,
 ];
 
+/// How the device thread may have itself scheduled: as any thread is, or with more patience.
+const PATIENCE: &[u32] = &[libc::SCHED_OTHER as u32, libc::SCHED_BATCH as u32];
+
 /// A thread that runs a virtual CPU: hostile code, one exit away.
 pub const VCPU: &[Rule] = &[
     // The last ones are for a process that was stopped and for a triple fault.
@@ -163,6 +166,12 @@ pub const DEVICES: &[Rule] = &[
         "memory that the guest gives back",
     ),
     always(libc::SYS_getrandom, "the entropy device"),
+    spare(among(
+        libc::SYS_sched_setscheduler,
+        1,
+        PATIENCE,
+        "leaving the processor to who sends a stream of frames that nobody waits for",
+    )),
     spare(always(libc::SYS_timerfd_settime, "network cards that have limits")),
     spare(among(
         libc::SYS_setsockopt,

@@ -166,6 +166,12 @@ pub trait VirtioDevice: Send {
     /// The descriptor of this index among [`outside_descriptors`](Self::outside_descriptors) is ready.
     fn outside_event(&mut self, _index: usize) {}
 
+    /// Whether nobody waits for what the device does now: it takes in a stream that its guest does not answer. More of that at a time, and
+    /// later, is better then.
+    fn is_unhurried(&self) -> bool {
+        false
+    }
+
     /// The machine has stopped: hand on what the guest sent before it did. No vCPU runs any more.
     fn finish(&mut self) {}
 }

@@ -9,6 +9,7 @@ mod control;
 pub mod counters;
 pub mod features;
 pub mod header;
+mod one_way;
 mod rate;
 mod receive;
 pub mod tap;
@@ -23,6 +24,8 @@ mod header_test;
 mod hostile_test;
 #[cfg(test)]
 mod net_test;
+#[cfg(test)]
+mod one_way_test;
 #[cfg(test)]
 mod rate_test;
 
@@ -40,6 +43,7 @@ use vmm_sys_util::eventfd::EventFd;
 use self::control::Command;
 use self::counters::{CardCounters, NetCounters};
 use self::features::Features;
+use self::one_way::OneWay;
 use self::rate::Limiter;
 use self::receive::Receiver;
 use self::tap::{MAX_QUEUE_PAIRS, Tap};
@@ -83,6 +87,7 @@ pub struct Net {
     /// For directions that have reached their limit.
     timer: Option<Timer>,
     counters: CardCounters,
+    one_way: OneWay,
     running: Option<Running>,
 }
 
@@ -167,6 +172,7 @@ impl Net {
             transmit_limiter: limiters.1,
             timer: limited.then(Timer::new).transpose()?,
             counters,
+            one_way: OneWay::default(),
             running: None,
         })
     }
@@ -180,7 +186,10 @@ impl Net {
         let Some(running) = self.running.as_mut().filter(|running| pair < running.in_use) else { return };
         let (Some(queues), Some(tap)) = (running.pairs.get_mut(pair), self.taps.get(pair)) else { return };
         let Some(receiver) = &mut queues.receiver else { return };
-        match receiver.turn(tap.file(), &mut self.receive_limiter, &self.counters) {
+        let before = self.counters.received_frames.get();
+        let outcome = receiver.turn(tap.file(), &mut self.receive_limiter, &self.counters);
+        self.one_way.received(self.counters.received_frames.get() - before, Instant::now);
+        match outcome {
             Ok(turn) => follow(turn, &running.kicks, 2 * pair, self.timer.as_mut()),
             Err(error) => {
                 log::warn!("virtio-net: {error}");
@@ -193,7 +202,10 @@ impl Net {
         let Some(running) = self.running.as_mut().filter(|running| pair < running.in_use) else { return };
         let (Some(queues), Some(tap)) = (running.pairs.get_mut(pair), self.taps.get(pair)) else { return };
         let Some(transmitter) = &mut queues.transmitter else { return };
-        match transmitter.turn(tap.file(), &mut self.transmit_limiter, &self.counters) {
+        let before = self.counters.transmitted_frames.get();
+        let outcome = transmitter.turn(tap.file(), &mut self.transmit_limiter, &self.counters);
+        self.one_way.sent(self.counters.transmitted_frames.get() - before);
+        match outcome {
             Ok(turn) => follow(turn, &running.kicks, 2 * pair + 1, self.timer.as_mut()),
             Err(error) => {
                 log::warn!("virtio-net: {error}");
@@ -408,6 +420,10 @@ impl VirtioDevice for Net {
         if blocked {
             self.transmit(index);
         }
+    }
+
+    fn is_unhurried(&self) -> bool {
+        self.one_way.holds()
     }
 
     fn finish(&mut self) {

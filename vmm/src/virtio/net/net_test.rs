@@ -208,6 +208,51 @@ fn batch_of_frames_raises_one_interrupt() {
     assert_eq!(driver.interrupt.event().read().unwrap(), 1);
 }
 
+/// Has a small frame come in, and gives the card a buffer for it.
+fn receive_small(driver: &mut NetDriver) {
+    driver.add(RX, &[(BUFFERS + (2 << 20), 2048, true)]);
+    assert!(driver.arrive(0, &frame(60)));
+    driver.device.outside_event(0);
+}
+
+#[test]
+fn frame_of_any_size_arrives_whole_behind_small_ones() {
+    for size in [14, 256, 257, 1514, 30_000, MAX_FRAME_BYTES] {
+        let mut driver = driver(MERGE);
+        (0..100).for_each(|_| receive_small(&mut driver));
+        add_receive_buffers(&mut driver, 50, 1536);
+
+        driver.arrive(0, &frame(size));
+        driver.device.outside_event(0);
+
+        let used = driver.used(RX).split_off(100);
+        let bytes = size + HEADER_BYTES;
+        assert_eq!(used.len(), bytes.div_ceil(1536), "{size}");
+        assert_eq!(used.iter().map(|(_, bytes)| *bytes as usize).sum::<usize>(), bytes);
+        let data = received(&driver, bytes);
+        assert_eq!(data[10..12], (used.len() as u16).to_le_bytes());
+        assert!(data[12..] == frame(size)[12..], "{size}");
+    }
+}
+
+#[test]
+fn nobody_waits_for_frames_that_only_come_until_the_guest_sends_too() {
+    let mut driver = driver(MERGE);
+    assert!(!driver.device.is_unhurried());
+
+    // A busy host takes its time now and then.
+    for _ in 0..100 {
+        (0..256).for_each(|_| receive_small(&mut driver));
+        if driver.device.is_unhurried() {
+            break;
+        }
+    }
+    assert!(driver.device.is_unhurried());
+    (0..9).for_each(|_| send(&mut driver, &frame(60), 1));
+
+    assert!(!driver.device.is_unhurried());
+}
+
 #[test]
 fn driver_that_waits_for_a_later_buffer_is_not_interrupted_before() {
     let mut driver = driver(MERGE | FEATURE_EVENT_IDX);

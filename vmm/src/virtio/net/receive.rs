@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read as _};
 use std::time::Instant;
 
 use super::buffers::{self, MAX_PIECES, Piece, Vectors};
@@ -22,6 +22,9 @@ const USUAL_BYTES: usize = HEADER_BYTES + 1514;
 /// A frame smaller than expected lowers the expectation by this part of the difference: it follows a change of traffic within a
 /// hundred frames, and answers between large frames do not make it jump.
 const EXPECTATION_DECAY: usize = 32;
+/// Frames that are expected to be no larger than this are read into the device's own memory and copied from there: that costs less than
+/// telling the kernel of several pieces of memory.
+const COPIED_BYTES: usize = 256;
 
 /// A chain of the guest's that nothing was received into yet.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +62,7 @@ pub struct Receiver {
     capacity: usize,
     /// What the next frame probably takes: so much is handed to each read, because every piece costs a little.
     expected: usize,
-    /// Takes the end of a frame that is larger than expected.
+    /// The device's own memory: takes small frames, and the end of a frame that is larger than expected.
     overflow: Box<[u8]>,
     waiting: Option<Waiting>,
     /// The tap may have something to read. Cleared when a read finds nothing.
@@ -194,23 +197,20 @@ impl Receiver {
         Ok(Gathered::TooSmall)
     }
 
-    /// Reads one frame into the buffers at hand, and what is left of it into the device's own memory.
+    /// Reads one frame: into the device's own memory if it is probably small, otherwise into the buffers at hand, and what is left of it into
+    /// the device's own memory.
     fn read(&mut self, tap: &File, counters: &NetCounters) -> Read {
-        self.vectors.clear_for_read();
-        if self.vectors.add_pieces(self.queue.ram(), &self.pieces, 0).is_none() {
-            log::warn!("virtio-net: memory that was checked is gone");
-            return Read::Nothing;
-        }
-        match self.vectors.read(tap, &mut self.overflow) {
+        let direct = if self.expected > COPIED_BYTES { self.capacity } else { 0 };
+        match self.read_some(tap, direct > 0) {
             // A tap has no end; the socket that may stand in for one has.
             Ok(0) => Read::Nothing,
             Ok(bytes) if bytes < HEADER_BYTES => Read::Again,
-            Ok(bytes) if bytes >= self.capacity.saturating_add(self.overflow.len()) => {
+            Ok(bytes) if bytes >= direct.saturating_add(self.overflow.len()) => {
                 counters.receive_oversized.add(1);
                 Read::Again
             }
             Ok(bytes) => {
-                self.waiting = Some(Waiting { bytes, delivered: bytes.min(self.capacity) });
+                self.waiting = Some(Waiting { bytes, delivered: bytes.min(direct) });
                 Read::Frame
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Read::Again,
@@ -221,6 +221,17 @@ impl Receiver {
                 Read::Nothing
             }
         }
+    }
+
+    fn read_some(&mut self, mut tap: &File, direct: bool) -> io::Result<usize> {
+        if !direct {
+            return tap.read(&mut self.overflow);
+        }
+        self.vectors.clear_for_read();
+        if self.vectors.add_pieces(self.queue.ram(), &self.pieces, 0).is_none() {
+            return Err(io::Error::other("memory that was checked is gone"));
+        }
+        self.vectors.read(tap, &mut self.overflow)
     }
 
     /// Hands a frame to the guest, for which there are buffers.
@@ -240,11 +251,17 @@ impl Receiver {
             })
             .count();
         let ram = self.queue.ram();
-        let rest = self.overflow.get(..frame.bytes - frame.delivered).unwrap_or_default();
-        let written = buffers::copy_in(ram, &self.pieces, frame.delivered, rest).and_then(|()| {
-            let count = (count as u16).to_le_bytes();
-            buffers::copy_in(ram, &self.pieces, BUFFER_COUNT_OFFSET, &count)
-        });
+        let merged = (count as u16).to_le_bytes();
+        let own = self.overflow.get_mut(..frame.bytes - frame.delivered).unwrap_or_default();
+        let written = if frame.delivered == 0 {
+            if let Some(place) = own.get_mut(BUFFER_COUNT_OFFSET..BUFFER_COUNT_OFFSET + merged.len()) {
+                place.copy_from_slice(&merged);
+            }
+            buffers::copy_in(ram, &self.pieces, 0, own)
+        } else {
+            buffers::copy_in(ram, &self.pieces, frame.delivered, own)
+                .and_then(|()| buffers::copy_in(ram, &self.pieces, BUFFER_COUNT_OFFSET, &merged))
+        };
         let packets = if limiter.limits() {
             let mut header = [0; HEADER_BYTES];
             let read = buffers::copy_out(ram, &self.pieces, &mut header);

@@ -23,7 +23,6 @@ use std::time::{Duration, Instant};
 use rkt_tests::dist;
 use rkt_tests::microvm::{self, Memory};
 use rkt_tests::rkt::TestRkt;
-use rkt_tests::spinner::Spinner;
 use serde_json::Value;
 
 /// Rounds that count; the first one, with a cold page cache, comes before them.
@@ -84,7 +83,6 @@ impl Phase {
 }
 
 fn main() {
-    let _spinner = Spinner::start();
     let smoke = env::args().any(|argument| argument == "--smoke");
     assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench boot`");
     let rounds = if smoke { 1 } else { ROUNDS.max(LEAST_ROUNDS) };

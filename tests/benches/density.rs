@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use rkt_tests::dist;
 use rkt_tests::footprint::{Footprint, IdlePod, IdleQemu, SETTLING};
 use rkt_tests::rkt::TestRkt;
-use rkt_tests::spinner::Spinner;
 
 /// Pods at once.
 const COUNTS: [usize; 3] = [1, 10, 50];
@@ -34,7 +33,6 @@ struct Crowd {
 }
 
 fn main() {
-    let _spinner = Spinner::start();
     assert_eq!(
         kvm_machine::place(),
         kvm_machine::Place::Host,

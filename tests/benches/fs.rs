@@ -27,7 +27,6 @@ use rkt_tests::dist;
 use rkt_tests::microvm::{self, Memory};
 use rkt_tests::registry::Registry;
 use rkt_tests::rkt::TestRkt;
-use rkt_tests::spinner::Spinner;
 
 /// What is done, and how often.
 struct Amount {
@@ -78,7 +77,6 @@ fn main() {
         false => WHOLE,
     };
     assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench fs`");
-    let _spinner = Spinner::start();
     let rkt = TestRkt::new();
     let root = rkt.path("root");
     make_root(&rkt, &root, &amount);

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use rkt_tests::dist;
 use rkt_tests::microvm::{self, Memory};
-use rkt_tests::spinner::Spinner;
 use serde_json::Value;
 
 /// How much is done.
@@ -67,7 +66,6 @@ fn main() {
     let amount = if has("--smoke") { SMOKE } else { WHOLE };
     let with_vhost = has("--vhost-net");
     assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench net`");
-    let _spinner = Spinner::start();
     let directory = tempfile::tempdir().expect("a directory");
     let initramfs = directory.path().join("initramfs");
     fs::write(&initramfs, pack_initramfs()).expect("writing");

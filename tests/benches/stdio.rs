@@ -25,7 +25,6 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use rkt_tests::dist;
 use rkt_tests::rkt::TestRkt;
-use rkt_tests::spinner::Spinner;
 
 /// What passes in one round: more than all buffers on the way hold together.
 const BYTES: u64 = 256 << 20;
@@ -53,7 +52,6 @@ const ROUNDS: usize = 3;
 const IMAGE: &str = "example.com/inspect";
 
 fn main() {
-    let _spinner = Spinner::start();
     let smoke = env::args().any(|argument| argument == "--smoke");
     assert_eq!(kvm_machine::place(), kvm_machine::Place::Host, "run this through `cargo xtask bench stdio`");
     let emulated = fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("QEMU TCG"));

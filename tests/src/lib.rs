@@ -25,7 +25,6 @@ pub mod random;
 pub mod registry;
 pub mod rkt;
 pub mod server;
-pub mod spinner;
 pub mod stub_stage1;
 pub mod terminal;
 

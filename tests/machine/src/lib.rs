@@ -26,7 +26,7 @@ pub use place::Place;
 pub enum Clock {
     /// The host's clock: the quickest way to run tests.
     Wall,
-    /// An instruction takes one virtual nanosecond and idle time is skipped: quiet enough to measure.
+    /// An instruction takes one virtual nanosecond, and the processor never halts: quiet enough to measure.
     Instructions,
 }
 

@@ -4,6 +4,8 @@
 //! not know: what the messages mean. Follows guest-api and vsock(7).
 
 pub mod outgoing;
+#[cfg(test)]
+mod outgoing_test;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

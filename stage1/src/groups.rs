@@ -55,8 +55,8 @@ pub enum GroupError {
     /// None could be made.
     #[error("cannot confine the pod: {0} failed")]
     Lacking(&'static str, #[source] io::Error),
-    /// Where it is could not be written down.
-    #[error("cannot write {RECORD}")]
+    /// Where it is could not be written down, or not be forgotten.
+    #[error("cannot write or remove {RECORD}")]
     Record(#[source] io::Error),
     /// One that is there could not be removed.
     #[error("cannot remove the control group {}", path.display())]
@@ -82,6 +82,14 @@ struct Group {
 impl Group {
     fn set(&self, file: &str, value: &str) -> io::Result<()> {
         fs::write(self.directory.join(file), value)
+    }
+
+    /// Of a kernel that does not count swap.
+    fn set_if_there(&self, file: &str, value: &str) -> io::Result<()> {
+        match self.set(file, value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     fn get(&self, file: &str) -> Option<String> {
@@ -212,11 +220,14 @@ impl Groups {
         let limits = &self.limits;
         match (controller, group.version) {
             (Controller::Memory, Version::One) => {
-                group.set("memory.limit_in_bytes", &limits.memory_max.to_string())
+                let most = limits.memory_max.to_string();
+                group.set("memory.limit_in_bytes", &most)?;
+                group.set_if_there("memory.memsw.limit_in_bytes", &most)
             }
             (Controller::Memory, Version::Two) => {
                 group.set("memory.high", &limits.memory_high.to_string())?;
-                group.set("memory.max", &limits.memory_max.to_string())
+                group.set("memory.max", &limits.memory_max.to_string())?;
+                group.set_if_there("memory.swap.max", "0")
             }
             (Controller::Pids, _) => group.set("pids.max", &limits.threads.to_string()),
             (Controller::Cpu, version) => match limits.cpu_shares {

@@ -95,7 +95,9 @@ fn a_journald_that_is_replaced_gets_what_comes_next() {
         }
     };
 
-    assert_eq!(first, [entry(6, "stdout", "still here")]);
+    // What was said meanwhile may have waited.
+    let expected = entry(6, "stdout", "still here");
+    assert!(!first.is_empty() && first.iter().all(|one| *one == expected), "{first:?}");
 }
 
 #[test]

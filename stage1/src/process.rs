@@ -175,10 +175,16 @@ where
 
     // SAFETY: the process has one thread, so the child starts with no lock held by a thread that does not exist in it.
     let forked = unsafe { place.fork() };
-    if let (Some(home), Ok((ForkResult::Parent { .. }, _)) | Err(_)) = (&home, &forked) {
-        // Further children are for this process's name space again.
-        rustix::thread::move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::ProcessID))
-            .map_err(|errno| failed(errno.into()))?;
+    if let (Some(home), Ok((ForkResult::Parent { .. }, _)) | Err(_)) = (&home, &forked)
+        && let Err(errno) =
+            rustix::thread::move_into_link_name_space(home.as_fd(), Some(LinkNameSpaceType::ProcessID))
+    {
+        // Further children were to be of this process's name space again. Nobody would know of this one.
+        if let Ok((ForkResult::Parent { child }, _)) = forked {
+            let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+        return Err(failed(errno.into()));
     }
     let (forked, entered) = forked.map_err(|errno| failed(errno.into()))?;
     match forked {
@@ -202,19 +208,29 @@ where
     }
 }
 
-/// Does `work` in a process that nobody waits for and that keeps nobody waiting: it holds nothing of the supervisor's, and outlives it.
-/// If there cannot be one, the work is not done.
+/// Does `work` in a process that nobody waits for and that keeps nobody waiting: it holds nothing of the supervisor's when this returns,
+/// and outlives it. If there cannot be one, the work is not done.
 ///
 /// Must be called while the process has one thread.
 pub fn detached(work: impl FnOnce()) {
+    // It has let go of the pod's lock, too, when it has let go of its end of this.
+    let Ok((mut held, holder)) = std::io::pipe() else { return };
     // SAFETY: as of any child.
-    if let Ok(ForkResult::Child) = unsafe { nix::unistd::fork() } {
-        // What cannot be let go of keeps the work from nothing.
-        let _ = rustix::process::setsid();
-        let _ = close_range(0, RawFd::MAX);
-        let _ = rustix::process::chdir("/");
-        work();
-        leave()
+    match unsafe { nix::unistd::fork() } {
+        Ok(ForkResult::Child) => {
+            // What cannot be let go of keeps the work from nothing.
+            let _ = rustix::process::setsid();
+            let _ = close_range(0, RawFd::MAX);
+            let _ = rustix::process::chdir("/");
+            work();
+            leave()
+        }
+        Ok(ForkResult::Parent { .. }) => {
+            drop(holder);
+            // The end of it, whatever kind of end.
+            let _ = held.read(&mut [0]);
+        }
+        Err(_) => {}
     }
 }
 

@@ -7,7 +7,11 @@ use crate::logger::Logger;
 
 /// A logger, and the file it writes to.
 fn logger() -> (Logger, File) {
-    let path = std::env::temp_dir().join(format!("vmm-logger-{:?}", std::thread::current().id()));
+    let path = std::env::temp_dir().join(format!(
+        "vmm-logger-{}-{:?}",
+        std::process::id(),
+        std::thread::current().id()
+    ));
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
     std::fs::remove_file(path).unwrap();
     (Logger::new(file.try_clone().unwrap(), b"\x01"), file)

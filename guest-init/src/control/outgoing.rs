@@ -63,16 +63,17 @@ impl Outgoing {
 
     /// Queues a message.
     pub fn push(&mut self, message: &ToHost) -> Result<(), FrameError> {
-        let (mut bytes, start) = match self.pieces.pop_back_if(|piece| !piece.is_output) {
-            Some(last) => (last.bytes, last.start),
-            None => (Vec::new(), 0),
+        // What is written in part is not added to: it would be kept whole until it is written to its end, which may be never.
+        let mut bytes = match self.pieces.pop_back_if(|piece| !piece.is_output && piece.start == 0) {
+            Some(last) => last.bytes,
+            None => Vec::new(),
         };
         let before = bytes.len();
         let appended = append(&mut bytes, message);
         let end = bytes.len();
         self.unsent = self.unsent.saturating_add(end.saturating_sub(before));
-        if end > start {
-            self.pieces.push_back(Piece { bytes, start, end, is_output: false });
+        if end > 0 {
+            self.pieces.push_back(Piece { bytes, start: 0, end, is_output: false });
         }
         appended
     }
@@ -100,6 +101,12 @@ impl Outgoing {
     /// Bytes that are still to be written.
     pub fn unsent(&self) -> usize {
         self.unsent
+    }
+
+    /// Bytes that are kept for that.
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes.len()).sum()
     }
 
     /// The next of them; `None` if there are none.

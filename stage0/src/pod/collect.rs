@@ -24,6 +24,9 @@ use crate::store::TreeStore;
 /// Times the mounts of a pod are looked for anew when one turns up while its files are removed.
 const MAX_UNMOUNT_ATTEMPTS: usize = 3;
 
+/// In the pod's directory as long as there may be control groups of the pod's, which only stage1 can remove, by what the file says.
+const CONTROL_GROUPS: &str = "cgroups";
+
 /// Deletes pods below one data directory.
 pub struct Collector<'a> {
     /// The data directory.
@@ -59,7 +62,14 @@ impl Collector<'_> {
                 Ok(Cleaning::CutShort(how)) => {
                     return Err(Stage0Error::refused(format!("stage1 gc was cut short: {how}")));
                 }
-                Err(error) => self.log.named("stage1 gc").error(&error),
+                Err(error) => {
+                    self.log.named("stage1 gc").error(&error);
+                    if path.join(CONTROL_GROUPS).exists() {
+                        let reason =
+                            "processes of the pod have not ended yet; collect it again when they have";
+                        return Err(Stage0Error::refused(reason));
+                    }
+                }
             }
         }
         // The manifest and everything else that says what the pod was go last: a failed attempt can be repeated.

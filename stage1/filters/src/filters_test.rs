@@ -57,7 +57,7 @@ fn examples(rules: &[Rule]) -> Vec<(u32, [u32; 6], Verdict)> {
     for rule in rules {
         let call = rule.call as u32;
         match rule.argument {
-            Some(Argument::Among { index, values }) => {
+            Some(Argument::Among { index, values, .. }) => {
                 for value in values {
                     let mut arguments = [0; 6];
                     arguments[index as usize] = *value;
@@ -109,7 +109,7 @@ fn arguments_that_are_not_listed_are_refused() {
         for rule in filter.rules {
             let call = rule.call as u32;
             match rule.argument {
-                Some(Argument::Among { index, values }) => {
+                Some(Argument::Among { index, values, .. }) => {
                     for value in (0..512)
                         .chain([u32::MAX, 0x4020_ae46, 0xae01])
                         .filter(|value| !values.contains(value))
@@ -262,4 +262,21 @@ fn only_the_port_forwarder_makes_sockets_and_threads() {
     for family in [libc::AF_UNIX, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG] {
         assert_eq!(socket(family), Outcome::Refused, "{family}");
     }
+}
+
+#[test]
+fn a_lost_port_forwarder_has_no_connection_that_landlock_does_not_see() {
+    let mut program = vec![libc::sock_filter { code: 0, jt: 0, jf: 0, k: 0 }; length(PORT_FORWARDER.rules)];
+    write(PORT_FORWARDER.rules, None, &mut program);
+    let socket = |family: i32, protocol: i32| {
+        let arguments = [family as u32, libc::SOCK_STREAM as u32, protocol as u32, 0, 0, 0];
+        run(&program, X86_64, libc::SYS_socket as u32, arguments)
+    };
+    let send = |flags: i32| run(&program, X86_64, libc::SYS_sendto as u32, [5, 0, 1, flags as u32, 0, 0]);
+
+    assert_eq!(socket(libc::AF_INET6, 0), Outcome::Allowed);
+    assert_eq!(socket(libc::AF_INET, libc::IPPROTO_MPTCP), Outcome::Refused);
+    assert_eq!(socket(libc::AF_UNIX, 0), Outcome::Refused);
+    assert_eq!(send(libc::MSG_NOSIGNAL), Outcome::Allowed);
+    assert_eq!(send(libc::MSG_NOSIGNAL | libc::MSG_FASTOPEN), Outcome::Refused);
 }

@@ -15,6 +15,8 @@ pub enum Argument {
         index: u32,
         /// What it may be.
         values: &'static [u32],
+        /// An argument that has to be 0 beside it.
+        zero: Option<u32>,
     },
     /// Anything without these bits.
     Without {
@@ -127,7 +129,8 @@ const fn length_between(rules: &[Rule], order: &[usize; MAX_RULES], from: usize,
 const fn length_of(rule: &Rule) -> usize {
     match rule.argument {
         None => 2,
-        Some(Argument::Among { values, .. }) => 4 + values.len(),
+        Some(Argument::Among { values, zero: None, .. }) => 4 + values.len(),
+        Some(Argument::Among { values, zero: Some(_), .. }) => 7 + values.len(),
         Some(Argument::Without { .. }) => 5,
     }
 }
@@ -218,7 +221,14 @@ const fn write_rule(
             program[at + 3] = instruction(RETURN, 0, 0, REFUSE);
             program[at + 4] = instruction(RETURN, 0, 0, one);
         }
-        Some(Argument::Among { index, values }) => {
+        Some(Argument::Among { index, values, zero }) => {
+            let mut at = at;
+            if let Some(zero) = zero {
+                program[at + 1] = instruction(LOAD, 0, 0, OFFSET_OF_ARGUMENTS + ARGUMENT_BYTES * zero);
+                program[at + 2] = instruction(JUMP_EQUAL, 1, 0, 0);
+                program[at + 3] = instruction(RETURN, 0, 0, REFUSE);
+                at += 3;
+            }
             program[at + 1] = instruction(LOAD, 0, 0, OFFSET_OF_ARGUMENTS + ARGUMENT_BYTES * index);
             let mut value = 0;
             while value < values.len() {

@@ -16,10 +16,20 @@ const fn always(call: libc::c_long, why: &'static str) -> Rule {
 const fn among(call: libc::c_long, index: u32, values: &'static [u32], why: &'static str) -> Rule {
     Rule {
         call,
-        argument: Some(Argument::Among { index, values }),
+        argument: Some(Argument::Among { index, values, zero: None }),
         verdict: Verdict::Allowed,
         why,
         spare: Spare::None,
+    }
+}
+
+/// Only if another argument is 0, too.
+const fn with_zero(other: u32, rule: Rule) -> Rule {
+    match rule.argument {
+        Some(Argument::Among { index, values, .. }) => {
+            Rule { argument: Some(Argument::Among { index, values, zero: Some(other) }), ..rule }
+        }
+        _ => rule,
     }
 }
 
@@ -319,7 +329,8 @@ pub const PORT_FORWARDER: &[Rule] = &[
     always(libc::SYS_ppoll, "waiting for callers"),
     always(libc::SYS_poll, "waiting for the pod's answer"),
     always(libc::SYS_accept4, "callers"),
-    among(libc::SYS_socket, 0, INTERNET, "a connection to the pod"),
+    // Ports of MPTCP are not Landlock's.
+    with_zero(2, among(libc::SYS_socket, 0, INTERNET, "a connection to the pod")),
     always(libc::SYS_connect, "a connection to the pod"),
     always(libc::SYS_bind, "a socket for the answers to one caller"),
     always(libc::SYS_getsockopt, "whether the pod has answered"),
@@ -333,7 +344,8 @@ pub const PORT_FORWARDER: &[Rule] = &[
         "a second descriptor, for the other direction",
     ),
     always(libc::SYS_recvfrom, "what came"),
-    always(libc::SYS_sendto, "passing it on"),
+    // That connects, too, and Landlock is not asked.
+    without(libc::SYS_sendto, 3, libc::MSG_FASTOPEN as u32, "passing it on"),
     always(libc::SYS_read, "what came"),
     spare(always(libc::SYS_write, "last words")),
     always(libc::SYS_shutdown, "the end of a direction"),
@@ -348,7 +360,8 @@ pub const PORT_FORWARDER: &[Rule] = &[
     always(libc::SYS_gettid, "a thread begins"),
     always(libc::SYS_madvise, "a thread ends"),
     always(libc::SYS_exit, "a thread ends"),
-    among(libc::SYS_futex, 1, THREADS_FUTEX, "locks, and waiting for a thread"),
+    // Two threads seldom want the same lock at once.
+    spare_values(FUTEX, among(libc::SYS_futex, 1, THREADS_FUTEX, "locks, and waiting for a thread")),
     spare(always(libc::SYS_brk, "memory")),
     without(libc::SYS_mmap, 2, PROT_EXEC, "memory, stacks"),
     without(libc::SYS_mprotect, 2, PROT_EXEC, "heaps and stacks of threads"),

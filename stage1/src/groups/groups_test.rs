@@ -89,7 +89,10 @@ fn a_process_that_takes_more_memory_than_its_group_may_is_killed_and_that_is_kno
     let uuid = Uuid::from_u128(0x1111_2222_3333_4446_0000_0000_0000_0000 | u128::from(std::process::id()));
     let Some(groups) = groups(directory.path(), uuid) else { return };
     let place = groups.place().unwrap();
-    let work = || vec![1u8; 2 * LIMITS.memory_max as usize].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    let work = || {
+        let bytes = std::hint::black_box(vec![1u8; 2 * LIMITS.memory_max as usize]);
+        bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>()
+    };
 
     let child = spawn_in(&place, "probe", Company::Host, &[], work).unwrap();
 

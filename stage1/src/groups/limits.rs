@@ -44,7 +44,7 @@ const THREADS: u64 = 1024;
 pub struct Limits {
     /// Bytes of memory from which on the kernel takes memory of files back, and slows down whoever needs more.
     pub memory_high: u64,
-    /// Bytes that there never are more of.
+    /// Bytes that there never are more of, in memory and swap.
     pub memory_max: u64,
     /// Threads and processes.
     pub threads: u64,

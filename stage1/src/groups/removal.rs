@@ -38,6 +38,11 @@ pub fn remove(directory: &Path, uuid: Uuid) -> Result<(), GroupError> {
         }
         fault::point("groups.removed");
     }
+    if result.is_ok() {
+        // As long as it is there, so may groups be: rkt keeps the pod.
+        fs::remove_file(directory.join(RECORD)).map_err(GroupError::Record)?;
+        fault::point("groups.forgotten");
+    }
     result
 }
 

@@ -15,6 +15,9 @@ use uuid::Uuid;
 /// The newest Landlock whose rights are used; older kernels leave out what they do not know.
 const LANDLOCK: ABI = ABI::V6;
 
+/// The first that knows of TCP ports.
+const NETWORK_LANDLOCK: ABI = ABI::V4;
+
 /// The first of the host's user IDs that pods use. From here to 2^31 nobody else does: systemd's list of ranges (UIDS-GIDS.md) has
 /// them as unused, and shadow's, container managers' and dynamic users' end below.
 const FIRST_USER: u32 = 0x7000_0000;
@@ -59,7 +62,8 @@ pub enum Reach {
     Nothing,
     /// No path, and connections to these TCP ports.
     Ports(Vec<u16>),
-    /// All paths that it sees: what it sees is what it serves, and a look at each would cost every file operation. No TCP port.
+    /// All paths that it sees: what it sees is what it serves, and a look at each would cost every file operation. No TCP port, of which
+    /// its network has none.
     Paths,
     /// No path but to make device nodes at, no TCP port.
     DeviceNodes,
@@ -67,9 +71,14 @@ pub enum Reach {
 
 /// Takes away, by Landlock, whatever is not in `reach`; and signals to, and abstract sockets of, other processes.
 pub fn restrict(reach: &Reach) -> io::Result<()> {
+    let needed = match reach {
+        // In the host's network, where nothing else keeps a process from its ports.
+        Reach::Ports(_) => NETWORK_LANDLOCK,
+        // An old one may know nothing of what is taken away here, which is not there in the first place: see `Reach`.
+        Reach::Nothing | Reach::Paths | Reach::DeviceNodes => ABI::V1,
+    };
     match restricted(reach).map_err(io::Error::other)? {
-        // An old one may know nothing of what is taken away here.
-        LandlockStatus::Available { .. } => Ok(()),
+        LandlockStatus::Available { effective_abi, .. } if effective_abi >= needed => Ok(()),
         _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
     }
 }

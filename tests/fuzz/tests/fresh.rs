@@ -43,7 +43,12 @@ fn inputs(name: &str) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// Runs a target for a while. Says how many inputs it had, or where the one is that it did not survive.
+/// What whoever sees nothing but what a test has printed can make a file of: `xxd -r -p`.
+fn hex(input: &[u8]) -> String {
+    input.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Runs a target for a while. Says how many inputs it had, or which one it did not survive.
 fn run((name, act): Target, seed: u64, time: Duration) -> Result<u64, String> {
     let corpus = inputs(name);
     let until = used() + time;
@@ -54,9 +59,7 @@ fn run((name, act): Target, seed: u64, time: Duration) -> Result<u64, String> {
         let other = &corpus[sequence.below(corpus.len())];
         let input = damaged(input, other, &mut sequence);
         if catch_unwind(AssertUnwindSafe(|| act(&input))).is_err() {
-            let path = std::env::temp_dir().join(format!("rkt-fuzz-{name}-{seed}"));
-            fs::write(&path, input).unwrap();
-            return Err(format!("{name}: input {count} of seed {seed}, kept in {}", path.display()));
+            return Err(format!("{name}: input {count} of seed {seed}: {}", hex(&input)));
         }
         count += 1;
     }

@@ -254,6 +254,22 @@ fn a_pod_whose_stage1_gc_is_killed_is_kept_for_the_next_gc() {
 }
 
 #[test]
+fn a_pod_whose_control_groups_stage1_cannot_remove_is_kept_for_the_next_gc() {
+    let mut rkt = rkt_with_image();
+    rkt.set_env("STUB_GC_CODE", "254");
+    let uuid = run_once(&rkt);
+    fs::write(pod_directory(&rkt, &uuid).expect("it is there").join("cgroups"), "").expect("written");
+
+    rkt.run(["rm", &uuid]).expect_code(254).expect_err("processes of the pod have not ended yet");
+
+    assert!(pod_directory(&rkt, &uuid).is_some());
+    rkt.set_env("STUB_GC_CODE", "0");
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
+    assert_eq!(pod_directory(&rkt, &uuid), None);
+    rkt.expect_nothing_left();
+}
+
+#[test]
 fn a_pod_whose_supervisor_is_killed_is_exited_and_can_be_removed() {
     let mut rkt = rkt_with_image();
     let (pod, uuid) = start_held(&mut rkt);

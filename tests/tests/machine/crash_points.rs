@@ -23,12 +23,13 @@ const SHARES_POINTS: [&str; 2] = ["shares.extended", "shares.withdrawn"];
 
 /// Points that `rkt stop` and `rkt gc` pass; all others are passed by `rkt run`.
 const STOP_POINT: &str = "stop.asked";
-const GC_POINTS: [&str; 6] = [
+const GC_POINTS: [&str; 7] = [
     "network.deleted",
     "network.namespace.unmounted",
     "network.namespace.removed",
     "network.firewall.removed",
     "groups.removed",
+    "groups.forgotten",
     "gc.done",
 ];
 

@@ -92,7 +92,7 @@ const CODE: [u8; 516] = [
     0xf6, 0xc1, 0x80,                                                  // test cl, 0x80
     0x74, 0x1b,                                                        // jz long
     0xf6, 0xc5, 0x80,                                                  // test ch, 0x80
-    0x0f, 0x85, 0x00, 0x00, 0x00, 0x00,                                // jnz byte
+    0x0f, 0x85, 0x0b, 0x00, 0x00, 0x00,                                // jnz byte
     0x48, 0x89, 0x02,                                                  // mov qword ptr [rdx], rax
     0x66, 0x89, 0x02,                                                  // mov word ptr [rdx], ax
     0xe9, 0x5c, 0xff, 0xff, 0xff,                                      // jmp again

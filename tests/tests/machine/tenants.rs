@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::groups::{of_pod, read};
 use crate::network;
-use crate::pod::{Pod, fresh_path, rkt, said, shell_app};
+use crate::pod::{Pod, fresh_path, rkt, shell_app};
 
 const MIB: u64 = 1 << 20;
 
@@ -45,7 +45,8 @@ fn hostile(victim: &str) -> String {
     let escape = "for name in /proc/kcore /dev/mem /dev/kmem /dev/port /sys/kernel/debug /proc/1/root; do cat $name; done; \
                   mknod /disk b 254 0; cat /disk; mount -t proc proc /mnt; busybox unshare -m true; busybox insmod /x; \
                   echo c > /proc/sysrq-trigger; chroot /proc/1/root true; echo under-way > /dev/stdout; \
-                  while :; do echo flood flood flood flood flood flood flood flood; done";
+                  n=0; while [ $n -lt 1000 ]; do echo flood flood flood flood flood flood flood flood; n=$((n + 1)); done; \
+                  echo a-thousand-lines; while :; do echo flood flood flood flood flood flood flood flood; done";
     let first = json!({ "isolators": [{ "name": "os/linux/oom-score-adj", "value": 1000 }] });
     // In its guest: the others' turns would make it take long to write enough.
     let busy = json!({ "isolators": [{ "name": "os/linux/cpu-shares", "value": 262_144 }] });
@@ -158,9 +159,9 @@ fn a_pod_that_does_its_worst_costs_its_neighbour_neither_data_nor_answers_nor_me
     assert!(after.host < before.host + TOLERANCE, "{} after {} bytes", after.host, before.host);
     assert!(most <= HOSTILE_LIMIT, "{most}");
     assert!(least + HOSTILE_LIMIT + HOST_TOLERANCE > host_before, "{least} of {host_before} bytes");
+    hostile.running().wait_for(Stream::Out, "a-thousand-lines", limit(60));
     rkt().run(["stop", "--force", &hostile.uuid]).expect_code(0);
-    let said_by_hostile = said(&hostile.finish_within(limit(60)).stdout, "escape");
-    assert!(said_by_hostile.len() > 1000, "{} lines", said_by_hostile.len());
+    hostile.finish_within(limit(60));
     assert_eq!(ask(&victim, "echo well"), "well");
     rkt().run(["stop", &victim.uuid]).expect_code(0);
     victim.finish();

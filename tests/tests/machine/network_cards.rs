@@ -1,10 +1,12 @@
 //! Network cards as `--hypervisor-options` makes them: how much they pass, and who serves them.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Instant;
 
+use nix::libc;
 use rkt_tests::command::limit;
 use rkt_tests::rkt::RKT_FAILED;
 
@@ -92,6 +94,37 @@ fn a_card_passes_no_more_than_its_limits_allow() {
         .collect();
     assert!(throttled.len() == 2 && !throttled.contains(&0), "{metrics}");
 
+    pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
+    pod.finish();
+}
+
+/// How the host schedules the thread that serves the pod's devices.
+fn policy(pod: &Pod) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pod.vmm())).expect("the VMM runs");
+    // The third field is the first one behind the name (proc_pid_stat(5)).
+    let policy = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(41 - 3));
+    policy.and_then(|policy| policy.parse().ok()).unwrap_or_else(|| panic!("no policy: {stat}"))
+}
+
+#[test]
+fn frames_that_nobody_answers_leave_the_processor_to_their_sender_until_somebody_does() {
+    let _alone = alone();
+    let (mut pod, address) = start("net-tx-bytes=1000000000");
+    assert_eq!(policy(&pod), libc::SCHED_OTHER);
+
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+    let deadline = Instant::now() + limit(20);
+    while policy(&pod) != libc::SCHED_BATCH {
+        assert!(Instant::now() < deadline, "never");
+        // What the host has no room for is lost, as it should be.
+        (0..1000).for_each(|_| drop(socket.send_to(&[0; 18], (&*address, 9))));
+    }
+
+    read(&address, 1 << 20);
+    let deadline = Instant::now() + limit(20);
+    while policy(&pod) != libc::SCHED_OTHER {
+        assert!(Instant::now() < deadline, "for ever");
+    }
     pod.run(["stop", "--force", &pod.uuid]).expect_code(0);
     pod.finish();
 }

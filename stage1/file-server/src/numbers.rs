@@ -51,6 +51,13 @@ struct Known {
     set_id: bool,
 }
 
+impl Known {
+    /// The guest is told of its attributes.
+    fn told(&mut self, attr: &Attr) {
+        self.set_id = set_id::mode_at_stake(attr).is_some();
+    }
+}
+
 #[derive(Debug, Default)]
 struct Table {
     known: HashMap<Inode, Known>,
@@ -75,12 +82,6 @@ impl Table {
             self.mounts.insert(place, next);
         }
         next
-    }
-
-    fn note(&mut self, inode: Inode, attr: &Attr) {
-        if let Some(known) = self.known.get_mut(&inode) {
-            known.set_id = set_id::mode_at_stake(attr).is_some();
-        }
     }
 
     fn forget(&mut self, inode: Inode, count: u64) {
@@ -138,14 +139,16 @@ impl NumberedFs {
         let first = Known { mount, number: entry.attr.ino, root, lookups: 0, set_id: false };
         let known = table.known.entry(entry.inode).or_insert(first);
         known.lookups += 1;
-        known.set_id = set_id::mode_at_stake(&entry.attr).is_some();
+        known.told(&entry.attr);
         entry.attr.ino = number_in(known.mount, entry.attr.ino);
         entry
     }
 
     fn attributes(&self, inode: Inode, mut attr: Attr) -> Attr {
         let mut table = self.table();
-        table.note(inode, &attr);
+        if let Some(known) = table.known.get_mut(&inode) {
+            known.told(&attr);
+        }
         attr.ino = number_in(table.of(inode).0, attr.ino);
         attr
     }

@@ -61,15 +61,10 @@ fn make([directory, name, mode, device]: [u64; 4]) -> Result<(), Errno> {
         group: rustix::process::getegid().as_raw(),
         name: name.to_bytes(),
     };
-    converse(&request, directory)
+    exchange(SOCKET.get().ok_or(Errno::IO)?, &request, directory)
 }
 
 /// Says what is wanted and waits for the answer. Whoever makes nodes and cannot be reached is a device that does not work.
-pub(super) fn converse(request: &Request<'_>, directory: BorrowedFd<'_>) -> Result<(), Errno> {
-    let socket = SOCKET.get().ok_or(Errno::IO)?;
-    exchange(socket, request, directory)
-}
-
 pub(super) fn exchange(
     socket: &OwnedFd,
     request: &Request<'_>,

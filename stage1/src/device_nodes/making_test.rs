@@ -150,6 +150,14 @@ fn wait(descriptor: BorrowedFd<'_>) {
     assert_eq!(rustix::event::poll(&mut descriptors, Some(&long)).unwrap(), 1);
 }
 
+/// Whoever asks has gone, and there is nothing to be said about that.
+#[track_caller]
+fn expect_gone(nodes: &mut DeviceNodes) {
+    wait(nodes.descriptor().unwrap());
+    assert_eq!(nodes.tend(), None);
+    assert!(nodes.descriptor().is_none());
+}
+
 #[test]
 fn process_begins_with_the_first_request_and_ends_with_whoever_asks() {
     let Some(mut fixture) = Fixture::new() else { return };
@@ -162,9 +170,7 @@ fn process_begins_with_the_first_request_and_ends_with_whoever_asks() {
     let Fixture { mut nodes, asking, .. } = fixture;
     drop(asking);
 
-    wait(nodes.descriptor().unwrap());
-    assert_eq!(nodes.tend(), None);
-    assert!(nodes.descriptor().is_none());
+    expect_gone(&mut nodes);
 }
 
 #[test]
@@ -174,9 +180,7 @@ fn nobody_who_never_asks_has_a_process() {
 
     drop(asking);
 
-    wait(nodes.descriptor().unwrap());
-    assert_eq!(nodes.tend(), None);
-    assert!(nodes.descriptor().is_none());
+    expect_gone(&mut nodes);
 }
 
 #[test]

@@ -57,6 +57,14 @@ impl Kernel {
 
 /// The cached kernel, or the distribution's current one, fetched and unpacked.
 pub(crate) fn ensure(cache: &Path, notice: &dyn Fn(&str)) -> Result<Kernel, MachineError> {
+    let failed = |action| {
+        let path = cache.to_owned();
+        move |source| MachineError::File { action, path, source }
+    };
+    fs::create_dir_all(cache).map_err(failed("make"))?;
+    let lock = fs::File::open(cache).map_err(failed("open"))?;
+    // Machines may start together, and only one of them is to fetch.
+    lock.lock().map_err(failed("lock"))?;
     let newest = fs::read_dir(cache)
         .map(|entries| {
             let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -124,7 +132,7 @@ fn current_package() -> Result<String, MachineError> {
 }
 
 /// Takes the ELF file out of a bzImage: unpacking it on the host once is quicker than in the emulator at every boot.
-/// False when it is not packed in the way this knows.
+/// False when it is not packed in a way that this knows.
 fn uncompress(image: &Path, target: &Path) -> Result<bool, MachineError> {
     let bytes = fs::read(image).map_err(|source| MachineError::File {
         action: "read",
@@ -150,15 +158,10 @@ fn uncompress(image: &Path, target: &Path) -> Result<bool, MachineError> {
         path: packed.clone(),
         source,
     })?;
-    let file = fs::File::create(target).map_err(|source| MachineError::File {
-        action: "write",
-        path: target.into(),
-        source,
-    })?;
     // The payload's end is its size, which is not part of the xz stream.
-    let status = Command::new("xz").args(["-dc", "--single-stream"]).arg(&packed).stdout(file).status();
-    let _ = fs::remove_file(packed);
-    Ok(status.is_ok_and(|status| status.success()))
+    let mut unpack = Command::new("xz");
+    unpack.args(["-d", "--single-stream"]).arg(&packed);
+    output(unpack).map(|_| true)
 }
 
 fn file_with_suffix(directory: &Path, suffix: &str) -> Option<PathBuf> {

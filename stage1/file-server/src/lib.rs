@@ -5,6 +5,7 @@
 //! made its root directory the tree to share and dropped what it may not do. Follows the vhost-user protocol
 //! (qemu.org, interop/vhost-user) and virtio 1.2, 5.11; docs/architecture.md, "Files".
 
+mod acl;
 mod device;
 #[doc(hidden)]
 pub mod fuzzing;

@@ -24,6 +24,7 @@ use virtiofsd::read_dir::ReadDir;
 use virtiofsd::soft_idmap::Id;
 
 use crate::Writers;
+use crate::acl;
 use crate::set_id;
 
 pub(crate) type Inode = <PassthroughFs as FileSystem>::Inode;
@@ -407,7 +408,7 @@ impl FileSystem for NumberedFs {
     }
 
     fn getxattr(&self, ctx: Context, inode: Inode, name: &CStr, size: u32) -> io::Result<GetxattrReply> {
-        self.inner.getxattr(ctx, inode, name, size)
+        self.inner.getxattr(ctx, inode, name, acl::room_for(name, size))
     }
 
     fn listxattr(&self, ctx: Context, inode: Inode, size: u32) -> io::Result<ListxattrReply> {

@@ -85,7 +85,9 @@ impl NewApp<'_> {
         files.mark_incomplete()?;
         self.write_info(files)?;
         registered();
-        self.put_root(pod.path(), pod.uses_overlay()).context("error setting up app image")?;
+        let left_to_stage1 = crossing.stage1().mounts_app_overlays();
+        self.put_root(pod.path(), pod.uses_overlay(), left_to_stage1)
+            .context("error setting up app image")?;
         let rkt = stage1_root(pod.path()).join("rkt");
         for directory in ["stage1/rootfs/rkt/env", "stage1/rootfs/rkt/status"] {
             create_below(pod.path(), Path::new(directory))?;
@@ -114,10 +116,10 @@ impl NewApp<'_> {
         Ok(())
     }
 
-    fn put_root(&self, pod: &Path, overlay: bool) -> Result<()> {
+    fn put_root(&self, pod: &Path, overlay: bool, left_to_stage1: bool) -> Result<()> {
         let name = self.app.name.as_str();
         if overlay {
-            mount_app(pod, self.trees, name, &self.image.tree, self.group)?;
+            mount_app(pod, self.trees, name, &self.image.tree, self.group, left_to_stage1)?;
         } else {
             create_below(pod, &Path::new("stage1/rootfs/opt/stage2").join(name))?;
             copy_tree(&self.trees.rootfs(&self.image.tree), &app_directory(pod, name).join("rootfs"), None)?;

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags};
 
 use super::locate::FoundPod;
@@ -22,8 +22,8 @@ const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLL
 /// Opens the root directory of an app of an exited pod.
 pub fn open(pod: &FoundPod, app: &str, trees: &TreeStore) -> Result<File> {
     let path = Path::new("stage1/rootfs/opt/stage2").join(app).join("rootfs");
-    if pod.uses_overlay() && !is_mounted(pod, &path)? {
-        // After a reboot.
+    if pod.uses_overlay() {
+        // What is mounted there, if anything is, may show other owners than the disk has: those of the pod's users.
         return merged(pod, app, trees);
     }
     let shown = pod.path().join(&path);
@@ -40,16 +40,6 @@ pub fn id_shift(pod: &FoundPod) -> Result<IdShift> {
     let invalid = || format!("problem deserializing the content of private-users-prepared: {text:?}");
     let (first, count) = text.split_once(':').unwrap_or((&text, ""));
     Ok(IdShift { first: first.parse().context(invalid())?, count: count.parse().context(invalid())? })
-}
-
-fn is_mounted(pod: &FoundPod, path: &Path) -> Result<bool> {
-    let (flags, none) = (AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty());
-    match rustix::fs::statx(pod.directory(), path, flags, none) {
-        Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
-        // It is in stage1's root, which is not mounted then either.
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(error) => Err(error).file("inspect", &pod.path().join(path)),
-    }
 }
 
 /// The image's tree under the app's changes, both only read.
@@ -69,6 +59,8 @@ fn mount(upper: &OwnedFd, lower: &OwnedFd) -> rustix::io::Result<OwnedFd> {
     let layers = format!("/proc/self/fd/{}:/proc/self/fd/{}", upper.as_raw_fd(), lower.as_raw_fd());
     let context = rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(context.as_fd(), "lowerdir", layers)?;
+    // Of an overlay with an index, the kernel lets nobody else have the layers.
+    rustix::mount::fsconfig_set_string(context.as_fd(), "index", "off")?;
     rustix::mount::fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)

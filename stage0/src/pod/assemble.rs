@@ -28,6 +28,8 @@ pub struct PodTrees<'a> {
     pub apps: Vec<(&'a str, &'a TreeId)>,
     /// Who besides root may look at what apps changed.
     pub group: Option<u32>,
+    /// stage1 mounts those of apps itself.
+    pub left_to_stage1: bool,
 }
 
 /// Mounts the overlays. What is mounted when this fails stays until the pod is collected.
@@ -35,13 +37,20 @@ pub fn mount_overlays(pod: &Path, trees: &PodTrees<'_>) -> Result<()> {
     mount_stage1(pod, trees.store, trees.stage1)?;
     fault::point("run.stage1.mounted");
     for (name, tree) in &trees.apps {
-        mount_app(pod, trees.store, name, tree, trees.group)?;
+        mount_app(pod, trees.store, name, tree, trees.group, trees.left_to_stage1)?;
     }
     Ok(())
 }
 
-/// Mounts the overlay of one app.
-pub fn mount_app(pod: &Path, store: &TreeStore, name: &str, tree: &TreeId, group: Option<u32>) -> Result<()> {
+/// Mounts the overlay of one app, or all but mounts it.
+pub fn mount_app(
+    pod: &Path,
+    store: &TreeStore,
+    name: &str,
+    tree: &TreeId,
+    group: Option<u32>,
+    left_to_stage1: bool,
+) -> Result<()> {
     let own = Path::new("overlay").join(tree.as_str());
     for directory in [&own.join("upper"), &own.join("work"), &Path::new(APPS).join(name)] {
         create_below(pod, directory)?;
@@ -54,13 +63,19 @@ pub fn mount_app(pod: &Path, store: &TreeStore, name: &str, tree: &TreeId, group
         work: own.join("work").join(name),
         target: target.clone(),
     };
-    overlay.mount()?;
+    if left_to_stage1 {
+        overlay.leave()?;
+    } else {
+        overlay.mount()?;
+    }
     fault::point("run.app.mounted");
     if let Some(group) = group {
         std::os::unix::fs::chown(&own, None, Some(group)).file("change", &own)?;
     }
-    link_mtab(&target)?;
-    fault::point("run.app.linked");
+    if !left_to_stage1 {
+        link_mtab(&target)?;
+        fault::point("run.app.linked");
+    }
     Ok(())
 }
 

@@ -176,7 +176,8 @@ impl<'a> Launch<'a> {
             let store = &TreeStore::open(self.data).context("cannot open treestore")?;
             let apps = self.prepared.apps.iter();
             let apps = apps.filter_map(|app| Some((app.name.as_str(), app.tree.as_ref()?))).collect();
-            let trees = PodTrees { store, stage1, apps, group };
+            let left_to_stage1 = Stage1Manifest(&self.prepared.stage1).mounts_app_overlays();
+            let trees = PodTrees { store, stage1, apps, group, left_to_stage1 };
             mount_overlays(&path, &trees).context("error setting up overlay")?;
         }
         write_apps(&path, &self.prepared.apps).context("error setting up stage1")?;

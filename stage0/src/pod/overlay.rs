@@ -3,12 +3,13 @@
 //! Responsible for: whether overlays can be used, their directories, mounting them. Must not know: which tree holds
 //! what. Follows rkt-reference.md 2.5 and the kernel's Documentation/filesystems/overlayfs.rst.
 
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsOpenFlags, MountFlags};
+use rustix::mount::{FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::fault;
@@ -67,9 +68,9 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Creates what is missing of the three directories, but not what they are in, and mounts. `upper` takes the mode and owner of the tree's root, because
+    /// Creates what is missing of the three directories, but not what they are in. `upper` takes the mode and owner of the tree's root, because
     /// they are the ones seen at the mount point.
-    pub fn mount(&self) -> Result<()> {
+    fn make(&self) -> Result<()> {
         let lower = std::fs::metadata(&self.lower).file("inspect", &self.lower)?;
         for directory in [&self.work, &self.target] {
             create(directory)?;
@@ -82,6 +83,23 @@ impl Overlay {
             std::os::unix::fs::chown(&self.upper, Some(lower.uid()), Some(lower.gid()))
                 .file("change", &self.upper)?;
         }
+        Ok(())
+    }
+
+    /// Makes everything that mounting takes and shows the tree alone at the mount point, read-only, for somebody else to mount the overlay
+    /// there.
+    pub fn leave(&self) -> Result<()> {
+        self.make()?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let tree = rustix::mount::open_tree(CWD, &self.lower, flags).file("open", &self.lower)?;
+        read_only(&tree).file("make read-only", &self.lower)?;
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        rustix::mount::move_mount(&tree, "", CWD, &self.target, flags).file("mount at", &self.target)
+    }
+
+    /// Makes everything that is missing, and mounts.
+    pub fn mount(&self) -> Result<()> {
+        self.make()?;
         let options = format!(
             "lowerdir={},upperdir={},workdir={}",
             escape(&self.lower)?,
@@ -104,6 +122,23 @@ fn create(directory: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.file("create", directory),
     }
+}
+
+fn read_only(mount: &OwnedFd) -> std::io::Result<()> {
+    let attributes =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Overlayfs splits its options at commas and its lower layers at colons.

@@ -66,6 +66,11 @@ impl<'a> Crossing<'a> {
         Ok(Crossing { pod, stage1, enter: stage1_root(pod).join(enter), pid, log })
     }
 
+    /// stage1's manifest.
+    pub const fn stage1(&self) -> Stage1Manifest<'a> {
+        Stage1Manifest(self.stage1)
+    }
+
     /// Whether stage1's programs shall say more.
     pub const fn is_debug(&self) -> bool {
         self.log.is_debug()

@@ -93,6 +93,11 @@ impl<'m> Stage1Manifest<'m> {
         self.0.annotations.get("coreos.com/rkt/stage1/private-users") == Some("always")
     }
 
+    /// Whether it mounts the overlays of apps itself, from their trees and what was made for their changes.
+    pub fn mounts_app_overlays(&self) -> bool {
+        self.0.annotations.get("coreos.com/rkt/stage1/app-overlays") == Some("stage1")
+    }
+
     /// The version of the interface it was written for.
     pub fn interface_version(&self) -> Result<u32> {
         match self.0.annotations.get("coreos.com/rkt/stage1/interface-version") {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use rkt_tests::leaks;
 use rkt_tests::rkt::RKT_FAILED;
 use rkt_tests::stub_stage1::Stub;
 
@@ -68,4 +69,32 @@ fn a_stage1_that_always_has_users_of_its_own_takes_the_flag_with_overlay() {
     let arguments = fs::read_to_string(pod.join("stub-arguments")).expect("the stub wrote it");
     assert!(!arguments.contains("--private-users"), "{arguments}");
     assert!(pod.join("overlay-prepared").exists() && !pod.join("private-users-prepared").exists());
+}
+
+#[test]
+fn a_stage1_that_mounts_the_overlays_of_apps_finds_their_trees_and_all_that_it_takes() {
+    let rkt = rkt_with_image();
+    let annotations = vec![("coreos.com/rkt/stage1/app-overlays", "stage1")];
+    Stub { annotations, ..Stub::default() }.write(&rkt.path("own.aci"));
+    let flags = ["--stage1-path=own.aci", "--uuid-file-save=uuid", "./app.aci"];
+
+    rkt.run([&["run", "--insecure-options=image"], &flags[..]].concat()).expect_code(0);
+
+    let pod = rkt.data().join("pods/run").join(rkt.uuid("uuid"));
+    let tree = fs::read_to_string(pod.join("appsinfo/app/treeStoreID")).expect("an overlay");
+    let root = pod.join("stage1/rootfs/opt/stage2/app/rootfs");
+    let rendered = rkt.data().join("cas/tree").join(&tree).join("rootfs");
+    let inode = |path: std::path::PathBuf| path.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+    assert_eq!(inode(root.join("app")).expect("the tree"), inode(rendered.join("app")).expect("the tree"));
+    let refused = fs::write(root.join("file"), "").expect_err("it is not for writing");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    for layer in ["upper", "work"] {
+        let made =
+            fs::read_dir(pod.join("overlay").join(&tree).join(layer).join("app")).expect("it was made");
+        assert_eq!(made.count(), 0, "{layer}");
+    }
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
+    rkt.run(["gc", "--grace-period=0s"]).expect_code(0);
+    assert_eq!(leaks::mounts_below(&rkt.data()), Vec::<String>::new());
+    assert!(rendered.join("app").exists());
 }

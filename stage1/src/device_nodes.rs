@@ -24,6 +24,7 @@ use rustix::thread::CapabilitySet;
 use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, JailError, Reach, Terms};
 use crate::process::{self, Child, Company, End, Place, ProcessError};
+use crate::users::Numbers;
 
 pub use asking::ask;
 
@@ -52,16 +53,17 @@ enum State {
 #[derive(Debug)]
 pub struct DeviceNodes {
     state: State,
+    numbers: Numbers,
     terms: Terms,
     place: Place,
 }
 
-/// Prepares for them. Returns the end of the file server's, too; the process will be in these control groups.
-pub fn prepare(terms: Terms, place: Place) -> io::Result<(DeviceNodes, OwnedFd)> {
+/// Prepares for them. Returns the end of the file server's, too, whose users have these numbers; the process will be in these control groups.
+pub fn prepare(numbers: Numbers, terms: Terms, place: Place) -> io::Result<(DeviceNodes, OwnedFd)> {
     // Each message is one request, or the answer to one, with its end.
     let (asked, asking) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    Ok((DeviceNodes { state: State::Waiting(asked), terms, place }, asking))
+    Ok((DeviceNodes { state: State::Waiting(asked), numbers, terms, place }, asking))
 }
 
 impl DeviceNodes {
@@ -88,7 +90,7 @@ impl DeviceNodes {
                     }
                     // The file server has ended.
                     Ok((_, 0)) | Err(_) => None,
-                    Ok(_) => match spawn(socket, self.terms, &self.place) {
+                    Ok(_) => match spawn(socket, self.numbers, self.terms, &self.place) {
                         Ok(process) => {
                             self.state = State::Running(process);
                             None
@@ -132,25 +134,23 @@ fn complaint(why: &str) -> String {
     format!("warning: no more device nodes can be made in the pod: {why}")
 }
 
-fn spawn(socket: OwnedFd, terms: Terms, place: &Place) -> Result<Child, ProcessError> {
+fn spawn(socket: OwnedFd, numbers: Numbers, terms: Terms, place: &Place) -> Result<Child, ProcessError> {
     let keep = [socket.as_raw_fd()];
     let company = Company::with(terms.demand);
     process::spawn_in(place, "device node", company, &keep, move || {
-        run(&socket, terms).map_err(|error| sentence(&error))
+        run(&socket, numbers, terms).map_err(|error| sentence(&error))
     })
 }
 
-fn run(socket: &OwnedFd, terms: Terms) -> Result<(), JailError> {
-    let jail = confine(terms)?;
+fn run(socket: &OwnedFd, numbers: Numbers, terms: Terms) -> Result<(), JailError> {
+    let jail = confine(numbers, terms)?;
     process::report_refused_calls().map_err(JailError::of("handling refused system calls"))?;
     jail.filter(&filters::DEVICE_NODES)?;
-    making::serve(socket).map_err(JailError::of("listening"))
+    making::serve(socket, numbers).map_err(JailError::of("listening"))
 }
 
 /// Everything but the filter of system calls.
-pub fn confine(terms: Terms) -> Result<Jail<Confined>, JailError> {
-    let jail = Jail::enter(terms.demand)?.empty_root()?.stay_root();
-    // Groups of whoever started rkt are none of the pod's.
-    rustix::thread::set_thread_groups(&[]).map_err(JailError::of("leaving groups"))?;
+pub fn confine(numbers: Numbers, terms: Terms) -> Result<Jail<Confined>, JailError> {
+    let jail = Jail::enter(terms.demand)?.empty_root()?.become_owner(numbers)?;
     jail.keep_capabilities(CAPABILITIES)?.restrict(&Reach::DeviceNodes, &LIMITS)
 }

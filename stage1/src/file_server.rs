@@ -4,8 +4,8 @@
 //! the pod's manifests. Follows docs/threat-model.md, "The file server".
 //!
 //! It is confined as `jail` says, to a root directory with the apps' root file systems and the volumes and nothing
-//! else. It runs as the caller's user (root) with [`CAPABILITIES`], because the guest's users own files; each is
-//! there for one operation on files, none for anything else, and all of them in a user name space of its own. Device nodes,
+//! else. It runs as the root of the pod's users (`users`) with [`CAPABILITIES`], because the guest's users own files; each is
+//! there for one operation on files, none for anything else, and all of them in those users' name space. Device nodes,
 //! which nobody may make in there, are made by another process (`device_nodes`).
 
 use std::fs::File;
@@ -22,9 +22,8 @@ use serde::{Deserialize, Serialize};
 use crate::device_nodes;
 use crate::diagnostics::sentence;
 use crate::jail::{Confined, Jail, Reach, Terms};
-use crate::plan::SharePlan;
 use crate::process::{self, Child, Company, Place, ProcessError};
-use crate::shares;
+use crate::shares::Shares;
 
 /// What serving files of many owners takes: giving files away and keeping their mode bits (`CHOWN`, `FOWNER`, `FSETID`),
 /// reading and writing what the guest's kernel has already permitted (`DAC_OVERRIDE`), creating files as the guest's
@@ -55,10 +54,10 @@ pub enum FileServerEnd {
     Failed(String),
 }
 
-/// Starts the file server of the pod in the working directory, in these control groups, for the VMM at the other end of `frontend`. At the
-/// other end of `nodes` is who makes its device nodes.
+/// Starts the file server for these shares, in these control groups, for the VMM at the other end of `frontend`. At the other end of
+/// `nodes` is who makes its device nodes.
 pub fn start(
-    plan: &SharePlan,
+    shares: Shares,
     frontend: UnixStream,
     nodes: OwnedFd,
     terms: Terms,
@@ -68,20 +67,22 @@ pub fn start(
         Ok(()) => FileServerEnd::HungUp,
         Err(reason) => FileServerEnd::Failed(reason),
     };
-    let keep = [frontend.as_raw_fd(), nodes.as_raw_fd()];
+    let keep = [shares.descriptors(), vec![frontend.as_raw_fd(), nodes.as_raw_fd()]].concat();
     let company = Company::with(terms.demand);
-    process::spawn_in(place, "file server", company, &keep, move || end(serve(plan, frontend, nodes, terms)))
+    process::spawn_in(place, "file server", company, &keep, move || {
+        end(serve(shares, frontend, nodes, terms))
+    })
 }
 
-fn serve(plan: &SharePlan, frontend: UnixStream, nodes: OwnedFd, terms: Terms) -> Result<(), String> {
+fn serve(shares: Shares, frontend: UnixStream, nodes: OwnedFd, terms: Terms) -> Result<(), String> {
+    let writers = if shares.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
     let guest_descriptors = raise_descriptor_limit().saturating_sub(OWN_DESCRIPTORS);
-    let (jail, own_descriptors) = confine(plan, terms)?;
+    let (jail, own_descriptors) = confine(shares, terms)?;
     jail.tell_missing();
     process::report_refused_calls()
         .map_err(|error| format!("cannot handle refused system calls: {error}"))?;
     device_nodes::ask(nodes);
     jail.filter(&filters::FILE_SERVER).map_err(|error| sentence(&error))?;
-    let writers = if plan.host_may_write() { Writers::GuestAndHost } else { Writers::GuestOnly };
     let tree = Tree {
         root: "/".to_owned(),
         own_descriptors: File::from(own_descriptors),
@@ -92,15 +93,14 @@ fn serve(plan: &SharePlan, frontend: UnixStream, nodes: OwnedFd, terms: Terms) -
 }
 
 /// Everything but the filter of system calls. Returns the directory of this process's descriptors, too.
-pub fn confine(plan: &SharePlan, terms: Terms) -> Result<(Jail<Confined>, OwnedFd), String> {
+pub fn confine(shares: Shares, terms: Terms) -> Result<(Jail<Confined>, OwnedFd), String> {
     let jail = Jail::enter(terms.demand).map_err(|error| sentence(&error))?;
     // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
         .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
-    let own = jail.own_entry().map_err(|error| sentence(&error))?;
-    let jail = shares::enter(jail, plan).map_err(|error| sentence(&error))?;
-    let jail = jail.stay_root_for_files(&own).map_err(|error| sentence(&error))?;
+    let jail = shares.enter(jail).map_err(|error| sentence(&error))?;
+    let jail = jail.become_root_of(shares.users()).map_err(|error| sentence(&error))?;
     let jail = jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;
     let jail = jail.restrict(&Reach::Paths, &[]).map_err(|error| sentence(&error))?;
     Ok((jail, own_descriptors))

@@ -6,9 +6,6 @@
 //! The name space of PIDs comes before everything, with the process ([`crate::process`]); the filter of system calls after everything
 //! ([`filters`]), for which the types ask for a [`Jail<Confined>`].
 
-mod same_numbers;
-#[cfg(test)]
-mod same_numbers_test;
 mod walls;
 
 use std::io;
@@ -24,10 +21,9 @@ use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use crate::process;
+use crate::users::{Numbers, Users};
 
-use same_numbers::Moved;
-
-pub use walls::{Reach, user_of};
+pub use walls::{Reach, become_user};
 
 /// A wall that could not be put up.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +83,11 @@ pub struct Bounded;
 #[derive(Debug)]
 pub struct Confined;
 
-/// What /proc says of the process.
-#[derive(Debug)]
-pub struct OwnEntry(OwnedFd);
-
 /// A process on its way into confinement.
 #[derive(Debug)]
 pub struct Jail<Stage> {
     demand: Demand,
-    missing: Vec<&'static str>,
+    missing: Vec<String>,
     #[expect(dead_code, reason = "it is a fact about the process")]
     stage: Stage,
 }
@@ -115,7 +107,7 @@ impl<Stage> Jail<Stage> {
             (Ok(()), _) => Ok(()),
             (Err(cause), Demand::Everything) => Err(JailError { wall, cause }),
             (Err(_), Demand::WhatTheHostHas) => {
-                self.missing.push(wall);
+                self.missing.push(wall.to_owned());
                 Ok(())
             }
         }
@@ -145,9 +137,10 @@ impl Jail<Namespaced> {
         Ok(Self { demand, missing: Vec::new(), stage: Namespaced })
     }
 
-    /// What a process is asked for that is to [stay root for files](Jail::stay_root_for_files), while it sees /proc.
-    pub fn own_entry(&self) -> Result<OwnEntry, JailError> {
-        same_numbers::own_entry().map(OwnEntry).map_err(failed("opening /proc/self"))
+    /// Goes without a wall that somebody else has tried to put up.
+    pub fn lacking(mut self, wall: Option<String>) -> Self {
+        self.missing.extend(wall);
+        self
     }
 
     /// Makes `root`, a detached mount, the root directory, and lets go of the old one with everything mounted there.
@@ -174,25 +167,34 @@ impl Jail<Namespaced> {
 impl Jail<Rooted> {
     /// Becomes a user of the host that owns nothing, in a user name space of its own.
     pub fn become_user(mut self, user: u32) -> Result<Jail<Identified>, JailError> {
-        walls::become_user(user).map_err(failed("becoming the pod's user"))?;
+        become_user(user).map_err(failed("becoming the pod's user"))?;
         self.put_up("a user name space", walls::leave_user_namespace)?;
         // Which becoming somebody else has revoked.
         process::die_with_supervisor().map_err(failed("staying with the supervisor"))?;
         Ok(self.becomes(Identified))
     }
 
-    /// Stays root of the host, because it creates files of root's.
-    pub fn stay_root(self) -> Jail<Identified> {
-        self.becomes(Identified)
+    /// Becomes whom the files of the pod's root belong to, without leaving the host's user name space: root itself, where the pod has no
+    /// numbers of its own.
+    pub fn become_owner(self, numbers: Numbers) -> Result<Jail<Identified>, JailError> {
+        match numbers {
+            Numbers::OfThePod(root) => {
+                become_user(root).map_err(failed("becoming the pod's root"))?;
+                // Which becoming somebody else has revoked.
+                process::die_with_supervisor().map_err(failed("staying with the supervisor"))?;
+            }
+            // Groups of whoever started rkt are none of the pod's.
+            Numbers::OfTheHost => rustix::thread::set_thread_groups(&[]).map_err(failed("leaving groups"))?,
+        }
+        Ok(self.becomes(Identified))
     }
 
-    /// Stays root by its number, which is what counts for files, in a user name space of its own, so that its capabilities mean nothing
-    /// but for files.
-    pub fn stay_root_for_files(mut self, own: &OwnEntry) -> Result<Jail<Identified>, JailError> {
-        let wall = "a user name space";
-        match same_numbers::enter(&own.0).map_err(failed("entering a user name space"))? {
-            Moved::In => {}
-            Moved::Stayed(cause) => self.put_up(wall, || Err(cause))?,
+    /// Becomes root among these users, in their user name space, so that its capabilities mean nothing but for their files.
+    pub fn become_root_of(mut self, users: Option<&Users>) -> Result<Jail<Identified>, JailError> {
+        rustix::thread::set_thread_groups(&[]).map_err(failed("leaving groups"))?;
+        match users {
+            Some(users) => walls::become_root_of(users).map_err(failed("becoming the pod's root"))?,
+            None => self.put_up("a user name space", || Err(io::ErrorKind::Unsupported.into()))?,
         }
         Ok(self.becomes(Identified))
     }
@@ -245,7 +247,7 @@ impl Jail<Confined> {
     /// Tells the supervisor which walls this host lacks.
     pub fn tell_missing(&self) {
         if !self.missing.is_empty() {
-            process::tell_missing(&self.missing);
+            process::tell_missing(self.missing.clone());
         }
     }
 
@@ -253,6 +255,13 @@ impl Jail<Confined> {
     pub fn filter(&self, filter: &Filter) -> Result<(), JailError> {
         filter.apply().map_err(failed("filtering system calls"))
     }
+}
+
+/// Gives the calling process, which has one thread, mounts of its own. Those of either side no longer reach the other.
+pub fn have_own_mounts() -> io::Result<()> {
+    // SAFETY: only CLONE_FILES, which is not the flag, invalidates descriptors that others hold.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }?;
+    Ok(rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
 /// A new, empty, detached tmpfs.
@@ -285,8 +294,8 @@ pub fn make_read_only(mount: &OwnedFd, depth: Depth) -> Result<(), JailError> {
 
 /// Makes a single mount writable. Needs Linux 5.12.
 pub fn make_writable(mount: &OwnedFd) -> Result<(), JailError> {
-    change_attributes(mount, Depth::Single, 0, libc::MOUNT_ATTR_RDONLY)
-        .map_err(failed("making a mount writable"))
+    let attributes = libc::mount_attr { attr_clr: libc::MOUNT_ATTR_RDONLY, ..NO_CHANGE };
+    change_attributes(mount, Depth::Single, attributes).map_err(failed("making a mount writable"))
 }
 
 /// Takes away what a mount's files could do for a process of this host that was taken over: lead to a device, run, or
@@ -296,12 +305,28 @@ pub fn make_inert(mount: &OwnedFd) -> Result<(), JailError> {
     set_attributes(mount, Depth::Recursive, attributes).map_err(failed("making a mount inert"))
 }
 
-fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<()> {
-    change_attributes(mount, depth, attributes, 0)
+/// Makes the owners of a mount's files, as they are on its disk, the users of that name space. Needs Linux 5.12, and a file system that
+/// can do it. Users that have the host's numbers are those already.
+pub fn map_users(mount: &OwnedFd, depth: Depth, users: &Users) -> io::Result<()> {
+    if users.numbers() == Numbers::OfTheHost {
+        return Ok(());
+    }
+    let userns_fd = u64::try_from(users.as_fd().as_raw_fd()).map_err(io::Error::other)?;
+    change_attributes(
+        mount,
+        depth,
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, userns_fd, ..NO_CHANGE },
+    )
 }
 
-fn change_attributes(mount: &OwnedFd, depth: Depth, set: u64, cleared: u64) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: set, attr_clr: cleared, propagation: 0, userns_fd: 0 };
+fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<()> {
+    change_attributes(mount, depth, libc::mount_attr { attr_set: attributes, ..NO_CHANGE })
+}
+
+const NO_CHANGE: libc::mount_attr =
+    libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+
+fn change_attributes(mount: &OwnedFd, depth: Depth, attributes: libc::mount_attr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if depth == Depth::Recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
     let result = unsafe {

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -15,15 +15,20 @@ use std::process::Command;
 use filters::Filter;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
-use uuid::Uuid;
 
-use super::jail::{Confined, Demand, Jail, Terms, user_of};
+use super::jail::{Confined, Demand, Jail, Terms};
 use super::plan::SharePlan;
 use super::process::{Company, End, Place, report_refused_calls, spawn};
+use super::shares::{self, Shares};
+use super::users::Numbers;
 use super::volumes::{SharedVolume, VolumeSource};
 use super::{device_nodes, file_server, port_forwarder, vmm_process};
 
-const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7000_1234 };
+const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7800_1234 };
+
+/// Of the pod that is lost.
+const NUMBERS: Numbers = Numbers::OfThePod(OWNER);
+const OWNER: u32 = 0x7001_0000;
 
 /// What a victim on the same host has, and what a hostile process knows about it.
 struct Host {
@@ -64,10 +69,11 @@ impl Host {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn shares(&self) -> SharePlan {
+    fn shares(&self) -> Shares {
         let source = VolumeSource::Host { path: self.path("volume").into(), recursive: true };
         let volume = SharedVolume { name: "v".into(), source, read_only: false };
-        SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false }
+        let plan = SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false, later: Vec::new() };
+        shares::collect(&plan, NUMBERS, Demand::Everything).unwrap()
     }
 }
 
@@ -188,11 +194,11 @@ fn succeeded(attempts: Vec<Attempt>) -> Vec<String> {
 }
 
 /// Runs in the place of one of the pod's processes, and returns what it managed to do.
-fn done_in<C>(confine: C, work: impl FnOnce() -> Vec<Attempt>) -> Vec<String>
+fn done_in<C>(keep: &[RawFd], confine: C, work: impl FnOnce() -> Vec<Attempt>) -> Vec<String>
 where
     C: FnOnce() -> Result<Jail<Confined>, String>,
 {
-    let child = spawn("probe", Company::Nobody, &[], || match confine() {
+    let child = spawn("probe", Company::Nobody, keep, || match confine() {
         Ok(_) => succeeded(work()),
         Err(error) => vec![error],
     });
@@ -223,14 +229,14 @@ fn a_lost_vmm_reaches_no_file_process_or_network_of_the_host() {
     }
     let host = Host::new();
 
-    let done = done_in(in_vmm, || {
+    let done = done_in(&[], in_vmm, || {
         let mut attempts = attempts_of_anybody(&host);
         attempts.extend(attempts_at_networks(&host));
         attempts.extend([
             ("be root", rustix::thread::set_thread_uid(rustix::thread::Uid::ROOT).map_err(io::Error::from)),
             (
                 "be another pod's user",
-                syscall(libc::SYS_setresuid, [0x7000_0001, 0x7000_0001, 0x7000_0001, 0, 0]),
+                syscall(libc::SYS_setresuid, [0x7800_0001, 0x7800_0001, 0x7800_0001, 0, 0]),
             ),
             ("write to a file", {
                 let file = rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::empty()).unwrap();
@@ -256,7 +262,7 @@ fn a_lost_port_forwarder_reaches_no_file_or_process_of_the_host_nor_ports_but_th
 
     // Nothing else is between it and the host's network.
     let (tcp, abstract_sockets) = (landlock_version() >= 4, landlock_version() >= 6);
-    let done = done_in(confine, || {
+    let done = done_in(&[], confine, || {
         let mut attempts = attempts_of_anybody(&host);
         let networks = attempts_at_networks(&host).into_iter().zip([tcp, abstract_sockets]);
         attempts.extend(networks.filter_map(|(attempt, walled)| walled.then_some(attempt)));
@@ -272,10 +278,11 @@ fn a_lost_file_server_reaches_its_shares_and_nothing_else() {
         return;
     }
     let host = Host::new();
-    let plan = host.shares();
-    let confine = || file_server::confine(&plan, TERMS).map(|(jail, _)| jail);
+    let shares = host.shares();
+    let keep = shares.descriptors();
+    let confine = || file_server::confine(shares, TERMS).map(|(jail, _)| jail);
 
-    let done = done_in(confine, || {
+    let done = done_in(&keep, confine, || {
         let mut attempts = attempts_of_anybody(&host);
         attempts.extend(attempts_at_networks(&host));
         // Its business, or everything above would prove nothing.
@@ -314,9 +321,9 @@ fn a_lost_maker_of_device_nodes_reaches_no_file_process_or_network_of_the_host()
         return;
     }
     let host = Host::new();
-    let confine = || device_nodes::confine(TERMS).map_err(|error| error.to_string());
+    let confine = || device_nodes::confine(NUMBERS, TERMS).map_err(|error| error.to_string());
 
-    let done = done_in(confine, || {
+    let done = done_in(&[], confine, || {
         let mut attempts = attempts_of_anybody(&host);
         attempts.extend(attempts_at_networks(&host));
         attempts.extend([
@@ -330,18 +337,18 @@ fn a_lost_maker_of_device_nodes_reaches_no_file_process_or_network_of_the_host()
 }
 
 #[test]
-fn a_file_server_is_root_by_its_number_in_a_user_name_space_of_its_own() {
+fn a_file_server_is_root_of_the_pods_users_and_nobody_of_the_host() {
     if !is_root() {
         return;
     }
     let host = Host::new();
-    let plan = host.shares();
+    let shares = host.shares();
     // What there is to see is in /proc, which it does not see itself.
     let (mut seen, mut ready) = (io::pipe().unwrap(), io::pipe().unwrap());
-    let keep = [seen.0.as_raw_fd(), ready.1.as_raw_fd()];
+    let keep = [shares.descriptors(), vec![seen.0.as_raw_fd(), ready.1.as_raw_fd()]].concat();
 
     let child = spawn("probe", Company::Nobody, &keep, || {
-        let confined = file_server::confine(&plan, TERMS).map(drop);
+        let confined = file_server::confine(shares, TERMS).map(drop);
         io::Write::write_all(&mut ready.1, b"x").unwrap();
         io::Read::read_exact(&mut seen.0, &mut [0]).unwrap();
         confined
@@ -350,22 +357,99 @@ fn a_file_server_is_root_by_its_number_in_a_user_name_space_of_its_own() {
     io::Read::read_exact(&mut ready.0, &mut [0]).unwrap();
     let of = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id())).unwrap();
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).unwrap();
-    let words = |map: String| map.split_ascii_whitespace().map(str::to_owned).collect::<Vec<_>>();
-    let own = words(fs::read_to_string("/proc/self/uid_map").unwrap());
-    let (users, groups) = (words(of("uid_map")), words(of("gid_map")));
+    let status = of("status");
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    let (users, groups) = (of("uid_map"), of("gid_map"));
     let (space, here) = (namespace(&child.id().to_string()), namespace("self"));
-    let capabilities =
-        of("status").lines().find_map(|line| line.strip_prefix("CapPrm:\t").map(str::to_owned)).unwrap();
     io::Write::write_all(&mut seen.1, b"x").unwrap();
     let end = child.wait::<Result<(), String>>().unwrap();
 
     assert_eq!(end, End::Done(Ok(())));
     assert_ne!(space, here);
-    assert_eq!(users.len(), own.len());
-    assert!(users.chunks(3).all(|line| line[0] == line[1]), "{users:?}");
-    assert!(groups.chunks(3).all(|line| line[0] == line[1]), "{groups:?}");
-    let capabilities = u64::from_str_radix(&capabilities, 16).unwrap();
-    assert_eq!(capabilities, file_server::CAPABILITIES.bits());
+    for map in [users, groups] {
+        let first: Vec<&str> = map.lines().next().unwrap().split_ascii_whitespace().collect();
+        assert_eq!(first, ["0", &OWNER.to_string(), "65536"], "{map}");
+    }
+    for ids in [field("Uid:"), field("Gid:")] {
+        assert!(ids.split_ascii_whitespace().all(|id| id == OWNER.to_string()), "{ids}");
+    }
+    assert_eq!(field("Groups:"), "");
+    assert_eq!(u64::from_str_radix(&field("CapPrm:"), 16).unwrap(), file_server::CAPABILITIES.bits());
+}
+
+/// What an escape through a descriptor of the host's would be worth: it has one of a directory beside its shares.
+#[test]
+fn a_lost_file_server_has_no_right_to_files_that_are_not_in_its_shares() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    // It may go there: what it may do there is the question.
+    fs::set_permissions(host.directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let private = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(host.path("secret"), private.clone()).unwrap();
+    for user in ["volume/nobody", "nobody"] {
+        fs::write(host.path(user), "theirs").unwrap();
+        fs::set_permissions(host.path(user), private.clone()).unwrap();
+        std::os::unix::fs::chown(host.path(user), Some(1000), Some(1000)).unwrap();
+    }
+    let shares = host.shares();
+    let outside = File::open(host.directory.path()).unwrap();
+    let keep = [shares.descriptors(), vec![outside.as_raw_fd()]].concat();
+
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let _confined = file_server::confine(shares, TERMS).unwrap();
+        let open = |path: &str, flags| {
+            let opened = rustix::fs::openat(&outside, path, flags, 0o644.into());
+            opened.map(drop).map_err(rustix::io::Errno::raw_os_error)
+        };
+        use rustix::fs::OFlags;
+        // Its business, or what follows would prove nothing.
+        fs::read("volumes/v/nobody").unwrap();
+        [
+            open("secret", OFlags::RDONLY),
+            open("nobody", OFlags::RDONLY),
+            open("volume/nobody", OFlags::RDWR),
+            open("new", OFlags::CREATE | OFlags::WRONLY),
+        ]
+    });
+    let End::Done(opened) = child.unwrap().wait::<[Result<(), i32>; 4]>().unwrap() else {
+        panic!("it was ended")
+    };
+
+    assert_eq!(opened, [Err(libc::EACCES); 4]);
+}
+
+#[test]
+fn what_a_file_server_makes_belongs_on_the_host_to_whom_it_belongs_in_the_pod() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let shares = host.shares();
+    let keep = shares.descriptors();
+    const WHOSE: [(u32, u32); 4] = [(0, 0), (1000, 100), (65_535, 65_534), (1_400_000, 1_400_001)];
+
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let _confined = file_server::confine(shares, TERMS).unwrap();
+        for (user, group) in WHOSE {
+            let path = format!("volumes/v/of-{user}");
+            fs::write(&path, "").unwrap();
+            std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+        }
+        let nobody = std::os::unix::fs::chown("volumes/v/of-0", Some(OWNER), None);
+        nobody.map_err(|error| error.raw_os_error())
+    });
+    let End::Done(nobody) = child.unwrap().wait::<Result<(), Option<i32>>>().unwrap() else {
+        panic!("it was ended")
+    };
+
+    assert_eq!(nobody, Err(Some(libc::EINVAL)));
+    for (user, group) in WHOSE {
+        let stat = rustix::fs::lstat(host.path(&format!("volume/of-{user}"))).unwrap();
+        assert_eq!((stat.st_uid, stat.st_gid), (user, group));
+    }
 }
 
 #[test]
@@ -378,10 +462,11 @@ fn file_capabilities_that_a_file_server_writes_are_those_that_the_host_reads() {
     // Version 2, effective; CAP_NET_BIND_SERVICE (linux/capability.h).
     const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let host = Host::new();
-    let plan = host.shares();
+    let shares = host.shares();
+    let keep = shares.descriptors();
 
-    let child = spawn("probe", Company::Nobody, &[], || {
-        let _confined = file_server::confine(&plan, TERMS).unwrap();
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let _confined = file_server::confine(shares, TERMS).unwrap();
         let flags = OFlags::CREATE | OFlags::WRONLY;
         openat(CWD, "volumes/v/program", flags, 0o755.into()).unwrap();
         setxattr("volumes/v/program", NAME, &VALUE, XattrFlags::empty()).unwrap();
@@ -399,17 +484,53 @@ fn file_capabilities_that_a_file_server_writes_are_those_that_the_host_reads() {
 }
 
 #[test]
+fn access_control_lists_that_a_file_server_writes_name_on_the_host_whom_they_name_in_the_pod() {
+    use rustix::fs::{XattrFlags, getxattr, setxattr};
+    if !is_root() {
+        return;
+    }
+    const NAME: &str = "system.posix_acl_access";
+    // linux/posix_acl_xattr.h: version 2; owner rw-, user 1000 r--, group r--, mask r--, others ---.
+    const ENTRIES: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)];
+    let mut value = 2u32.to_le_bytes().to_vec();
+    for (tag, permissions, id) in ENTRIES {
+        value.extend(tag.to_le_bytes().into_iter().chain(permissions.to_le_bytes()).chain(id.to_le_bytes()));
+    }
+    let host = Host::new();
+    let shares = host.shares();
+    let keep = shares.descriptors();
+
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let _confined = file_server::confine(shares, TERMS).unwrap();
+        fs::write("volumes/v/file", "").unwrap();
+        setxattr("volumes/v/file", NAME, &value, XattrFlags::empty()).unwrap();
+        // As large as the list: see `acl` of the crate file-server.
+        let mut read = vec![0; value.len()];
+        let count = getxattr("volumes/v/file", NAME, &mut read[..]).unwrap();
+        read.truncate(count);
+        read
+    });
+    let End::Done(read) = child.unwrap().wait::<Vec<u8>>().unwrap() else { panic!("it was ended") };
+
+    let mut on_host = [0; 64];
+    let count = getxattr(host.path("volume/file"), NAME, &mut on_host[..]).unwrap();
+    assert_eq!(on_host[..count], value);
+    assert_eq!(read, value);
+}
+
+#[test]
 fn a_file_server_that_makes_a_device_node_has_it_made() {
     if !is_root() {
         return;
     }
     let host = Host::new();
-    let plan = host.shares();
-    let (mut nodes, asking) = device_nodes::prepare(TERMS, Place::default()).unwrap();
-    let keep = [asking.as_raw_fd()];
+    let shares = host.shares();
+    let (mut nodes, asking) = device_nodes::prepare(NUMBERS, TERMS, Place::default()).unwrap();
+    let keep = [shares.descriptors(), vec![asking.as_raw_fd()]].concat();
 
     let child = spawn("probe", Company::Nobody, &keep, move || {
-        let (jail, _) = file_server::confine(&plan, TERMS).unwrap();
+        let (jail, _) = file_server::confine(shares, TERMS).unwrap();
         report_refused_calls().unwrap();
         device_nodes::ask(asking);
         jail.filter(&filters::FILE_SERVER).unwrap();
@@ -441,16 +562,8 @@ fn a_file_server_that_makes_a_device_node_has_it_made() {
     assert_eq!(made, [Ok(()), exists, Err(libc::EINVAL), exists, Err(libc::ENOENT)]);
 }
 
-#[test]
-fn processes_of_two_pods_are_different_users_and_neither_is_one_of_the_hosts() {
-    let users = [1, 2, u128::MAX].map(|number| user_of(Uuid::from_u128(number)));
-
-    assert_ne!(users[0], users[1]);
-    assert!(users.iter().all(|user| (0x7000_0000..0x7fff_ffff).contains(user)), "{users:x?}");
-}
-
 /// Every number, the present ones and some of the future.
-const NUMBERS: std::ops::Range<u32> = 0..500;
+const CALLS: std::ops::Range<u32> = 0..500;
 
 /// What the kernel's own trampolines of uprobes call. It answers anybody else with SIGILL, before any filter.
 const TRAMPOLINES: [u32; 2] = [335, 336];
@@ -460,7 +573,7 @@ const TRAMPOLINES: [u32; 2] = [335, 336];
 #[track_caller]
 fn expect_all_others_refused(filter: &'static Filter) {
     let listed = |call: u32| filter.rules.iter().any(|rule| rule.call == i64::from(call));
-    for call in NUMBERS.filter(|call| !listed(*call) && !TRAMPOLINES.contains(call)) {
+    for call in CALLS.filter(|call| !listed(*call) && !TRAMPOLINES.contains(call)) {
         let child = spawn("probe", Company::Host, &[], || {
             rustix::thread::set_no_new_privs(true).unwrap();
             report_refused_calls().unwrap();

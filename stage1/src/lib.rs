@@ -8,6 +8,7 @@
 
 mod activation;
 mod app_end;
+mod app_root;
 mod apps;
 mod attachments;
 mod control;
@@ -59,6 +60,7 @@ mod stdio;
 mod streams;
 mod supervisor;
 mod terminal;
+mod users;
 mod vmm_process;
 mod volumes;
 
@@ -66,6 +68,8 @@ mod volumes;
 mod activation_test;
 #[cfg(test)]
 mod app_end_test;
+#[cfg(test)]
+mod app_root_test;
 #[cfg(test)]
 mod apps_test;
 #[cfg(test)]
@@ -130,6 +134,8 @@ mod sizing_test;
 mod stdio_test;
 #[cfg(test)]
 mod streams_test;
+#[cfg(test)]
+mod users_test;
 #[cfg(test)]
 mod volumes_test;
 

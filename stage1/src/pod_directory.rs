@@ -4,7 +4,7 @@
 //! 4.3.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -44,6 +44,20 @@ pub fn stage1(path: &str) -> PathBuf {
 /// Root file system of an app.
 pub fn app_rootfs(app: &str) -> PathBuf {
     stage1("opt/stage2").join(app).join("rootfs")
+}
+
+/// Whether the pod's trees are overlays.
+pub fn has_overlays() -> bool {
+    Path::new("overlay-prepared").exists()
+}
+
+/// Where stage0 has made what an app's overlay takes besides its tree: `upper/APP` and `work/APP`. `None`: the pod has copies.
+pub fn app_changes(app: &str) -> io::Result<Option<PathBuf>> {
+    if !has_overlays() {
+        return Ok(None);
+    }
+    let tree = fs::read_to_string(Path::new("appsinfo").join(app).join("treeStoreID"))?;
+    Ok(Some(Path::new("overlay").join(tree.trim())))
 }
 
 /// Directory of an empty volume.

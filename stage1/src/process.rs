@@ -307,8 +307,7 @@ pub fn report_panics_of_children() {
 }
 
 /// Tells the supervisor about walls around this child that the host lacks.
-pub fn tell_missing(walls: &[&str]) {
-    let walls = walls.iter().map(|wall| (*wall).to_owned()).collect();
+pub fn tell_missing(walls: Vec<String>) {
     if let Ok(frame) = encode(&Report::<()>::Missing(walls)) {
         // SAFETY: a child's reporting pipe stays open until the process ends.
         let reporter = unsafe { BorrowedFd::borrow_raw(PANIC_REPORT.load(Ordering::Relaxed)) };

@@ -6,7 +6,7 @@
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,11 +15,13 @@ use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
 use rustix::thread::ThreadNameSpaceType;
 
+use crate::app_root::{self, AppRoot, Obstacle};
 use crate::fault;
-use crate::jail::{self, Depth, Jail, JailError, Namespaced, Rooted};
+use crate::jail::{self, Demand, Depth, Jail, JailError, Namespaced, Rooted};
 use crate::plan::SharePlan;
 use crate::pod_directory;
 use crate::prefill::prefill;
+use crate::users::{Numbers, Users};
 use crate::volumes::{SharedVolume, VolumeSource};
 
 /// Directories that may wait for stage0 to remove them. It does so with every app that is removed.
@@ -50,6 +52,21 @@ pub enum ShareError {
         #[source]
         cause: io::Error,
     },
+    /// Files cannot belong to users of the pod's own.
+    #[error("files of {} cannot have users of the pod's own on this host", path.display())]
+    Users {
+        /// Where they are.
+        path: PathBuf,
+        /// What is in the way.
+        #[source]
+        cause: io::Error,
+    },
+    /// There is nobody whom they could belong to.
+    #[error("there are no users of the pod's own on this host")]
+    NoUsers(#[source] io::Error),
+    /// Overlays could not be mounted.
+    #[error("cannot mount the root file systems of apps")]
+    Overlays(#[source] io::Error),
     /// The tree's own directories could not be made.
     #[error("cannot build the shared tree")]
     Build(#[source] io::Error),
@@ -107,47 +124,138 @@ fn source_path(volume: &SharedVolume) -> PathBuf {
     }
 }
 
-/// Builds the tree and confines the process to it. Paths of the plan are still those of the host here.
-pub fn enter(jail: Jail<Namespaced>, plan: &SharePlan) -> Result<Jail<Rooted>, ShareError> {
-    let tree = jail::empty_tree()?;
-    rustix::fs::mkdirat(&tree, "apps", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
-    rustix::fs::mkdirat(&tree, "volumes", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
-    let mounts = collect(plan)?;
-    for (target, mount) in &mounts {
-        place(&tree, target, mount).map_err(ShareError::Build)?;
+/// Everything in a plan, as mounts that are nowhere yet.
+#[derive(Debug)]
+pub struct Shares {
+    /// Where in the tree they belong.
+    mounts: Vec<(String, OwnedFd)>,
+    users: Option<Users>,
+    /// What this host lacks for them.
+    lacking: Option<String>,
+    host_may_write: bool,
+}
+
+/// Mounts what is in the plan, with users of the pod's own if all of it can have them, else with the host's.
+///
+/// Must be called while the process has one thread.
+pub fn collect(plan: &SharePlan, wanted: Numbers, demand: Demand) -> Result<Shares, ShareError> {
+    let host_may_write = plan.host_may_write();
+    let own = Users::make(wanted).map_err(ShareError::NoUsers);
+    let cause = match own.and_then(|users| Ok((mount_all(plan, Some(&users))?, users))) {
+        Ok((mounts, users)) => {
+            return Ok(Shares { mounts, users: Some(users), lacking: None, host_may_write });
+        }
+        Err(cause @ (ShareError::Users { .. } | ShareError::NoUsers(_))) => cause,
+        Err(error) => return Err(error),
+    };
+    // Without any user name space, that is what is said.
+    let users = Users::make(Numbers::OfTheHost).ok();
+    if demand == Demand::Everything && users.is_some() {
+        return Err(cause);
     }
-    jail::make_read_only(&tree, Depth::Single)?;
-    let jail = jail.change_root(&tree)?;
-    // Only now is the tree part of a name space, and can take mounts.
-    for (target, mount) in &mounts {
-        rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|e| ShareError::Build(e.into()))?;
+    let lacking = users.is_some().then(|| match cause {
+        ShareError::Users { path, .. } => format!("users of its own for {}", path.display()),
+        _ => "users of its own".to_owned(),
+    });
+    Ok(Shares { mounts: mount_all(plan, users.as_ref())?, users, lacking, host_may_write })
+}
+
+impl Shares {
+    /// Who is who in them, if there can be user name spaces.
+    pub fn users(&self) -> Option<&Users> {
+        self.users.as_ref()
     }
-    Ok(jail)
+
+    /// Whether programs on the host may change them.
+    pub fn host_may_write(&self) -> bool {
+        self.host_may_write
+    }
+
+    /// All descriptors.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let mounts = self.mounts.iter().map(|(_, mount)| mount.as_raw_fd());
+        mounts.chain(self.users.iter().map(|users| users.as_fd().as_raw_fd())).collect()
+    }
+
+    /// Builds the tree and confines the process to it.
+    pub fn enter(&self, jail: Jail<Namespaced>) -> Result<Jail<Rooted>, ShareError> {
+        let jail = jail.lacking(self.lacking.clone());
+        let tree = jail::empty_tree()?;
+        rustix::fs::mkdirat(&tree, "apps", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
+        rustix::fs::mkdirat(&tree, "volumes", DIRECTORY_MODE).map_err(|e| ShareError::Build(e.into()))?;
+        for (target, mount) in &self.mounts {
+            place(&tree, target, mount).map_err(ShareError::Build)?;
+        }
+        jail::make_read_only(&tree, Depth::Single)?;
+        let jail = jail.change_root(&tree)?;
+        // Only now is the tree part of a name space, and can take mounts.
+        for (target, mount) in &self.mounts {
+            rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .map_err(|e| ShareError::Build(e.into()))?;
+        }
+        Ok(jail)
+    }
 }
 
 /// Detached mounts of everything in the plan, and where in the tree they belong.
-fn collect(plan: &SharePlan) -> Result<Vec<(String, OwnedFd)>, ShareError> {
-    let mut mounts = Vec::new();
-    for name in &plan.apps {
-        let path = pod_directory::app_rootfs(name);
-        // The root directory comes from an image: it may not be a link to somewhere else.
-        let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
-        let mount = clone_mount(&path, flags)
-            .and_then(|mount| {
-                if is_directory(&mount)? { Ok(mount) } else { Err(io::ErrorKind::NotADirectory.into()) }
-            })
-            .map_err(|cause| ShareError::App { name: name.clone(), path, cause })?;
-        mounts.push((app_target(name), mount));
+fn mount_all(plan: &SharePlan, users: Option<&Users>) -> Result<Vec<(String, OwnedFd)>, ShareError> {
+    let volumes = plan.volumes.iter().map(|volume| {
+        let mount = volume_mount(volume, users)?;
+        Ok((volume_target(&volume.name), mount))
+    });
+    let mut mounts = volumes.collect::<Result<Vec<_>, ShareError>>()?;
+    if plan.may_grow {
+        expect_users(&plan.later, users)?;
     }
-    for volume in &plan.volumes {
-        mounts.push((volume_target(&volume.name), volume_mount(volume)?));
-    }
+    // Nothing is changed before everything is known to be possible.
+    let roots = plan.apps.iter().map(|name| prepare_root(name, users));
+    let roots = roots.collect::<Result<Vec<_>, _>>()?;
+    let failed = |cause| ShareError::Overlays(cause);
+    let overlays = app_root::make_overlays(&roots, users).map_err(|cause| match has_own(users) {
+        true => ShareError::Users { path: PathBuf::from("the pod's overlays"), cause },
+        false => failed(cause),
+    })?;
+    let roots = app_root::put_all(roots, overlays).map_err(failed)?;
+    mounts.extend(plan.apps.iter().map(|name| app_target(name)).zip(roots));
     for (_, mount) in &mounts {
         // Images hold device nodes and set-user-ID programs, and the guest makes more: they are for the guest only.
         jail::make_inert(mount)?;
     }
     Ok(mounts)
+}
+
+fn has_own(users: Option<&Users>) -> bool {
+    users.is_some_and(|users| users.numbers() != Numbers::OfTheHost)
+}
+
+fn prepare_root(name: &str, users: Option<&Users>) -> Result<AppRoot, ShareError> {
+    let path = pod_directory::app_rootfs(name);
+    let changes = pod_directory::app_changes(name).map_err(Obstacle::Root);
+    let root = changes.and_then(|changes| app_root::prepare(name, &path, changes, users));
+    root.map_err(|obstacle| match obstacle {
+        Obstacle::Root(cause) => ShareError::App { name: name.to_owned(), path, cause },
+        Obstacle::Users(cause) => ShareError::Users { path, cause },
+    })
+}
+
+/// Who is who is settled for all apps of a pod: those that come later are to find users that they can have, too.
+fn expect_users(volumes: &[PathBuf], users: Option<&Users>) -> Result<(), ShareError> {
+    let Some(users) = users else { return Ok(()) };
+    let refused = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| ShareError::Users { path, cause }
+    };
+    let pod = Path::new(".");
+    if pod_directory::has_overlays() {
+        app_root::expect_mapped_layers().map_err(refused(pod))?;
+    }
+    for path in volumes.iter().map(PathBuf::as_path).chain([pod]) {
+        // One that is not there is missed by the app that wants it.
+        if let Ok(mount) = clone_mount(path, OpenTreeFlags::empty()) {
+            jail::map_users(&mount, Depth::Single, users).map_err(refused(path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Where in the tree an app's root file system is.
@@ -163,11 +271,16 @@ pub fn volume_target(name: &str) -> String {
 /// Adds everything in the plan to the tree of a running file server, or nothing. The process that calls it, which has one
 /// thread, stays in the file server's name space. Paths of the plan are those of the host before.
 ///
-/// What an earlier app left in `own`, directories of volumes that are one app's alone, is none of the new one's.
-pub fn extend(plan: &SharePlan, own: &[String], server: &OwnedFd) -> Result<(), ShareError> {
+/// Their users are the file server's. What an earlier app left in `own`, directories of volumes that are one app's alone, is none of the new one's.
+pub fn extend(
+    plan: &SharePlan,
+    users: Option<&Users>,
+    own: &[String],
+    server: &OwnedFd,
+) -> Result<(), ShareError> {
     put_aside(directory_of_volumes()?.as_ref(), own).map_err(ShareError::Build)?;
     prepare_volumes(plan)?;
-    let mounts = collect(plan)?;
+    let mounts = mount_all(plan, users)?;
     let tree = join(server)?;
     let added = mounts.iter().try_for_each(|(target, mount)| {
         // Nobody uses what is there: a process like this one was killed before it could say that it had added it.
@@ -252,7 +365,7 @@ fn take_away(tree: &OwnedFd, target: &str) -> io::Result<()> {
 
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
-fn volume_mount(volume: &SharedVolume) -> Result<OwnedFd, ShareError> {
+fn volume_mount(volume: &SharedVolume, users: Option<&Users>) -> Result<OwnedFd, ShareError> {
     let path = source_path(volume);
     let (flags, depth) = match volume.source {
         VolumeSource::Host { recursive: true, .. } => (OpenTreeFlags::AT_RECURSIVE, Depth::Recursive),
@@ -262,11 +375,14 @@ fn volume_mount(volume: &SharedVolume) -> Result<OwnedFd, ShareError> {
     };
     let mount = clone_mount(&path, flags).map_err(|cause| ShareError::Volume {
         name: volume.name.clone(),
-        path,
+        path: path.clone(),
         cause,
     })?;
     if volume.read_only {
         jail::make_read_only(&mount, depth)?;
+    }
+    if let Some(users) = users {
+        jail::map_users(&mount, depth, users).map_err(|cause| ShareError::Users { path, cause })?;
     }
     Ok(mount)
 }

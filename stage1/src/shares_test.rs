@@ -11,7 +11,7 @@ fn a_socket_of_the_host_is_no_volume() {
     let _listener = UnixListener::bind(&path).unwrap();
     let source = VolumeSource::Host { path, recursive: true };
     let volume = SharedVolume { name: "v".into(), source, read_only: false };
-    let plan = SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false };
+    let plan = SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false, later: Vec::new() };
 
     let error = prepare_volumes(&plan).unwrap_err();
 

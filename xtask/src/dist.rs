@@ -154,6 +154,8 @@ pub(crate) fn stage1_aci(stage1: &Path, vmlinux: &Path, initramfs: &Path) -> Res
             {"name": "coreos.com/rkt/stage1/interface-version", "value": STAGE1_INTERFACE_VERSION},
             // Every pod's processes have host users of their own, whatever `--private-users` says.
             {"name": "coreos.com/rkt/stage1/private-users", "value": "always"},
+            // For which it mounts the roots of apps itself.
+            {"name": "coreos.com/rkt/stage1/app-overlays", "value": "stage1"},
         ],
     });
     let networks = networks()?;

@@ -15,9 +15,10 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAnci
 use rustix::thread::Gid;
 
 use super::request::{REQUEST_BYTES, Request};
+use crate::users::Numbers;
 
-/// Answers requests until nobody is left to make any.
-pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
+/// Answers requests of somebody whose users have these numbers, until nobody is left to make any.
+pub(super) fn serve(socket: &OwnedFd, numbers: Numbers) -> io::Result<()> {
     // One more byte, so that a request that is too long is seen to be.
     let mut bytes = [0; REQUEST_BYTES + 1];
     loop {
@@ -36,7 +37,7 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
             _ => None,
         });
         let request = Request::parse(bytes.get(..heard).unwrap_or_default());
-        let made = request.and_then(|request| make(&request, directory.ok_or(Errno::BADF)?.as_fd()));
+        let made = request.and_then(|request| make(&request, numbers, directory.ok_or(Errno::BADF)?.as_fd()));
         let answer = made.map_or_else(Errno::raw_os_error, |()| 0).to_le_bytes();
         let mut nothing = SendAncillaryBuffer::default();
         let parts = [IoSlice::new(&answer)];
@@ -49,12 +50,12 @@ pub(super) fn serve(socket: &OwnedFd) -> io::Result<()> {
 }
 
 /// The kernel says whether it is a directory, and one that can be written to.
-pub(super) fn make(request: &Request<'_>, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(super) fn make(request: &Request<'_>, numbers: Numbers, directory: BorrowedFd<'_>) -> Result<(), Errno> {
     if !rustix::fs::fstatvfs(directory)?.f_flag.contains(StatVfsMountFlags::NODEV) {
         return Err(Errno::PERM);
     }
     // The node is born with its group and its mode: nobody ever sees it with others.
-    let group = Gid::from_raw(request.group);
+    let group = Gid::from_raw(numbers.on_host(request.group).ok_or(Errno::INVAL)?);
     rustix::thread::set_thread_res_gid(group, group, group)?;
     rustix::process::umask(Mode::from_raw_mode(request.umask));
     let mode = Mode::from_raw_mode(request.mode);

@@ -16,8 +16,12 @@ use super::request::Request;
 use super::{DeviceNodes, State, confine, prepare};
 use crate::jail::{self, Demand, Depth, Terms};
 use crate::process::{Company, End, Place, report_refused_calls, spawn};
+use crate::users::Numbers;
 
-const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7000_1234 };
+const TERMS: Terms = Terms { demand: Demand::WhatTheHostHas, user: 0x7800_1234 };
+
+/// Of a pod without numbers of its own: who makes nodes in directories with maps is tried with the file server.
+const NUMBERS: Numbers = Numbers::OfTheHost;
 
 const NULL: Request<'_> =
     Request { mode: libc::S_IFCHR | 0o666, device: 0x103, umask: 0o027, group: 77, name: b"null" };
@@ -35,7 +39,7 @@ impl Fixture {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
-        let (nodes, asking) = prepare(TERMS, Place::default()).unwrap();
+        let (nodes, asking) = prepare(NUMBERS, TERMS, Place::default()).unwrap();
         // As every mount in a file server's tree, nobody can open a device in it.
         Some(Self { nodes, asking, tree: jail::empty_tree().unwrap() })
     }
@@ -202,10 +206,10 @@ fn is_superfluous(number: usize) -> bool {
     let fixture = Fixture::new().unwrap();
     let State::Waiting(socket) = fixture.nodes.state else { panic!("nobody has asked") };
     let child = spawn("test", Company::Host, &[socket.as_raw_fd()], move || {
-        confine(TERMS).unwrap();
+        confine(NUMBERS, TERMS).unwrap();
         report_refused_calls().unwrap();
         filters::DEVICE_NODES.apply_without(number).unwrap();
-        super::making::serve(&socket).map_err(|error| error.to_string())
+        super::making::serve(&socket, NUMBERS).map_err(|error| error.to_string())
     });
     let second = Request { name: b"second", ..NULL };
 

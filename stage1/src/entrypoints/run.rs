@@ -27,13 +27,14 @@ use crate::fault;
 use crate::flags::{HostsMode, ResolvConfMode, RunFlags};
 use crate::groups::Groups;
 use crate::hypervisor_options::VHOST_NET_DEVICE;
-use crate::jail::{self, Demand, Terms};
+use crate::jail::{Demand, Terms};
 use crate::metrics::PodMetrics;
 use crate::name_files::{self, NameSources};
 use crate::network::{self, Wanted};
 use crate::plan::{self, HostFacts};
 use crate::streams::Streams;
 use crate::supervisor::{self, Additions, Caller, Pod, SupervisorError};
+use crate::users::{self, Numbers, Users};
 use crate::vmm_process::{self, VmParts};
 use crate::{
     device_nodes, file_server, kvm_device, pod_directory, port_forwarder, process, runtime_config,
@@ -95,6 +96,9 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let reservation = network::reserve(flags.uuid, &forwards)?;
     shares::prepare_volumes(&plan.shares)?;
     fault::point("run.volumes.made");
+    let shares = shares::collect(&plan.shares, Numbers::of(flags.uuid), demand)?;
+    let users = shares.users().map(Users::try_clone).transpose().map_err(EntrypointError::Socket)?;
+    let numbers = users.as_ref().map_or(Numbers::OfTheHost, Users::numbers);
 
     let networks = network::set_up(&Wanted {
         uuid: flags.uuid,
@@ -130,14 +134,14 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     } else {
         (None, None)
     };
-    let terms = Terms { demand, user: jail::user_of(flags.uuid) };
+    let terms = Terms { demand, user: users::user_of(flags.uuid) };
     let groups = Groups::make(Path::new("."), flags.uuid, plan.limits, &plan.shares.host_paths(), demand)?;
     let place = groups.place().map_err(EntrypointError::Place)?;
     let forwarder = port_forwarder::start(reservation, networks.forward_to, terms, place.clone())?;
-    // The file server first: it has its tree to build while the VMM loads the kernel.
     let (nodes, nodes_server) =
-        device_nodes::prepare(terms, place.clone()).map_err(EntrypointError::Socket)?;
-    let files = file_server::start(&plan.shares, files_server, nodes_server, terms, &place)?;
+        device_nodes::prepare(numbers, terms, place.clone()).map_err(EntrypointError::Socket)?;
+    // The file server first: it has its tree to build while the VMM loads the kernel.
+    let files = file_server::start(shares, files_server, nodes_server, terms, &place)?;
     fault::point("run.files.started");
     let memory = MemoryFile::create(plan.vm.memory_mib)?;
     let pairs = networks.cards.iter().map(|card| card.queues.len());
@@ -166,7 +170,7 @@ pub fn run(flags: &RunFlags) -> Result<ExitCode, EntrypointError> {
     let passed = passed.map(|(number, socket)| (number, socket.descriptor)).collect();
     // They are the first apps'.
     host.passed_sockets.clear();
-    let additions = Additions { flags: flags.clone(), host, memory_mib: plan.vm.memory_mib };
+    let additions = Additions { flags: flags.clone(), host, memory_mib: plan.vm.memory_mib, users };
     let control = Control::new(control).map_err(SupervisorError::from)?;
     let pod = Pod {
         uuid,

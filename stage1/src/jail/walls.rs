@@ -4,13 +4,15 @@
 //! from one that cannot be put up. Follows user_namespaces(7), credentials(7), landlock(7).
 
 use std::io;
+use std::os::fd::AsFd;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags};
-use uuid::Uuid;
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags};
+
+use crate::users::Users;
 
 /// The newest Landlock whose rights are used; older kernels leave out what they do not know.
 const LANDLOCK: ABI = ABI::V6;
@@ -18,21 +20,7 @@ const LANDLOCK: ABI = ABI::V6;
 /// The first that knows of TCP ports.
 const NETWORK_LANDLOCK: ABI = ABI::V4;
 
-/// The first of the host's user IDs that pods use. From here to 2^31 nobody else does: systemd's list of ranges (UIDS-GIDS.md) has
-/// them as unused, and shadow's, container managers' and dynamic users' end below.
-const FIRST_USER: u32 = 0x7000_0000;
-
-/// How many there are, without the last one before 2^31.
-const USERS: u32 = 0x0fff_ffff;
-
-/// The user and group of the host that a pod's processes are, those that need no file. Two pods may have the same one, by a chance of
-/// one in hundreds of millions; nothing but this wall depends on their having different ones.
-pub fn user_of(pod: Uuid) -> u32 {
-    let low = pod.as_u128() as u32;
-    FIRST_USER + low % USERS
-}
-
-/// Becomes that user, in that group alone, for good. Capabilities stay until they are given up, for what else there is to do.
+/// Becomes this user of the host, in that group alone, for good. Capabilities stay until they are given up, for what else there is to do.
 pub fn become_user(user: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
     rustix::thread::set_thread_groups(&[])?;
@@ -53,6 +41,14 @@ pub fn become_user(user: u32) -> io::Result<()> {
 pub fn leave_user_namespace() -> io::Result<()> {
     // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
     Ok(unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }?)
+}
+
+/// Enters these users' name space and becomes root there, with every capability there.
+pub fn become_root_of(users: &Users) -> io::Result<()> {
+    rustix::thread::move_into_link_name_space(users.as_fd(), Some(LinkNameSpaceType::User))?;
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    Ok(rustix::thread::set_thread_res_uid(uid, uid, uid)?)
 }
 
 /// What Landlock leaves to a process.

@@ -4,7 +4,7 @@
 //! server. Must not know: who may ask for what when. Follows docs/architecture.md, "Apps that come and go".
 
 use std::collections::VecDeque;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use guest_api::AppId;
 
@@ -20,6 +20,7 @@ use crate::pod_directory;
 use crate::process::{self, Child, Company, End};
 use crate::shares;
 use crate::status;
+use crate::users::Users;
 
 /// What later apps are planned with.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Additions {
     pub host: HostFacts,
     /// Memory of its machine.
     pub memory_mib: u32,
+    /// Who is who in its files, if there can be user name spaces.
+    pub users: Option<Users>,
 }
 
 impl Additions {
@@ -128,16 +131,23 @@ impl Supervisor<'_> {
         }
         let Some(change) = self.tree.waiting.pop_front() else { return Ok(()) };
         let server = self.tree.server.try_clone().map_err(SupervisorError::Wait)?;
-        let keep = [server.as_raw_fd()];
         let told = |result: Result<(), shares::ShareError>| result.map_err(|error| sentence(&error));
         let child = match &change {
             Change::Add(name, plan) => {
+                let users = self.pod.additions.users.as_ref();
+                let users_descriptor = users.map(|users| users.as_fd().as_raw_fd());
+                let keep: Vec<RawFd> = users_descriptor.into_iter().chain([server.as_raw_fd()]).collect();
                 let there: Vec<String> = self.apps.volumes_of_others(name).map(str::to_owned).collect();
                 let own = self.apps.directories_in(name, plan);
                 let new = plan.volumes.iter().filter(|volume| !there.contains(&volume.name)).cloned();
-                let shares = SharePlan { apps: vec![name.clone()], volumes: new.collect(), may_grow: true };
+                let shares = SharePlan {
+                    apps: vec![name.clone()],
+                    volumes: new.collect(),
+                    may_grow: false,
+                    later: Vec::new(),
+                };
                 process::spawn("share", Company::Host, &keep, move || {
-                    told(shares::extend(&shares, &own, &server))
+                    told(shares::extend(&shares, users, &own, &server))
                 })?
             }
             Change::Remove(name) => {
@@ -146,7 +156,7 @@ impl Supervisor<'_> {
                 let targets: Vec<String> =
                     unneeded.map(shares::volume_target).chain([shares::app_target(name)]).collect();
                 let own = self.apps.directories_of(name);
-                process::spawn("share", Company::Host, &keep, move || {
+                process::spawn("share", Company::Host, &[server.as_raw_fd()], move || {
                     told(shares::withdraw(&targets, &own, &server))
                 })?
             }

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::path::Path;
+use std::process::Command;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::makedev;
 use nix::unistd::Pid;
 
-use crate::pod::{INSPECT, Pod, fresh_path, open_files};
+use rkt_tests::command;
+
+use crate::pod::{INSPECT, Pod, brief, fresh_path, open_files};
 
 /// Name spaces that neither process shares with the host.
 const OWN_NAMESPACES: [&str; 6] = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
@@ -85,7 +88,7 @@ fn the_vmm_is_a_user_of_its_own_and_alone() {
     let users = status(vmm, "Uid");
     let users: BTreeSet<u32> = users.split_whitespace().map(|user| user.parse().expect("a number")).collect();
     assert!(
-        users.len() == 1 && users.iter().all(|user| (0x7000_0000..0x7fff_ffff).contains(user)),
+        users.len() == 1 && users.iter().all(|user| (0x7800_0000..0x7ffe_0000).contains(user)),
         "{users:?}"
     );
     assert_eq!(status(vmm, "Groups"), "");
@@ -145,19 +148,101 @@ fn the_file_server_has_a_named_list_of_capabilities_and_can_gain_no_other() {
     expect_filters(server);
 }
 
+/// The first of the numbers that a pod's users have on the host.
+#[track_caller]
+fn first_user(server: Pid) -> u32 {
+    let map = fs::read_to_string(format!("/proc/{server}/uid_map")).expect("the process runs");
+    let words: Vec<u32> =
+        map.split_whitespace().take(3).map(|word| word.parse().expect("a number")).collect();
+    let [0, first, 65_536] = words[..] else { panic!("{map}") };
+    assert!((0x7000_0000..0x7800_0000).contains(&first), "{map}");
+    first
+}
+
 #[test]
-fn the_file_server_is_in_a_user_name_space_of_its_own_where_everybody_has_the_hosts_number() {
+fn the_file_server_is_root_of_users_that_are_nobody_of_the_host() {
     let pod = staying();
     let server = pod.file_server();
 
     let of = |pid: Pid| fs::read_link(format!("/proc/{pid}/ns/user")).expect("a name space");
     assert_ne!(of(server), of(Pid::this()), "it is the host's");
     assert_ne!(of(server), of(pod.vmm()), "it is the VMM's");
-    for map in ["uid_map", "gid_map"] {
-        let read = |pid: Pid| fs::read_to_string(format!("/proc/{pid}/{map}")).expect("the process runs");
-        assert_eq!(read(server), read(Pid::this()), "{map}");
+    let root = first_user(server).to_string();
+    for ids in ["Uid", "Gid"] {
+        let ids = status(server, ids);
+        assert!(ids.split_whitespace().all(|id| id == root), "{ids}, not {root}");
     }
-    assert!(status(server, "Uid").split_whitespace().all(|user| user == "0"));
+    assert_eq!(status(server, "Groups"), "");
+    let maps = ["uid_map", "gid_map"].map(|map| fs::read_to_string(format!("/proc/{server}/{map}")));
+    let [users, groups] = maps.map(|map| map.expect("the process runs"));
+    assert_eq!(users, groups);
+}
+
+#[test]
+fn files_of_a_pods_users_have_its_numbers_while_it_runs_and_the_hosts_on_the_disk() {
+    let volume = fresh_path("volume");
+    fs::create_dir(&volume).expect("creating");
+    fs::write(volume.join("of-1000"), "").expect("writing");
+    chown(volume.join("of-1000"), Some(1000), Some(100)).expect("changing the owner");
+    fs::write(volume.join("of-many"), "").expect("writing");
+    chown(volume.join("of-many"), Some(1_400_000), Some(1_400_001)).expect("changing the owner");
+    let make = "busybox stat -c %n=%u:%g /v/of-1000 /v/of-many /bin/busybox; \
+                for f in /v/new /new; do echo x > $f; busybox chown 7:8 $f; done; \
+                busybox cp /bin/busybox /suid; busybox chown 9:9 /suid; busybox chmod 6755 /suid; \
+                echo made; sleep 100000";
+    let source = format!("--volume=v,kind=host,source={}", volume.display());
+    let mut pod =
+        Pod::start(&[source.as_str(), "example.com/busybox", "--mount=volume=v,target=/v", "--", "-c", make]);
+    for owners in ["/v/of-1000=1000:100", "/v/of-many=1400000:1400001", "/bin/busybox=0:0", "made"] {
+        pod.wait_for(owners);
+    }
+
+    let owner = |path: &Path| {
+        let file = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (file.uid(), file.gid(), file.mode() & 0o7777)
+    };
+    assert_eq!(owner(&volume.join("new")), (7, 8, 0o644));
+    let first = first_user(pod.file_server());
+    let directory = pod.data().join("pods/run").join(&pod.uuid);
+    let root = directory.join("stage1/rootfs/opt/stage2/busybox/rootfs");
+    assert_eq!(owner(&root.join("new")), (first + 7, first + 8, 0o644));
+    assert_eq!(owner(&root.join("suid")), (first + 9, first + 9, 0o6755));
+    let tree = fs::read_to_string(directory.join("appsinfo/busybox/treeStoreID")).expect("an overlay");
+    let upper = directory.join("overlay").join(tree).join("upper/busybox");
+    assert_eq!(owner(&upper.join("new")), (7, 8, 0o644));
+    assert_eq!(owner(&upper.join("suid")), (9, 9, 0o6755));
+    pod.running().send(Signal::SIGTERM);
+    let finished = pod.finish();
+    assert!(!finished.err().contains("users of its own"), "{}", finished.err());
+    let image = fresh_path("image").with_extension("aci");
+    pod.run(["export", &pod.uuid, image.to_str().expect("UTF-8")]).expect_code(0);
+    let mut list = Command::new("tar");
+    let list =
+        command::run(list.arg("--numeric-owner").arg("-tvf").arg(&image), brief()).expect_code(0).out();
+    for (name, owners) in [("rootfs/new", "7/8"), ("rootfs/suid", "9/9"), ("rootfs/bin", "0/0")] {
+        let line = list.lines().find(|line| {
+            line.split_whitespace().nth(5).is_some_and(|it| it.trim_start_matches("./") == name)
+        });
+        assert!(line.is_some_and(|line| line.contains(owners)), "{name}: {list}");
+    }
+}
+
+#[test]
+fn a_volume_that_cannot_have_the_pods_users_is_told_of_and_refused_on_strict_terms() {
+    // No file system of files lets its owners be mapped less than this one.
+    let source = "--volume=v,kind=host,source=/sys/kernel/debug,readOnly=true";
+    let run = |script: &str| {
+        let arguments = [source, INSPECT, "--mount=volume=v,target=/v", "--", "exit", "3"];
+        let mut pod = Pod::start_by_script(script, &arguments);
+        pod.finish()
+    };
+
+    run("\"$@\"").expect_code(3).expect_err(
+        "warning: this host lacks users of its own for /sys/kernel/debug: the pod is confined without",
+    );
+    run("RKT_HYPERVISOR_JAIL=strict \"$@\"").expect_code(254).expect_err(
+        "files of /sys/kernel/debug cannot have users of the pod's own on this host: Invalid argument",
+    );
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod image;
 mod keystore;
 mod log;
 mod metadata;
+mod mount_attributes;
 mod oci;
 mod output;
 mod pod;

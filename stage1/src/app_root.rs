@@ -24,8 +24,8 @@ use crate::jail::{self, Depth};
 use crate::process::{self, Company, End};
 use crate::users::{Numbers, Users};
 
-/// The first Linux whose overlays take layers with maps.
-const LINUX_WITH_MAPPED_LAYERS: (u32, u32) = (5, 19);
+/// The first Linux whose overlays take layers with maps and keep their access control lists.
+const LINUX_WITH_MAPPED_LAYERS: (u32, u32) = (6, 0);
 
 /// `OVERLAYFS_SUPER_MAGIC` of linux/magic.h.
 const OVERLAYFS_MAGIC: u64 = 0x794c_7630;
@@ -120,7 +120,7 @@ pub fn expect_mapped_layers() -> io::Result<()> {
 /// Makes the overlays among these roots, as mounts that are nowhere yet, in their order. `users` are those that the roots were prepared for.
 ///
 /// Must be called while the process has one thread.
-pub fn make_overlays(roots: &[AppRoot], users: Option<&Users>) -> io::Result<Vec<OwnedFd>> {
+pub fn make_overlays(roots: &[AppRoot], users: Option<&Users>) -> Result<Vec<OwnedFd>, Obstacle> {
     let overlays: Vec<&Overlay> = roots
         .iter()
         .filter_map(|root| match root {
@@ -130,15 +130,19 @@ pub fn make_overlays(roots: &[AppRoot], users: Option<&Users>) -> io::Result<Vec
         .collect();
     match users.map(Users::numbers) {
         Some(Numbers::OfThePod(root)) if !overlays.is_empty() => make_elsewhere(&overlays, root),
-        _ => overlays.iter().map(|overlay| overlay.make()).collect(),
+        _ => {
+            let made: io::Result<_> = overlays.iter().map(|overlay| overlay.make()).collect();
+            made.map_err(Obstacle::Root)
+        }
     }
 }
 
 /// In a process that is the pod's root: what whoever mounts an overlay changes in its layers, he changes as himself, and nobody else has
 /// a number in layers with maps. It has mounts of its own, as layers are told by paths and so have to be somewhere.
-fn make_elsewhere(overlays: &[&Overlay], root: u32) -> io::Result<Vec<OwnedFd>> {
-    let (made, maker) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+fn make_elsewhere(overlays: &[&Overlay], root: u32) -> Result<Vec<OwnedFd>, Obstacle> {
+    let flags = SocketFlags::CLOEXEC;
+    let (made, maker) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(|errno| Obstacle::Root(errno.into()))?;
     let mapped = overlays.iter().filter_map(|overlay| overlay.mapped.as_ref());
     let layers = mapped.flat_map(|mapped| [mapped.tree.as_raw_fd(), mapped.changes.as_raw_fd()]);
     let keep: Vec<RawFd> = layers.chain([maker.as_raw_fd()]).collect();
@@ -150,13 +154,14 @@ fn make_elsewhere(overlays: &[&Overlay], root: u32) -> io::Result<Vec<OwnedFd>> 
             .and_then(|()| overlays.iter().try_for_each(|overlay| send(&maker, &overlay.make_of_mapped()?)));
         made.map_err(|error| error.to_string())
     })
-    .map_err(io::Error::other)?;
+    .map_err(|error| Obstacle::Root(io::Error::other(error)))?;
     drop(maker);
     let mounts: Vec<OwnedFd> = std::iter::from_fn(|| receive(&made)).take(overlays.len()).collect();
-    match child.wait::<Result<(), String>>().map_err(io::Error::other)? {
+    let end = child.wait::<Result<(), String>>().map_err(|error| Obstacle::Root(io::Error::other(error)))?;
+    match end {
         End::Done(Ok(())) if mounts.len() == overlays.len() => Ok(mounts),
-        End::Done(Err(why)) => Err(io::Error::other(why)),
-        end => Err(io::Error::other(end.describe())),
+        End::Done(Err(why)) => Err(Obstacle::Users(io::Error::other(why))),
+        end => Err(Obstacle::Root(io::Error::other(end.describe()))),
     }
 }
 

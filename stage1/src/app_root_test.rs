@@ -34,7 +34,8 @@ impl Pod {
             return None;
         }
         let pod = Self {
-            directory: tempfile::tempdir().unwrap(),
+            // A disk: owners of files of a tmpfs can be mapped since Linux 6.3 only.
+            directory: tempfile::tempdir_in("/var/tmp").unwrap(),
             users: Users::make(Numbers::OfThePod(OWNER)).unwrap(),
         };
         for directory in
@@ -65,8 +66,10 @@ impl Pod {
 
     fn mount(&self, prepared: Result<AppRoot, Obstacle>) -> std::io::Result<OwnedFd> {
         let roots = vec![prepared.unwrap()];
-        let overlays = app_root::make_overlays(&roots, Some(&self.users))?;
-        Ok(app_root::put_all(roots, overlays)?.remove(0))
+        match app_root::make_overlays(&roots, Some(&self.users)) {
+            Ok(overlays) => Ok(app_root::put_all(roots, overlays)?.remove(0)),
+            Err(Obstacle::Root(error) | Obstacle::Users(error)) => Err(error),
+        }
     }
 
     fn prepare_copy(&self, root: &str) -> Result<AppRoot, Obstacle> {

@@ -128,12 +128,10 @@ impl Jail<Namespaced> {
     }
 
     fn leave(demand: Demand, further: UnshareFlags) -> Result<Self, JailError> {
-        let flags =
-            UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
+        let flags = UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | UnshareFlags::NEWCGROUP;
         // SAFETY: only CLONE_FILES, which is not among the flags, invalidates descriptors that others hold.
         unsafe { rustix::thread::unshare_unsafe(flags | further) }.map_err(failed("unshare"))?;
-        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-            .map_err(failed("making mounts private"))?;
+        have_own_mounts().map_err(failed("making mounts private"))?;
         Ok(Self { demand, missing: Vec::new(), stage: Namespaced })
     }
 

@@ -42,7 +42,8 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        // A disk: owners of files of a tmpfs can be mapped since Linux 6.3 only.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
         fs::write(directory.path().join("secret"), "of another pod").unwrap();
         fs::create_dir(directory.path().join("volume")).unwrap();
         if is_root() {
@@ -72,7 +73,8 @@ impl Host {
     fn shares(&self) -> Shares {
         let source = VolumeSource::Host { path: self.path("volume").into(), recursive: true };
         let volume = SharedVolume { name: "v".into(), source, read_only: false };
-        let plan = SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false, later: Vec::new() };
+        let plan =
+            SharePlan { apps: Vec::new(), volumes: vec![volume], may_grow: false, later_volumes: Vec::new() };
         shares::collect(&plan, NUMBERS, Demand::Everything).unwrap()
     }
 }

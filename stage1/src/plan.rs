@@ -175,8 +175,8 @@ pub struct SharePlan {
     pub volumes: Vec<SharedVolume>,
     /// Others may appear while the pod runs.
     pub may_grow: bool,
-    /// Where on the host volumes are of which some may be among these.
-    pub later: Vec<PathBuf>,
+    /// Volumes of the host's that apps which come later may have.
+    pub later_volumes: Vec<SharedVolume>,
 }
 
 /// Something the user should know; the pod runs all the same.
@@ -282,7 +282,7 @@ pub fn plan(
             apps: apps.iter().map(|app| app.name.clone()).collect(),
             volumes: shared.into_values().collect(),
             may_grow: flags.mutable,
-            later: if flags.mutable { sources(pod) } else { Vec::new() },
+            later_volumes: if flags.mutable { volumes::of_host(pod) } else { Vec::new() },
         },
         limits,
         guest: GuestPlan {
@@ -402,11 +402,6 @@ fn app(
             sockets,
         },
     })
-}
-
-/// Where on the host a pod's volumes are.
-fn sources(pod: &PodManifest) -> Vec<PathBuf> {
-    pod.volumes.iter().filter_map(|volume| volume.source.as_deref()).map(PathBuf::from).collect()
 }
 
 /// How the VM sees a volume. In a mutable pod an app that may write to it can come later, unless the pod's volume itself is

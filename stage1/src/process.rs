@@ -386,10 +386,12 @@ impl Child {
         let mut waiting = [PollFd::new(&self.report, PollFlags::IN)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut piece = [0; 512];
-        if matches!(rustix::event::poll(&mut waiting, Some(&now)), Ok(1..))
-            && let Ok(count) = (&self.report).read(&mut piece)
-        {
-            said.extend(piece.iter().take(count));
+        while matches!(rustix::event::poll(&mut waiting, Some(&now)), Ok(1..)) {
+            match (&self.report).read(&mut piece) {
+                Ok(count @ 1..) => said.extend(piece.iter().take(count)),
+                // It has ended, which is noticed elsewhere.
+                Ok(0) | Err(_) => break,
+            }
         }
         let mut missing = Vec::new();
         if self.sees_others {

@@ -53,10 +53,10 @@ pub enum ShareError {
         cause: io::Error,
     },
     /// Files cannot belong to users of the pod's own.
-    #[error("files of {} cannot have users of the pod's own on this host", path.display())]
+    #[error("files of {whose} cannot have users of the pod's own on this host")]
     Users {
-        /// Where they are.
-        path: PathBuf,
+        /// Whose they are.
+        whose: String,
         /// What is in the way.
         #[source]
         cause: io::Error,
@@ -154,7 +154,7 @@ pub fn collect(plan: &SharePlan, wanted: Numbers, demand: Demand) -> Result<Shar
         return Err(cause);
     }
     let lacking = users.is_some().then(|| match cause {
-        ShareError::Users { path, .. } => format!("users of its own for {}", path.display()),
+        ShareError::Users { whose, cause } => format!("users of its own for files of {whose} ({cause})"),
         _ => "users of its own".to_owned(),
     });
     Ok(Shares { mounts: mount_all(plan, users.as_ref())?, users, lacking, host_may_write })
@@ -205,17 +205,16 @@ fn mount_all(plan: &SharePlan, users: Option<&Users>) -> Result<Vec<(String, Own
     });
     let mut mounts = volumes.collect::<Result<Vec<_>, ShareError>>()?;
     if plan.may_grow {
-        expect_users(&plan.later, users)?;
+        expect_users(&plan.later_volumes, users)?;
     }
     // Nothing is changed before everything is known to be possible.
     let roots = plan.apps.iter().map(|name| prepare_root(name, users));
     let roots = roots.collect::<Result<Vec<_>, _>>()?;
-    let failed = |cause| ShareError::Overlays(cause);
-    let overlays = app_root::make_overlays(&roots, users).map_err(|cause| match has_own(users) {
-        true => ShareError::Users { path: PathBuf::from("the pod's overlays"), cause },
-        false => failed(cause),
+    let overlays = app_root::make_overlays(&roots, users).map_err(|obstacle| match obstacle {
+        Obstacle::Root(cause) => ShareError::Overlays(cause),
+        Obstacle::Users(cause) => ShareError::Users { whose: "apps".to_owned(), cause },
     })?;
-    let roots = app_root::put_all(roots, overlays).map_err(failed)?;
+    let roots = app_root::put_all(roots, overlays).map_err(ShareError::Overlays)?;
     mounts.extend(plan.apps.iter().map(|name| app_target(name)).zip(roots));
     for (_, mount) in &mounts {
         // Images hold device nodes and set-user-ID programs, and the guest makes more: they are for the guest only.
@@ -224,35 +223,29 @@ fn mount_all(plan: &SharePlan, users: Option<&Users>) -> Result<Vec<(String, Own
     Ok(mounts)
 }
 
-fn has_own(users: Option<&Users>) -> bool {
-    users.is_some_and(|users| users.numbers() != Numbers::OfTheHost)
-}
-
 fn prepare_root(name: &str, users: Option<&Users>) -> Result<AppRoot, ShareError> {
     let path = pod_directory::app_rootfs(name);
     let changes = pod_directory::app_changes(name).map_err(Obstacle::Root);
     let root = changes.and_then(|changes| app_root::prepare(name, &path, changes, users));
     root.map_err(|obstacle| match obstacle {
         Obstacle::Root(cause) => ShareError::App { name: name.to_owned(), path, cause },
-        Obstacle::Users(cause) => ShareError::Users { path, cause },
+        Obstacle::Users(cause) => ShareError::Users { whose: format!("app {name:?}"), cause },
     })
 }
 
 /// Who is who is settled for all apps of a pod: those that come later are to find users that they can have, too.
-fn expect_users(volumes: &[PathBuf], users: Option<&Users>) -> Result<(), ShareError> {
-    let Some(users) = users else { return Ok(()) };
-    let refused = |path: &Path| {
-        let path = path.to_owned();
-        move |cause| ShareError::Users { path, cause }
-    };
-    let pod = Path::new(".");
+fn expect_users(volumes: &[SharedVolume], users: Option<&Users>) -> Result<(), ShareError> {
+    let Some(users) = users.filter(|users| users.numbers() != Numbers::OfTheHost) else { return Ok(()) };
+    let refused = |cause| ShareError::Users { whose: "apps that are added".to_owned(), cause };
     if pod_directory::has_overlays() {
-        app_root::expect_mapped_layers().map_err(refused(pod))?;
+        app_root::expect_mapped_layers().map_err(refused)?;
     }
-    for path in volumes.iter().map(PathBuf::as_path).chain([pod]) {
-        // One that is not there is missed by the app that wants it.
-        if let Ok(mount) = clone_mount(path, OpenTreeFlags::empty()) {
-            jail::map_users(&mount, Depth::Single, users).map_err(refused(path))?;
+    let pod = clone_mount(Path::new("."), OpenTreeFlags::empty()).map_err(ShareError::Build)?;
+    jail::map_users(&pod, Depth::Single, users).map_err(refused)?;
+    for volume in volumes {
+        // One that is missing is missed by the app that wants it.
+        if let Err(error @ ShareError::Users { .. }) = volume_mount(volume, Some(users)) {
+            return Err(error);
         }
     }
     Ok(())
@@ -375,14 +368,15 @@ fn volume_mount(volume: &SharedVolume, users: Option<&Users>) -> Result<OwnedFd,
     };
     let mount = clone_mount(&path, flags).map_err(|cause| ShareError::Volume {
         name: volume.name.clone(),
-        path: path.clone(),
+        path,
         cause,
     })?;
     if volume.read_only {
         jail::make_read_only(&mount, depth)?;
     }
     if let Some(users) = users {
-        jail::map_users(&mount, depth, users).map_err(|cause| ShareError::Users { path, cause })?;
+        let whose = format!("volume {:?}", volume.name);
+        jail::map_users(&mount, depth, users).map_err(|cause| ShareError::Users { whose, cause })?;
     }
     Ok(mount)
 }

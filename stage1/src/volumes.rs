@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use appc::{AcName, App, Mount, MountPoint, Volume, VolumeKind};
+use appc::{AcName, App, Mount, MountPoint, PodManifest, Volume, VolumeKind};
 
 /// Why the volumes and mount points of an app do not fit together.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +112,16 @@ pub struct AppMounts {
 }
 
 const DEFAULT_EMPTY_MODE: u32 = 0o755;
+
+/// Volumes of the host's that a pod's apps may mount, now or later.
+pub fn of_host(pod: &PodManifest) -> Vec<SharedVolume> {
+    let volumes = pod.volumes.iter().filter(|volume| volume.kind == VolumeKind::Host);
+    let shared = volumes.filter_map(|volume| {
+        // One that is malformed is refused with the app that mounts it.
+        share(volume.name.to_string(), String::new(), volume, volume.read_only == Some(true), false).ok()
+    });
+    shared.collect()
+}
 
 fn share(
     name: String,

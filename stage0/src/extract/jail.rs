@@ -19,6 +19,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use crate::mount_attributes;
+
 /// What writing other people's files takes: their owners, their modes, device nodes, file capabilities.
 const CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
@@ -139,22 +141,7 @@ fn without_devices(mut target: OwnedFd) -> io::Result<OwnedFd> {
         Err(Errno::PERM) => return Ok(target),
         Err(e) => return Err(e.into()),
     };
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_NODEV, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    mount_attributes::set(&mount, libc::MOUNT_ATTR_NODEV)?;
     dup3(&mount, &mut target, DupFlags::CLOEXEC)?;
     Ok(target)
 }

@@ -3,7 +3,6 @@
 //! Responsible for: whether overlays can be used, their directories, mounting them. Must not know: which tree holds
 //! what. Follows rkt-reference.md 2.5 and the kernel's Documentation/filesystems/overlayfs.rst.
 
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use rustix::mount::{FsOpenFlags, MountFlags, MoveMountFlags, OpenTreeFlags};
 
 use crate::error::{Context, FileContext, Result, Stage0Error};
 use crate::fault;
+use crate::mount_attributes;
 
 /// Magic numbers of file systems below which overlayfs does not work (statfs(2)).
 const AUFS_MAGIC: u64 = 0x6175_6673;
@@ -92,7 +92,7 @@ impl Overlay {
         self.make()?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = rustix::mount::open_tree(CWD, &self.lower, flags).file("open", &self.lower)?;
-        read_only(&tree).file("make read-only", &self.lower)?;
+        mount_attributes::set(&tree, libc::MOUNT_ATTR_RDONLY).file("make read-only", &self.lower)?;
         let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
         rustix::mount::move_mount(&tree, "", CWD, &self.target, flags).file("mount at", &self.target)
     }
@@ -122,23 +122,6 @@ fn create(directory: &Path) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.file("create", directory),
     }
-}
-
-fn read_only(mount: &OwnedFd) -> std::io::Result<()> {
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: the path is a NUL-terminated constant and the structure lives through the call, which only reads both.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const attributes,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Overlayfs splits its options at commas and its lower layers at colons.

@@ -3,7 +3,8 @@
 //! Responsible for: tolerating every state a pod can be in, as often as it is called. Must not know: the pod directory's
 //! removal, which is stage0's. Follows rkt-reference 4.5.
 //!
-//! There is little to do by design: mounts are in name spaces that ended with their processes; sockets are pairs without
+//! There is little to do by design: mounts are in name spaces that ended with their processes, but for apps' overlays, which stage0 unmounts
+//! with all that is mounted in the pod; sockets are pairs without
 //! names; the child processes die with the supervisor, whose end is what lets stage0 call this. Networks and control groups have
 //! something to give back.
 

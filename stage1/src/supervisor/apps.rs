@@ -144,7 +144,7 @@ impl Supervisor<'_> {
                     apps: vec![name.clone()],
                     volumes: new.collect(),
                     may_grow: false,
-                    later: Vec::new(),
+                    later_volumes: Vec::new(),
                 };
                 process::spawn("share", Company::Host, &keep, move || {
                     told(shares::extend(&shares, users, &own, &server))

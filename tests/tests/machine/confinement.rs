@@ -238,10 +238,10 @@ fn a_volume_that_cannot_have_the_pods_users_is_told_of_and_refused_on_strict_ter
     };
 
     run("\"$@\"").expect_code(3).expect_err(
-        "warning: this host lacks users of its own for /sys/kernel/debug: the pod is confined without",
+        "warning: this host lacks users of its own for files of volume \"v\" (Invalid argument (os error 22)): the pod is",
     );
     run("RKT_HYPERVISOR_JAIL=strict \"$@\"").expect_code(254).expect_err(
-        "files of /sys/kernel/debug cannot have users of the pod's own on this host: Invalid argument",
+        "files of volume \"v\" cannot have users of the pod's own on this host: Invalid argument",
     );
 }
 

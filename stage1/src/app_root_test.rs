@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::app_root::{self, AppRoot, Obstacle};
 use super::users::{Numbers, Users};
@@ -38,6 +38,9 @@ impl Pod {
             directory: tempfile::tempdir_in("/var/tmp").unwrap(),
             users: Users::make(Numbers::OfThePod(OWNER)).unwrap(),
         };
+        // As systemd has all mounts.
+        rustix::mount::mount_bind(pod.directory.path(), pod.directory.path()).unwrap();
+        rustix::mount::mount_change(pod.directory.path(), MountPropagationFlags::SHARED).unwrap();
         for directory in
             [&format!("{CHANGES}/upper/{APP}"), &format!("{CHANGES}/work/{APP}"), "tree/etc", "root"]
         {
@@ -94,6 +97,7 @@ impl Drop for Pod {
         for point in ["root", "root", CHANGES] {
             let _ = rustix::mount::unmount(self.path(point), UnmountFlags::DETACH);
         }
+        let _ = rustix::mount::unmount(self.directory.path(), UnmountFlags::DETACH);
     }
 }
 
@@ -252,4 +256,38 @@ fn overlay_of_the_hosts_users_has_their_numbers() {
     make_as(&mount, "made", 7).unwrap();
     assert_eq!(on_disk(&pod.upper("made")), (7, 7));
     assert_eq!(pod.mounts(), [("root".to_owned(), "overlay".to_owned())]);
+}
+
+#[test]
+fn many_apps_of_one_image_have_overlays_of_their_own() {
+    const APPS: usize = 12;
+    let Some(pod) = Pod::new() else { return };
+    let name = |number| format!("app-{number}");
+    let point = |number| pod.path(&format!("root-{number}"));
+    for number in 0..APPS {
+        let app = name(number);
+        for directory in [format!("{CHANGES}/upper/{app}"), format!("{CHANGES}/work/{app}")] {
+            fs::create_dir(pod.path(&directory)).unwrap();
+        }
+        fs::create_dir(point(number)).unwrap();
+        rustix::mount::mount_bind(pod.path("tree"), point(number)).unwrap();
+    }
+    let prepare = |number| {
+        app_root::prepare(&name(number), &point(number), Some(pod.path(CHANGES)), Some(&pod.users)).unwrap()
+    };
+    let roots: Vec<AppRoot> = (0..APPS).map(prepare).collect();
+    let before = pod.mounts().len();
+
+    let overlays = app_root::make_overlays(&roots, Some(&pod.users)).unwrap();
+    let mounts = app_root::put_all(roots, overlays).unwrap();
+
+    assert_eq!(pod.mounts().len(), before);
+    for (number, mount) in mounts.iter().enumerate() {
+        make_as(mount, &name(number), OWNER).unwrap();
+    }
+    for number in 0..APPS {
+        let upper = pod.path(&format!("{CHANGES}/upper/{}", name(number)));
+        assert!(upper.join(name(number)).exists() && !upper.join(name((number + 1) % APPS)).exists());
+        rustix::mount::unmount(point(number), UnmountFlags::DETACH).unwrap();
+    }
 }

@@ -297,10 +297,12 @@ pub fn make_writable(mount: &OwnedFd) -> Result<(), JailError> {
 }
 
 /// Takes away what a mount's files could do for a process of this host that was taken over: lead to a device, run, or
-/// run with more rights. They can still be read, written and created. Needs Linux 5.12.
+/// run with more rights. They can still be read, written and created. What is mounted there from now on stays there, and the host's stays the
+/// host's. Needs Linux 5.12.
 pub fn make_inert(mount: &OwnedFd) -> Result<(), JailError> {
-    let attributes = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NOSUID;
-    set_attributes(mount, Depth::Recursive, attributes).map_err(failed("making a mount inert"))
+    let attr_set = libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC | libc::MOUNT_ATTR_NOSUID;
+    let attributes = libc::mount_attr { attr_set, ..ALONE };
+    change_attributes(mount, Depth::Recursive, attributes).map_err(failed("making a mount inert"))
 }
 
 /// Makes the owners of a mount's files, as they are on its disk, the users of that name space. Needs Linux 5.12, and a file system that
@@ -310,11 +312,7 @@ pub fn map_users(mount: &OwnedFd, depth: Depth, users: &Users) -> io::Result<()>
         return Ok(());
     }
     let userns_fd = u64::try_from(users.as_fd().as_raw_fd()).map_err(io::Error::other)?;
-    change_attributes(
-        mount,
-        depth,
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, userns_fd, ..NO_CHANGE },
-    )
+    change_attributes(mount, depth, libc::mount_attr { attr_set: libc::MOUNT_ATTR_IDMAP, userns_fd, ..ALONE })
 }
 
 fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<()> {
@@ -323,6 +321,9 @@ fn set_attributes(mount: &OwnedFd, depth: Depth, attributes: u64) -> io::Result<
 
 const NO_CHANGE: libc::mount_attr =
     libc::mount_attr { attr_set: 0, attr_clr: 0, propagation: 0, userns_fd: 0 };
+
+/// A copy of a shared mount is a peer of it: what is mounted on the one is mounted on the other, in all name spaces.
+const ALONE: libc::mount_attr = libc::mount_attr { propagation: libc::MS_PRIVATE, ..NO_CHANGE };
 
 fn change_attributes(mount: &OwnedFd, depth: Depth, attributes: libc::mount_attr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if depth == Depth::Recursive { libc::AT_RECURSIVE } else { 0 };

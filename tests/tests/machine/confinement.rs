@@ -298,6 +298,8 @@ fn the_file_server_sees_the_pods_tree_and_nothing_else() {
         for option in ["nodev", "nosuid", "noexec"] {
             assert!(options.split(',').any(|one| one == option), "not {option}: {line}");
         }
+        // proc(5), mountinfo: what is mounted in a peer or a master is mounted here, too.
+        assert!(!line.contains(" shared:") && !line.contains(" master:"), "not alone: {line}");
     }
 }
 

@@ -11,9 +11,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -81,11 +81,11 @@ pub fn prepare(
     changes: Option<PathBuf>,
     users: Option<&Users>,
 ) -> Result<AppRoot, Obstacle> {
-    let Some(changes) = changes else { return directory(point, users) };
+    let mount = clone(point).map_err(Obstacle::Root)?;
+    let Some(changes) = changes else { return directory(mount, users) };
     let (upper, work) = (changes.join("upper").join(app), changes.join("work").join(app));
-    clone(point).map_err(Obstacle::Root)?;
     if is_mounted(point, &work).map_err(Obstacle::Root)? {
-        return directory(point, users);
+        return directory(mount, users);
     }
     let mapped = users.filter(|users| users.numbers() != Numbers::OfTheHost);
     let mapped = mapped.map(|users| Mapped::of(point, &changes, users)).transpose();
@@ -100,8 +100,7 @@ fn is_mounted(point: &Path, work: &Path) -> io::Result<bool> {
     Ok(kind == Ok(OVERLAYFS_MAGIC) && work.join("work").try_exists()?)
 }
 
-fn directory(point: &Path, users: Option<&Users>) -> Result<AppRoot, Obstacle> {
-    let mount = clone(point).map_err(Obstacle::Root)?;
+fn directory(mount: OwnedFd, users: Option<&Users>) -> Result<AppRoot, Obstacle> {
     if let Some(users) = users {
         jail::map_users(&mount, Depth::Recursive, users).map_err(Obstacle::Users)?;
     }
@@ -198,7 +197,7 @@ pub fn put_all(roots: Vec<AppRoot>, overlays: Vec<OwnedFd>) -> io::Result<Vec<Ow
             let mount = overlays.next().ok_or(ErrorKind::NotFound)?;
             // The tree was there.
             unmount(&overlay.point)?;
-            put(&mount, &overlay.point)?;
+            jail::put(&mount, &overlay.point)?;
             fault::point("app_root.mounted");
             clone(&overlay.point)
         }
@@ -209,9 +208,8 @@ pub fn put_all(roots: Vec<AppRoot>, overlays: Vec<OwnedFd>) -> io::Result<Vec<Ow
 impl Mapped {
     fn of(tree: &Path, changes: &Path, users: &Users) -> io::Result<Self> {
         expect_mapped_layers()?;
-        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let mapped = |path: &Path| {
-            let mount = rustix::mount::open_tree(CWD, path, flags)?;
+            let mount = jail::copy_mount(path, OpenTreeFlags::empty())?;
             jail::map_users(&mount, Depth::Single, users).map(|()| mount)
         };
         Ok(Self { tree: mapped(tree)?, changes: mapped(changes)? })
@@ -221,8 +219,8 @@ impl Mapped {
 impl Overlay {
     fn make_of_mapped(&self) -> io::Result<OwnedFd> {
         if let Some(mapped) = &self.mapped {
-            put(&mapped.tree, &self.point)?;
-            put(&mapped.changes, &self.changes)?;
+            jail::put(&mapped.tree, &self.point)?;
+            jail::put(&mapped.changes, &self.changes)?;
         }
         self.make()
     }
@@ -265,17 +263,8 @@ fn link_mtab(root: &OwnedFd) -> io::Result<()> {
 fn clone(path: &Path) -> io::Result<OwnedFd> {
     // The root directory comes from an image: it may not be a link to somewhere else.
     let flags = OpenTreeFlags::AT_SYMLINK_NOFOLLOW | OpenTreeFlags::AT_RECURSIVE;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | flags;
-    let mount = rustix::mount::open_tree(CWD, path, flags)?;
-    let stat = rustix::fs::statat(&mount, "", AtFlags::EMPTY_PATH)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Ok(mount),
-        _ => Err(ErrorKind::NotADirectory.into()),
-    }
-}
-
-fn put(mount: &OwnedFd, point: &Path) -> io::Result<()> {
-    Ok(rustix::mount::move_mount(mount, "", CWD, point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    let mount = jail::copy_mount(path, flags)?;
+    if jail::is_directory(&mount)? { Ok(mount) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
 fn unmount(point: &Path) -> io::Result<()> {

@@ -11,9 +11,9 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use file_server::{Tree, Writers};
-use rustix::fs::CWD;
 use rustix::mount::OpenTreeFlags;
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::CapabilitySet;
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device_nodes;
 use crate::diagnostics::sentence;
-use crate::jail::{Confined, Jail, Reach, Terms};
+use crate::jail::{self, Confined, Jail, Reach, Terms};
 use crate::process::{self, Child, Company, Place, ProcessError};
 use crate::shares::Shares;
 
@@ -96,9 +96,8 @@ fn serve(shares: Shares, frontend: UnixStream, nodes: OwnedFd, terms: Terms) -> 
 pub fn confine(shares: Shares, terms: Terms) -> Result<(Jail<Confined>, OwnedFd), String> {
     let jail = Jail::enter(terms.demand).map_err(|error| sentence(&error))?;
     // A mount of its own, so that `..` does not lead out of it into the rest of /proc.
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let own_descriptors = rustix::mount::open_tree(CWD, "/proc/self/fd", flags)
-        .map_err(|errno| format!("cannot open /proc/self/fd: {errno}"))?;
+    let own_descriptors = jail::copy_mount(Path::new("/proc/self/fd"), OpenTreeFlags::empty())
+        .map_err(|error| format!("cannot open /proc/self/fd: {error}"))?;
     let jail = shares.enter(jail).map_err(|error| sentence(&error))?;
     let jail = jail.become_root_of(shares.users()).map_err(|error| sentence(&error))?;
     let jail = jail.keep_capabilities(CAPABILITIES).map_err(|error| sentence(&error))?;

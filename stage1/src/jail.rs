@@ -10,12 +10,14 @@ mod walls;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use filters::Filter;
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 use rustix::process::{Resource, Rlimit};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
@@ -23,7 +25,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 use crate::process;
 use crate::users::{Numbers, Users};
 
-pub use walls::{Reach, become_user};
+pub use walls::{Reach, become_user, leave_user_namespace};
 
 /// A wall that could not be put up.
 #[derive(Debug, thiserror::Error)]
@@ -143,8 +145,7 @@ impl Jail<Namespaced> {
 
     /// Makes `root`, a detached mount, the root directory, and lets go of the old one with everything mounted there.
     pub fn change_root(self, root: &OwnedFd) -> Result<Jail<Rooted>, JailError> {
-        rustix::mount::move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(failed("mounting the new root"))?;
+        put(root, Path::new("/")).map_err(failed("mounting the new root"))?;
         rustix::process::fchdir(root).map_err(failed("entering the new root"))?;
         // With both arguments the same directory, the old root lands on top of the new one and can be taken off
         // without a directory to put it in (pivot_root(2), NOTES).
@@ -166,7 +167,7 @@ impl Jail<Rooted> {
     /// Becomes a user of the host that owns nothing, in a user name space of its own.
     pub fn become_user(mut self, user: u32) -> Result<Jail<Identified>, JailError> {
         become_user(user).map_err(failed("becoming the pod's user"))?;
-        self.put_up("a user name space", walls::leave_user_namespace)?;
+        self.put_up("a user name space", leave_user_namespace)?;
         // Which becoming somebody else has revoked.
         process::die_with_supervisor().map_err(failed("staying with the supervisor"))?;
         Ok(self.becomes(Identified))
@@ -274,6 +275,23 @@ pub fn empty_tree() -> Result<OwnedFd, JailError> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .map_err(failed("mounting a tmpfs"))
+}
+
+/// A copy, which is nowhere yet, of the mount that shows what is at a path.
+pub fn copy_mount(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | flags;
+    Ok(rustix::mount::open_tree(CWD, path, flags)?)
+}
+
+/// Whether a mount is one of a directory, and not of a file.
+pub fn is_directory(mount: &OwnedFd) -> io::Result<bool> {
+    let stat = rustix::fs::statat(mount, "", AtFlags::EMPTY_PATH)?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// Mounts at a path what is nowhere yet.
+pub fn put(mount: &OwnedFd, point: &Path) -> io::Result<()> {
+    Ok(rustix::mount::move_mount(mount, "", CWD, point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }
 
 /// Which mounts a change means.

@@ -15,6 +15,8 @@ use std::process::Command;
 use filters::Filter;
 use rustix::process::Pid;
 use rustix::thread::UnshareFlags;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::jail::{Confined, Demand, Jail, Terms};
 use super::plan::SharePlan;
@@ -210,6 +212,23 @@ where
     }
 }
 
+/// Runs in the place of a file server that has these descriptors besides its shares, and returns what came of it.
+fn in_file_server<R>(host: &Host, further: &[RawFd], work: impl FnOnce() -> R) -> R
+where
+    R: Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    let shares = host.shares();
+    let keep = [&shares.descriptors(), further].concat();
+    let child = spawn("probe", Company::Nobody, &keep, || {
+        let _confined = file_server::confine(shares, TERMS).unwrap();
+        work()
+    });
+    match child.unwrap().wait::<R>().unwrap() {
+        End::Done(result) => result,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Of this kernel; 0 without any (landlock(7), LANDLOCK_CREATE_RULESET_VERSION).
 fn landlock_version() -> i64 {
     // SAFETY: asks for a number.
@@ -396,12 +415,9 @@ fn a_lost_file_server_has_no_right_to_files_that_are_not_in_its_shares() {
         fs::set_permissions(host.path(user), private.clone()).unwrap();
         std::os::unix::fs::chown(host.path(user), Some(1000), Some(1000)).unwrap();
     }
-    let shares = host.shares();
     let outside = File::open(host.directory.path()).unwrap();
-    let keep = [shares.descriptors(), vec![outside.as_raw_fd()]].concat();
 
-    let child = spawn("probe", Company::Nobody, &keep, || {
-        let _confined = file_server::confine(shares, TERMS).unwrap();
+    let opened = in_file_server(&host, &[outside.as_raw_fd()], || {
         let open = |path: &str, flags| {
             let opened = rustix::fs::openat(&outside, path, flags, 0o644.into());
             opened.map(drop).map_err(rustix::io::Errno::raw_os_error)
@@ -416,9 +432,6 @@ fn a_lost_file_server_has_no_right_to_files_that_are_not_in_its_shares() {
             open("new", OFlags::CREATE | OFlags::WRONLY),
         ]
     });
-    let End::Done(opened) = child.unwrap().wait::<[Result<(), i32>; 4]>().unwrap() else {
-        panic!("it was ended")
-    };
 
     assert_eq!(opened, [Err(libc::EACCES); 4]);
 }
@@ -429,12 +442,9 @@ fn what_a_file_server_makes_belongs_on_the_host_to_whom_it_belongs_in_the_pod() 
         return;
     }
     let host = Host::new();
-    let shares = host.shares();
-    let keep = shares.descriptors();
     const WHOSE: [(u32, u32); 4] = [(0, 0), (1000, 100), (65_535, 65_534), (1_400_000, 1_400_001)];
 
-    let child = spawn("probe", Company::Nobody, &keep, || {
-        let _confined = file_server::confine(shares, TERMS).unwrap();
+    let nobody = in_file_server(&host, &[], || {
         for (user, group) in WHOSE {
             let path = format!("volumes/v/of-{user}");
             fs::write(&path, "").unwrap();
@@ -443,9 +453,6 @@ fn what_a_file_server_makes_belongs_on_the_host_to_whom_it_belongs_in_the_pod() 
         let nobody = std::os::unix::fs::chown("volumes/v/of-0", Some(OWNER), None);
         nobody.map_err(|error| error.raw_os_error())
     });
-    let End::Done(nobody) = child.unwrap().wait::<Result<(), Option<i32>>>().unwrap() else {
-        panic!("it was ended")
-    };
 
     assert_eq!(nobody, Err(Some(libc::EINVAL)));
     for (user, group) in WHOSE {
@@ -464,11 +471,8 @@ fn file_capabilities_that_a_file_server_writes_are_those_that_the_host_reads() {
     // Version 2, effective; CAP_NET_BIND_SERVICE (linux/capability.h).
     const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let host = Host::new();
-    let shares = host.shares();
-    let keep = shares.descriptors();
 
-    let child = spawn("probe", Company::Nobody, &keep, || {
-        let _confined = file_server::confine(shares, TERMS).unwrap();
+    let read = in_file_server(&host, &[], || {
         let flags = OFlags::CREATE | OFlags::WRONLY;
         openat(CWD, "volumes/v/program", flags, 0o755.into()).unwrap();
         setxattr("volumes/v/program", NAME, &VALUE, XattrFlags::empty()).unwrap();
@@ -477,7 +481,6 @@ fn file_capabilities_that_a_file_server_writes_are_those_that_the_host_reads() {
         read.truncate(count);
         read
     });
-    let End::Done(read) = child.unwrap().wait::<Vec<u8>>().unwrap() else { panic!("it was ended") };
 
     let mut on_host = [0; 64];
     let count = getxattr(host.path("volume/program"), NAME, &mut on_host[..]).unwrap();
@@ -500,11 +503,8 @@ fn access_control_lists_that_a_file_server_writes_name_on_the_host_whom_they_nam
         value.extend(tag.to_le_bytes().into_iter().chain(permissions.to_le_bytes()).chain(id.to_le_bytes()));
     }
     let host = Host::new();
-    let shares = host.shares();
-    let keep = shares.descriptors();
 
-    let child = spawn("probe", Company::Nobody, &keep, || {
-        let _confined = file_server::confine(shares, TERMS).unwrap();
+    let read = in_file_server(&host, &[], || {
         fs::write("volumes/v/file", "").unwrap();
         setxattr("volumes/v/file", NAME, &value, XattrFlags::empty()).unwrap();
         // As large as the list: see `acl` of the crate file-server.
@@ -513,7 +513,6 @@ fn access_control_lists_that_a_file_server_writes_name_on_the_host_whom_they_nam
         read.truncate(count);
         read
     });
-    let End::Done(read) = child.unwrap().wait::<Vec<u8>>().unwrap() else { panic!("it was ended") };
 
     let mut on_host = [0; 64];
     let count = getxattr(host.path("volume/file"), NAME, &mut on_host[..]).unwrap();

@@ -10,9 +10,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags};
+use rustix::mount::{OpenTreeFlags, UnmountFlags};
 use rustix::thread::ThreadNameSpaceType;
 
 use crate::app_root::{self, AppRoot, Obstacle};
@@ -190,8 +190,7 @@ impl Shares {
         let jail = jail.change_root(&tree)?;
         // Only now is the tree part of a name space, and can take mounts.
         for (target, mount) in &self.mounts {
-            rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-                .map_err(|e| ShareError::Build(e.into()))?;
+            jail::put(mount, Path::new(target)).map_err(ShareError::Build)?;
         }
         Ok(jail)
     }
@@ -240,7 +239,7 @@ fn expect_users(volumes: &[SharedVolume], users: Option<&Users>) -> Result<(), S
     if pod_directory::has_overlays() {
         app_root::expect_mapped_layers().map_err(refused)?;
     }
-    let pod = clone_mount(Path::new("."), OpenTreeFlags::empty()).map_err(ShareError::Build)?;
+    let pod = jail::copy_mount(Path::new("."), OpenTreeFlags::empty()).map_err(ShareError::Build)?;
     jail::map_users(&pod, Depth::Single, users).map_err(refused)?;
     for volume in volumes {
         // One that is missing is missed by the app that wants it.
@@ -278,8 +277,7 @@ pub fn extend(
     let added = mounts.iter().try_for_each(|(target, mount)| {
         // Nobody uses what is there: a process like this one was killed before it could say that it had added it.
         take_away(&tree, target).and_then(|()| place(&tree, target, mount)).map_err(ShareError::Build)?;
-        rustix::mount::move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|errno| ShareError::Build(errno.into()))
+        jail::put(mount, Path::new(target)).map_err(ShareError::Build)
     });
     if added.is_err() {
         // Why it failed is what counts.
@@ -335,8 +333,7 @@ fn join(server: &OwnedFd) -> Result<OwnedFd, ShareError> {
     let failed = |errno: Errno| ShareError::Build(errno.into());
     rustix::thread::move_into_thread_name_spaces(server.as_fd(), ThreadNameSpaceType::MOUNT)
         .map_err(failed)?;
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(CWD, "/", flags).map_err(failed)?;
+    let tree = jail::copy_mount(Path::new("/"), OpenTreeFlags::empty()).map_err(ShareError::Build)?;
     jail::make_writable(&tree)?;
     Ok(tree)
 }
@@ -366,7 +363,7 @@ fn volume_mount(volume: &SharedVolume, users: Option<&Users>) -> Result<OwnedFd,
             (OpenTreeFlags::empty(), Depth::Single)
         }
     };
-    let mount = clone_mount(&path, flags).map_err(|cause| ShareError::Volume {
+    let mount = jail::copy_mount(&path, flags).map_err(|cause| ShareError::Volume {
         name: volume.name.clone(),
         path,
         cause,
@@ -381,19 +378,9 @@ fn volume_mount(volume: &SharedVolume, users: Option<&Users>) -> Result<OwnedFd,
     Ok(mount)
 }
 
-fn clone_mount(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | flags;
-    Ok(rustix::mount::open_tree(CWD, path, flags)?)
-}
-
-fn is_directory(mount: &OwnedFd) -> io::Result<bool> {
-    let stat = rustix::fs::statat(mount, "", AtFlags::EMPTY_PATH)?;
-    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
 /// Makes the directory or file that `mount` will cover.
 fn place(tree: &OwnedFd, target: &str, mount: &OwnedFd) -> io::Result<()> {
-    if is_directory(mount)? {
+    if jail::is_directory(mount)? {
         rustix::fs::mkdirat(tree, target, DIRECTORY_MODE)?;
     } else {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;

@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::wait::waitpid;
 use nix::unistd::ForkResult;
-use rustix::thread::UnshareFlags;
 use uuid::Uuid;
+
+use crate::jail;
 
 /// Numbers of the host that pods use and nobody else does: systemd's list has them as unused up to 2^31, but for a few at their end; shadow's,
 /// container managers' and dynamic users' end below.
@@ -149,8 +150,7 @@ impl AsFd for Users {
 
 /// Keeps a new user name space there for as long as somebody has the other end of `held`, and says on `left` that there is one.
 fn hold(mut left: &io::PipeWriter, mut held: &io::PipeReader) {
-    // SAFETY: only CLONE_FILES, which is not the flag, invalidates descriptors that others hold.
-    if unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER) }.is_ok() {
+    if jail::leave_user_namespace().is_ok() {
         // Whoever waits sees that nothing comes.
         let _ = left.write_all(&[0]).and_then(|()| held.read(&mut [0]).map(drop));
     }
